@@ -1,0 +1,19 @@
+r"""Simulators of the circulation, their parameters, sensors and training sets; JAX and NumPy, never torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES: dict[str, str] = {}
+
+__all__: list[str] = []
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
