@@ -4,9 +4,37 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Channel": ".labelling",
+    "QUANTITIES": ".quantities",
+    "Quantity": ".quantities",
+    "ROLES": ".roles",
+    "Recording": ".recording",
+    "RecordingError": ".errors",
+    "convert": ".units",
+    "guess_role": ".roles",
+    "missing_share": ".recording",
+    "parse_unit": ".units",
+    "read": ".readers",
+    "require_data": ".recording",
+    "require_pressure_unit": ".recording",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "Channel",
+    "QUANTITIES",
+    "Quantity",
+    "ROLES",
+    "Recording",
+    "RecordingError",
+    "convert",
+    "guess_role",
+    "missing_share",
+    "parse_unit",
+    "read",
+    "require_data",
+    "require_pressure_unit",
+]
 
 
 def __getattr__(name: str) -> object:

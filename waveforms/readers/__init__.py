@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Sniffed": "._sniff",
+    "read": "._read",
+    "read_csv": ".csv",
+    "read_numbers": ".vital",
+    "read_vital": ".vital",
+    "read_wfdb": ".wfdb",
+    "sniff": "._sniff",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "Sniffed",
+    "read",
+    "read_csv",
+    "read_numbers",
+    "read_vital",
+    "read_wfdb",
+    "sniff",
+]
 
 
 def __getattr__(name: str) -> object:
