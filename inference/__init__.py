@@ -4,9 +4,35 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Batches": ".streaming",
+    "Checkpoint": ".checkpoint",
+    "EmbeddingConfig": ".embedding",
+    "NPE": ".npe",
+    "NPEConfig": ".npe",
+    "OutputSpace": ".outputs",
+    "PRESETS": ".npe",
+    "Progress": ".training",
+    "TrainConfig": ".training",
+    "TrainData": ".training",
+    "TrainResult": ".training",
+    "train": ".training",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "Batches",
+    "Checkpoint",
+    "EmbeddingConfig",
+    "NPE",
+    "NPEConfig",
+    "OutputSpace",
+    "PRESETS",
+    "Progress",
+    "TrainConfig",
+    "TrainData",
+    "TrainResult",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

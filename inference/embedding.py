@@ -1,0 +1,263 @@
+r"""Embeddings: from a window of samples to a short context vector for the flow.
+
+[`WaveEmbedding`][pulsebayes.inference.embedding.WaveEmbedding] is a residual strided convolution over the pressure
+window, pooled over time by attention and by the mean, joined with summaries that are computed and not
+learned (moments, quantiles, the low part of the spectrum, the autocorrelation at heart-beat lags): mean pressure and
+heart rate then need no capacity. Convolutions may run in bfloat16; the summaries and everything after the pooling run
+in float32. [`DenseEmbedding`][pulsebayes.inference.embedding.DenseEmbedding] is for short observations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["DenseEmbedding", "EmbeddingConfig", "WaveEmbedding", "build_embedding", "summaries"]
+
+
+@dataclass(frozen=True)
+class EmbeddingConfig:
+    r"""Shape of an embedding.
+
+    Arguments:
+        kind: ``"wave"`` for pressure windows, ``"dense"`` for short observations.
+        samples: Length T of a window.
+        centre: Pressure that is mapped to zero [mmHg].
+        spread: Pressure difference that is mapped to one [mmHg].
+        fs: Sampling rate [Hz], for the lags of the autocorrelation.
+        stem: Channels after the first convolution.
+        kernel: Length of the first convolution [samples].
+        stride: Stride of the first convolution [samples].
+        stages: Channels of each following stage; each halves the time axis.
+        blocks: Residual blocks of each stage.
+        heads: Heads of the attention pooling, beside the mean over time.
+        hidden: Width of the layers after the pooling.
+        context: Length of the context vector.
+
+    Raises:
+        ValueError: If a size is not positive or stages and blocks differ in length.
+
+    Example:
+        >>> EmbeddingConfig(stages=(96, 128), blocks=(1, 1)).context
+        64
+    """
+
+    kind: Literal["wave", "dense"] = "wave"
+    samples: int = 1000
+    centre: float = 90.0
+    spread: float = 25.0
+    fs: float = 125.0
+    stem: int = 64
+    kernel: int = 16
+    stride: int = 8
+    stages: tuple[int, ...] = (128, 192)
+    blocks: tuple[int, ...] = (1, 1)
+    heads: int = 6
+    hidden: int = 256
+    context: int = 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        sizes = dataclasses.asdict(self)
+        for name in ("samples", "spread", "fs", "stem", "kernel", "stride", "heads", "hidden", "context"):
+            if not sizes[name] > 0:
+                raise ValueError(f"{name} must be positive, got {sizes[name]}")
+        if self.kind not in ("wave", "dense"):
+            raise ValueError(f"kind must be 'wave' or 'dense', got {self.kind!r}")
+        if not self.stages or len(self.stages) != len(self.blocks):
+            raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
+
+
+def summaries(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, "N S"]:
+    r"""Computes what needs no learning: moments, quantiles, low spectrum and autocorrelation.
+
+    Arguments:
+        x: Windows [mmHg].
+        fs: Sampling rate [Hz].
+
+    Returns:
+        Mean, standard deviation and nine quantiles [mmHg], the log power of the lines to 12 Hz, and the
+        autocorrelation at lags from .25 to 2 s in steps of about 30 ms.
+
+    Example:
+        >>> summaries(torch.randn(2, 1000), 125.0).shape[0]
+        2
+    """
+    length = x.shape[-1]
+    mean = x.mean(-1, keepdim=True)
+    centred = x - mean
+    sd = centred.square().mean(-1, keepdim=True).sqrt()
+    ranked = x[:, ::4].sort(-1).values
+    at = torch.tensor([0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0], device=x.device) * (ranked.shape[-1] - 1)
+    quantiles = ranked[:, at.round().long()]
+    unit = centred / (sd + 1e-3)
+    taper = torch.hann_window(length, periodic=True, device=x.device)
+    lines = torch.fft.rfft(unit * taper)[:, 1 : 1 + int(12.0 * length / fs)].abs()
+    power = torch.fft.rfft(unit, n=2 * length).abs().square()
+    first, last, step = int(0.25 * fs), min(int(2.0 * fs), length - 1), max(1, round(0.03 * fs))
+    correlation = torch.fft.irfft(power)[:, first : last + 1 : step] / length
+    return torch.cat((mean, sd, quantiles, torch.log1p(lines), correlation), -1)
+
+
+class _Block(nn.Module):
+    """Residual pair of convolutions that starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1))
+        self.second = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1))
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.second(F.relu(self.first(F.relu(h))))
+
+
+class WaveEmbedding(nn.Module):
+    r"""Residual convolution with attention pooling over a pressure window, joined with computed summaries.
+
+    Arguments:
+        config: Its shape.
+
+    Example:
+        >>> embedding = WaveEmbedding(EmbeddingConfig(stages=(32,), blocks=(1,)))
+        >>> embedding(90 + 20 * torch.randn(3, 1000)).shape
+        torch.Size([3, 64])
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = [
+            nn.Conv2d(2, config.stem, (1, config.kernel), stride=(1, config.stride), padding=(0, config.kernel // 2))
+        ]
+        width = config.stem
+        for channels, blocks in zip(config.stages, config.blocks, strict=True):
+            layers += [nn.ReLU(), nn.Conv2d(width, channels, (1, 5), stride=(1, 2), padding=(0, 2))]
+            layers += [_Block(channels) for _ in range(blocks)]
+            width = channels
+        self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.score = nn.Linear(width, config.heads)
+        n_summaries = summaries(torch.zeros(1, config.samples), config.fs).shape[-1]
+        self.register_buffer("shift", torch.zeros(n_summaries))
+        self.register_buffer("scale", torch.ones(n_summaries))
+        self.head = nn.Sequential(
+            nn.LayerNorm((config.heads + 1) * width),
+            nn.Linear((config.heads + 1) * width, config.hidden),
+        )
+        self.summary = nn.Linear(n_summaries, config.hidden)
+        self.tail = nn.Sequential(
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.context),
+        )
+
+    def fit(self, x: Float[Tensor, "N T"]) -> None:
+        r"""Sets the centre and spread of the summaries from a first batch.
+
+        Arguments:
+            x: Windows [mmHg].
+        """
+        values = summaries(x, self.config.fs)
+        self.shift.copy_(values.mean(0))
+        self.scale.copy_(values.std(0).clamp_min(1e-3))
+
+    def forward(self, x: Float[Tensor, "N T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+        r"""Embeds windows.
+
+        Arguments:
+            x: Windows [mmHg], T samples each.
+            low_precision: Whether the convolutions run in bfloat16.
+
+        Raises:
+            ValueError: If the windows have another length.
+        """
+        if x.ndim != 2 or x.shape[-1] != self.config.samples:
+            raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
+        absolute = (x - self.config.centre) / self.config.spread
+        mean, sd = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
+        planes = torch.stack((absolute, (x - mean) / (sd + 1e-3)), 1)[:, :, None]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low_precision):
+            h = F.relu(self.body(planes.contiguous(memory_format=torch.channels_last)))
+            pooled = self._pool(h[:, :, 0].transpose(1, 2))  # (N, time, channel), contiguous in this order
+        known = ((summaries(x, self.config.fs) - self.shift) / self.scale).clamp(-6.0, 6.0)
+        return self.tail(self.head(pooled.float()) + self.summary(known))  # type: ignore[no-any-return]
+
+    def _pool(self, h: Float[Tensor, "N time channel"]) -> Float[Tensor, "N pooled"]:
+        weights = self.score(h).float().softmax(1)
+        weights = torch.cat((weights, torch.full_like(weights[..., :1], 1.0 / h.shape[1])), -1).to(h.dtype)
+        return torch.bmm(weights.transpose(1, 2), h).flatten(1)
+
+
+class DenseEmbedding(nn.Module):
+    r"""Dense network over a short, standardised observation.
+
+    Arguments:
+        config: Its shape; ``samples``, ``hidden`` and ``context`` are used.
+
+    Example:
+        >>> DenseEmbedding(EmbeddingConfig(kind="dense", samples=20))(torch.randn(3, 20)).shape
+        torch.Size([3, 64])
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("shift", torch.zeros(config.samples))
+        self.register_buffer("scale", torch.ones(config.samples))
+        self.net = nn.Sequential(
+            nn.Linear(config.samples, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.context),
+        )
+
+    def fit(self, x: Float[Tensor, "N T"]) -> None:
+        r"""Sets centre and spread of the samples from a first batch.
+
+        Arguments:
+            x: Observations.
+        """
+        self.shift.copy_(x.mean(0))
+        self.scale.copy_(x.std(0).clamp_min(1e-6))
+
+    def forward(self, x: Float[Tensor, "N T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+        r"""Embeds observations.
+
+        Arguments:
+            x: Observations, T samples each.
+            low_precision: Not used: a dense embedding is always float32.
+
+        Raises:
+            ValueError: If the observations have another length.
+        """
+        if x.ndim != 2 or x.shape[-1] != self.config.samples:
+            raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
+        return self.net((x - self.shift) / self.scale)  # type: ignore[no-any-return]
+
+
+def build_embedding(config: EmbeddingConfig) -> WaveEmbedding | DenseEmbedding:
+    r"""Builds the embedding that a configuration names.
+
+    Arguments:
+        config: Its shape.
+
+    Example:
+        >>> type(build_embedding(EmbeddingConfig(kind="dense", samples=10))).__name__
+        'DenseEmbedding'
+    """
+    return WaveEmbedding(config) if config.kind == "wave" else DenseEmbedding(config)

@@ -1,0 +1,204 @@
+r"""What an estimator is asked for: independent outputs, and the quantities that follow from them draw by draw.
+
+A density over functionally dependent outputs (HR, SV and CO together) is singular, so the estimated set is independent
+and the rest follows from each draw:
+
+$$
+\mathrm{CO} = \mathrm{HR}\,\mathrm{SV}/1000, \qquad \mathrm{SVR} = 80\,(\mathrm{MAP} - \mathrm{CVP})/\mathrm{CO},
+\qquad \mathrm{SBP} = \mathrm{MAP} + \delta_s, \qquad \mathrm{DBP} = \mathrm{MAP} - \delta_d,
+$$
+
+with the positive differences $\delta_s$ (``SBP-MAP``) and $\delta_d$ (``MAP-DBP``), so that systolic, mean and diastolic
+pressure are in order in every draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from ..simulators.parameters import Parameter, ParameterSpace
+from ..waveforms import quantities as q
+
+__all__ = ["INDEPENDENT", "OUTPUTS", "OutputSpace"]
+
+OUTPUTS: Mapping[str, Parameter] = {
+    p.name: p
+    for p in (
+        Parameter("HR", "1/min", 20.0, 240.0, scale="log", description="Heart rate."),
+        Parameter("SV", "mL", 4.0, 300.0, scale="log", description="Stroke volume."),
+        Parameter("LVET", "ms", 80.0, 650.0, scale="log", description="Left-ventricular ejection time."),
+        Parameter("PWV", "m/s", 1.5, 40.0, scale="log", description="Carotid-femoral pulse wave velocity."),
+        Parameter("C", "mL/mmHg", 0.03, 12.0, scale="log", description="Total arterial compliance."),
+        Parameter("MAP", "mmHg", 15.0, 220.0, description="Mean aortic pressure."),
+        Parameter("CVP", "mmHg", -10.0, 45.0, description="Central venous pressure."),
+        Parameter("SBP-MAP", "mmHg", 0.5, 180.0, scale="log", description="Aortic systolic minus mean pressure."),
+        Parameter("MAP-DBP", "mmHg", 0.5, 120.0, scale="log", description="Aortic mean minus diastolic pressure."),
+        Parameter("CO", "L/min", 0.2, 40.0, scale="log", description="Cardiac output."),
+        Parameter("SVR", "dyn s cm^-5", 50.0, 20000.0, scale="log", description="Systemic vascular resistance."),
+        Parameter("PP", "mmHg", 1.0, 250.0, scale="log", description="Aortic pulse pressure."),
+    )
+}
+"""Every quantity that can be estimated, with the interval it is confined to and the scale it is learned on."""
+
+INDEPENDENT = ("HR", "SV", "LVET", "PWV", "C", "MAP", "CVP", "SBP-MAP", "MAP-DBP")
+"""The independent set: every other quantity follows from it."""
+
+_TYPICAL = (75.0, 70.0, 300.0, 8.0, 1.2, 90.0, 6.0, 30.0, 20.0)
+
+
+@dataclass(frozen=True)
+class OutputSpace:
+    r"""The outputs of an estimator with their intervals, and the quantities each draw implies.
+
+    Arguments:
+        space: Name, unit, interval and scale of each independent output. A name ``A-B`` is the difference of two
+            quantities. A name unknown to the catalogue is a parameter of the simulator.
+
+    Raises:
+        ValueError: If the outputs depend on each other.
+
+    Example:
+        >>> outputs = OutputSpace.from_names(("HR", "SV", "MAP", "CVP"))
+        >>> draws = outputs.derive(np.array([[60.0, 80.0, 95.0, 5.0]]))
+        >>> float(draws["CO"][0]), round(float(draws["SVR"][0]))
+        (4.8, 1500)
+    """
+
+    space: ParameterSpace
+
+    def __post_init__(self) -> None:
+        _check_independent(self.space.names)
+
+    @classmethod
+    def from_names(cls, names: Iterable[str] = INDEPENDENT, *, extra: ParameterSpace | None = None) -> OutputSpace:
+        r"""Builds the space of some outputs of the catalogue.
+
+        Arguments:
+            names: Names of outputs, see ``OUTPUTS``.
+            extra: Parameters of the simulator, for names that the catalogue does not hold.
+
+        Raises:
+            ValueError: If a name is unknown or the outputs depend on each other.
+        """
+        known = {**OUTPUTS, **{p.name: p for p in (extra.parameters if extra else ())}}
+        names = tuple(names)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"outputs must be among {sorted(known)}, got {unknown}")
+        return cls(ParameterSpace(known[name] for name in names))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        r"""Names of the estimated outputs."""
+        return self.space.names
+
+    @cached_property
+    def reported(self) -> dict[str, str]:
+        r"""Name and unit of every quantity that a draw gives, in the order they are shown."""
+        probe = self.derive(0.5 * (self.space.low + self.space.high)[None])
+        units = {name: quantity.unit for name, quantity in q.QUANTITIES.items()}
+        units |= dict(zip(self.space.names, self.space.units, strict=True))
+        return {name: units[name] for name in probe}
+
+    @cached_property
+    def log_scaled(self) -> dict[str, bool]:
+        r"""For every reported quantity, whether its spread is measured on the logarithm."""
+        own = {p.name: p.scale == "log" for p in self.space.parameters}
+        known = {name: p.scale == "log" for name, p in OUTPUTS.items()}
+        return {name: own.get(name, known.get(name, False)) for name in self.reported}
+
+    def encode(self, columns: Mapping[str, Float[np.ndarray, " N"]]) -> Float[np.ndarray, "N D"]:
+        r"""Gathers the outputs of simulated rows.
+
+        Arguments:
+            columns: Quantities and parameters by name, each in its unit.
+
+        Returns:
+            The outputs, in the order of ``names``; rows may lie outside the intervals.
+
+        Raises:
+            ValueError: If a quantity is missing.
+        """
+        return np.stack([_column(name, columns) for name in self.names], axis=-1)
+
+    def derive(self, theta: Float[np.ndarray, "*batch D"]) -> dict[str, Float[np.ndarray, "*batch"]]:
+        r"""Computes every quantity of each draw.
+
+        Arguments:
+            theta: Draws of the outputs, each in its unit.
+
+        Returns:
+            Quantities by name; those of the catalogue first, in its order.
+        """
+        theta = np.asarray(theta)
+        values = _derive({name: theta[..., d] for d, name in enumerate(self.names)})
+        shown = {name: values[name] for name in q.QUANTITIES if name in values}
+        rest = {name: v for name, v in values.items() if name not in shown and not _is_difference(name)}
+        return {**shown, **rest}
+
+    def to_json(self) -> dict[str, object]:
+        r"""Returns the space as a JSON-able dictionary."""
+        return self.space.to_json()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> OutputSpace:
+        r"""Rebuilds the space from ``to_json``.
+
+        Arguments:
+            data: The dictionary.
+        """
+        return cls(ParameterSpace.from_json(data))
+
+
+def _is_difference(name: str) -> bool:
+    first, dash, second = name.partition("-")
+    return bool(dash) and first in q.QUANTITIES and second in q.QUANTITIES
+
+
+def _column(name: str, columns: Mapping[str, Float[np.ndarray, " N"]]) -> Float[np.ndarray, " N"]:
+    if name in columns:
+        return np.asarray(columns[name], dtype=np.float64)
+    if _is_difference(name):
+        first, _, second = name.partition("-")
+        return _column(first, columns) - _column(second, columns)
+    raise ValueError(f"output {name!r} must be among the simulated columns {sorted(columns)}: choose other outputs")
+
+
+def _derive(values: dict[str, Float[np.ndarray, "*batch"]]) -> dict[str, Float[np.ndarray, "*batch"]]:
+    have = dict(values)
+    if {"MAP", "SBP-MAP"} <= have.keys():
+        have["SBP"] = have["MAP"] + have["SBP-MAP"]
+    if {"MAP", "MAP-DBP"} <= have.keys():
+        have["DBP"] = have["MAP"] - have["MAP-DBP"]
+    if {"SBP-MAP", "MAP-DBP"} <= have.keys():
+        have["PP"] = have["SBP-MAP"] + have["MAP-DBP"]
+    if "CO" not in have and {"HR", "SV"} <= have.keys():
+        have["CO"] = q.cardiac_output(have["HR"], have["SV"])
+    if "SVR" not in have and {"MAP", "CVP", "CO"} <= have.keys():
+        have["SVR"] = q.systemic_vascular_resistance(have["MAP"], have["CVP"], have["CO"])
+    return have
+
+
+def _check_independent(names: tuple[str, ...]) -> None:
+    """Rank of the Jacobian of the known outputs with respect to the independent set, at a typical patient."""
+    known = [name for name in names if name in OUTPUTS]
+    point = np.log(np.array(_TYPICAL))
+
+    def values(log_point: Float[np.ndarray, " nine"]) -> Float[np.ndarray, " known"]:
+        have = _derive(dict(zip(INDEPENDENT, np.exp(log_point), strict=True)))
+        return np.log(np.array([float(have[name]) for name in known]))
+
+    step = 1e-5
+    jacobian = np.array(
+        [(values(point + step * e) - values(point - step * e)) / (2 * step) for e in np.eye(len(point))]
+    )
+    if known and np.linalg.matrix_rank(jacobian, tol=1e-6) < len(known):
+        raise ValueError(
+            f"outputs must be functionally independent, got {list(names)}: a density over dependent outputs is "
+            f"singular; estimate some of {list(INDEPENDENT)} and the rest follows draw by draw"
+        )

@@ -1,0 +1,381 @@
+r"""Training of an estimator: streamed batches, AdamW with a cosine schedule, averaged weights, checkpoints.
+
+The learning rate warms up linearly and then follows $\tfrac12 (1 + \cos \pi f)$, with $f$ the share of the budget that
+is spent: of the epochs, or of the time limit where that is further on. Validation rows, the last of the set, are
+observed once with a fixed draw of the sensors; the averaged weights with the least validation loss are kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..simulators.status import count_status, usable
+from .checkpoint import Checkpoint, CheckpointError
+from .npe import NPE, NPEConfig
+from .outputs import OutputSpace
+from .streaming import Batches, Sensor, Source
+
+__all__ = ["Progress", "TrainConfig", "TrainData", "TrainResult", "low_precision_pays", "train"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    r"""How long and how fast to train.
+
+    Arguments:
+        epochs: Most epochs.
+        max_time: Most seconds of training [s].
+        batch: Rows in a batch.
+        rate: Highest learning rate.
+        warmup: Steps of linear warm-up.
+        weight_decay: Decoupled weight decay.
+        clip: Largest norm of the gradient.
+        averaging: Decay of the averaged weights.
+        validation: Share of the rows held out, at most ``validation_rows``.
+        validation_rows: Most rows held out.
+        patience: Epochs without a better validation loss before stopping early.
+        seed: Seed of weights, order and sensors.
+        precision: ``"auto"`` takes bfloat16 convolutions where the processor is fast at them.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> TrainConfig(epochs=5).batch
+        512
+    """
+
+    epochs: int = 40
+    max_time: float = math.inf
+    batch: int = 512
+    rate: float = 1e-3
+    warmup: int = 300
+    weight_decay: float = 1e-3
+    clip: float = 5.0
+    averaging: float = 0.998
+    validation: float = 0.04
+    validation_rows: int = 4096
+    patience: int = 15
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 < self.validation < 1 or not 0 <= self.averaging < 1:
+            raise ValueError(
+                f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
+            )
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
+
+
+@dataclass(frozen=True)
+class TrainData:
+    r"""Simulated rows and how they are observed.
+
+    Arguments:
+        source: Waveforms.
+        columns: Quantities and parameters of every row, by name.
+        sensor: Sensor model.
+        status: Status code of every row.
+        fs: Sampling rate of the waveforms [Hz].
+
+    Example:
+        >>> from pulsebayes.inference.streaming import ArraySource, WholeWindow
+        >>> data = TrainData(ArraySource(np.zeros((4, 10))), {"HR": np.full(4, 60.0)}, WholeWindow(), np.zeros(4, int))
+        >>> data.usable(OutputSpace.from_names(("HR",)))[1]
+        {'rows': 4, 'kept': 4, 'unusable status': 0, 'not finite': 0, 'outside bounds': 0}
+    """
+
+    source: Source
+    columns: Mapping[str, Float[np.ndarray, " N"]]
+    sensor: Sensor
+    status: np.ndarray
+    fs: float = 125.0
+
+    def usable(self, outputs: OutputSpace) -> tuple[Bool[np.ndarray, " N"], dict[str, Any]]:
+        r"""Finds the rows to train on.
+
+        Arguments:
+            outputs: Outputs with their intervals.
+
+        Returns:
+            Rows to keep, and how many were left out for which reason.
+        """
+        theta = outputs.encode(self.columns)
+        good = usable(np.asarray(self.status))
+        finite = np.isfinite(theta).all(-1)
+        inside = outputs.space.contains(theta)
+        keep = good & finite & inside
+        counts: dict[str, Any] = {
+            "rows": len(keep),
+            "kept": int(keep.sum()),
+            "unusable status": int((~good).sum()),
+            "not finite": int((good & ~finite).sum()),
+            "outside bounds": int((good & finite & ~inside).sum()),
+        }
+        return keep, counts
+
+
+@dataclass(frozen=True)
+class Progress:
+    r"""Where a training run stands.
+
+    Arguments:
+        epoch: Epochs begun.
+        share: Share of the budget spent, from 0 to 1.
+        train_loss: Mean loss of the epoch so far [nats].
+        validation_loss: Last validation loss [nats], NaN before the first.
+        rate: Windows trained on per second.
+        elapsed: Time spent [s].
+        epoch_done: Whether an epoch has just ended.
+
+    Example:
+        >>> Progress(1, 0.5, 3.0, math.nan, 2000.0, 60.0).epoch_done
+        False
+    """
+
+    epoch: int
+    share: float
+    train_loss: float
+    validation_loss: float
+    rate: float
+    elapsed: float
+    epoch_done: bool = False
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    r"""A trained estimator and how it came about.
+
+    Arguments:
+        npe: The estimator with the best averaged weights.
+        history: One row an epoch: losses, seconds, windows per second.
+        counts: Rows used and left out.
+        interrupted: Whether the run was asked to stop before its end.
+
+    Example:
+        >>> TrainResult.__dataclass_fields__["interrupted"].default
+        False
+    """
+
+    npe: NPE
+    history: list[dict[str, float]]
+    counts: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def low_precision_pays() -> bool:
+    r"""Tells whether this processor has fast bfloat16 convolutions.
+
+    Example:
+        >>> isinstance(low_precision_pays(), bool)
+        True
+    """
+    supported = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16")]
+    return any(bool(check()) for check in supported if check is not None)
+
+
+def train(
+    data: TrainData,
+    outputs: OutputSpace,
+    network: NPEConfig,
+    config: TrainConfig,
+    *,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    r"""Trains an estimator.
+
+    Arguments:
+        data: Simulated rows and how they are observed.
+        outputs: Outputs with their intervals.
+        network: Shape of the estimator.
+        config: How long and how fast.
+        checkpoint: Where to keep the run after each epoch; None for nowhere.
+        resume: Whether to go on from the checkpoint.
+        progress: Called every few batches and after each epoch.
+        should_stop: Asked after each epoch; true ends the run there.
+
+    Returns:
+        The estimator with the best averaged weights.
+
+    Raises:
+        ValueError: If fewer than two rows can be used.
+        CheckpointError: If the checkpoint is missing or of another run.
+
+    Example:
+        >>> from pulsebayes.inference.embedding import EmbeddingConfig
+        >>> from pulsebayes.inference.streaming import ArraySource, WholeWindow
+        >>> hr = np.linspace(40, 120, 200)
+        >>> data = TrainData(ArraySource(hr[:, None].repeat(4, 1)), {"HR": hr}, WholeWindow(), np.zeros(200, int))
+        >>> shape = NPEConfig(EmbeddingConfig("dense", samples=4, hidden=8, context=4), transforms=1, hidden=(8,))
+        >>> result = train(data, OutputSpace.from_names(("HR",)), shape, TrainConfig(epochs=1, batch=32))
+        >>> result.counts["kept"]
+        200
+    """
+    run = _Run(data, outputs, network, config)
+    if resume:
+        if checkpoint is None:
+            raise CheckpointError("resume needs a checkpoint, got none: name the folder of the run")
+        run.restore(checkpoint)
+    interrupted = False
+    while not run.finished:
+        run.epoch_of_training(progress)
+        run.validate(progress)
+        if checkpoint is not None:
+            run.save(checkpoint)
+        if should_stop() and not run.finished:
+            interrupted = True
+            break
+    return TrainResult(run.best.eval(), run.history, run.counts, interrupted)
+
+
+class _Run:
+    """State of a training run."""
+
+    def __init__(self, data: TrainData, outputs: OutputSpace, network: NPEConfig, config: TrainConfig) -> None:
+        self.config = config
+        keep, self.counts = data.usable(outputs)
+        self.counts["status"] = count_status(np.asarray(data.status))
+        if keep.sum() < 2:
+            raise ValueError(f"training needs at least 2 usable rows, got {int(keep.sum())} of {len(keep)}")
+        theta = np.where(keep[:, None], outputs.encode(data.columns), 0.5 * (outputs.space.low + outputs.space.high))
+        z = outputs.space.unconstrain(theta).astype(np.float32)
+        held = max(1, min(config.validation_rows, int(config.validation * len(keep))))
+        self.counts["validation"] = int(keep[len(keep) - held :].sum())
+        training = keep.copy()
+        training[len(keep) - held :] = False
+        whole = Batches(
+            data.source, z, keep, data.sensor, data.fs, network.embedding.samples, config.batch, seed=config.seed
+        )
+        self.batches = dataclasses.replace(whole, keep=training)
+        self.held_out = tuple(map(torch.from_numpy, whole.fixed(slice(len(keep) - held, None), seed=config.seed)))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.npe = NPE(outputs, network)
+        first = whole.fixed(slice(0, 4096), seed=config.seed)[0]
+        self.npe.fit_scales(torch.from_numpy(z[training]), torch.from_numpy(first))
+        self.average, self.best = copy.deepcopy(self.npe), copy.deepcopy(self.npe)
+        self.optimizer = torch.optim.AdamW(
+            self.npe.parameters(), lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        )
+        self.low_precision = config.precision == "bfloat16" or (config.precision == "auto" and low_precision_pays())
+        self.epoch, self.step, self.elapsed, self.stale, self.skipped = 0, 0, 0.0, 0, 0
+        self.best_loss, self.last_loss = math.inf, math.nan
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def share(self) -> float:
+        """Share of the budget that is spent."""
+        steps = self.config.epochs * self.batches.per_epoch
+        return min(1.0, max(self.step / steps, self.elapsed / self.config.max_time))
+
+    @property
+    def finished(self) -> bool:
+        return self.share >= 1.0 or self.epoch >= self.config.epochs or self.stale >= self.config.patience
+
+    def epoch_of_training(self, progress: Callable[[Progress], None]) -> None:
+        total, rows, begun, before = 0.0, 0, time.monotonic(), self.elapsed
+        for i, (x, z) in enumerate(self.batches.epoch(self.epoch)):
+            total += self._update(torch.from_numpy(x), torch.from_numpy(z)) * len(x)
+            rows += len(x)
+            self.elapsed = before + time.monotonic() - begun
+            if i % 10 == 0 or self.share >= 1.0:
+                progress(self._where(total / rows, rows / max(self.elapsed - before, 1e-9)))
+            if self.share >= 1.0:
+                break
+        self.epoch += 1
+        seconds = time.monotonic() - begun
+        self.history.append(
+            {"epoch": self.epoch, "train": total / max(rows, 1), "seconds": seconds, "rate": rows / max(seconds, 1e-9)}
+        )
+
+    def validate(self, progress: Callable[[Progress], None]) -> None:
+        begun = time.monotonic()
+        x, z = self.held_out
+        with torch.no_grad():
+            parts = [
+                float(self.average.loss(z[i : i + 512], x[i : i + 512])) * len(x[i : i + 512])
+                for i in range(0, len(x), 512)
+            ]
+        self.last_loss = sum(parts) / max(len(x), 1)
+        self.stale += 1
+        if self.last_loss < self.best_loss:
+            self.best_loss, self.stale = self.last_loss, 0
+            self.best.load_state_dict(self.average.state_dict())
+        self.elapsed += time.monotonic() - begun
+        self.history[-1] |= {"validation": self.last_loss}
+        progress(self._where(self.history[-1]["train"], self.history[-1]["rate"], done=True))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        modules = {"npe": self.npe, "average": self.average, "best": self.best}
+        numbers = {name: getattr(self, name) for name in _SAVED}
+        checkpoint.save(modules, self.optimizer, {**numbers, "run": self._identity()})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        modules = {"npe": self.npe, "average": self.average, "best": self.best}
+        state = checkpoint.load(modules, self.optimizer)
+        if state.pop("run") != self._identity():
+            raise CheckpointError(
+                f"the checkpoint in {checkpoint.folder.name} is of a run with other settings or data: use the same"
+            )
+        for name in _SAVED:
+            setattr(self, name, state[name])
+
+    def _identity(self) -> dict[str, Any]:
+        """What must agree for a run to go on; budget and patience may change."""
+        fixed = (
+            "batch",
+            "rate",
+            "warmup",
+            "weight_decay",
+            "clip",
+            "averaging",
+            "validation",
+            "validation_rows",
+            "seed",
+        )
+        settings = {name: getattr(self.config, name) for name in fixed}
+        return {**settings, "rows": self.counts["rows"], "kept": self.counts["kept"]}
+
+    def _update(self, x: Tensor, z: Tensor) -> float:
+        warm = min(1.0, (self.step + 1) / self.config.warmup) if self.config.warmup else 1.0
+        rate = self.config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.share)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.npe.loss(z, x, low_precision=self.low_precision)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.npe.parameters(), self.config.clip)
+        self.step += 1
+        if not bool(torch.isfinite(norm)):
+            self.skipped += 1
+            return 0.0
+        self.optimizer.step()
+        decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for slow, fast in zip(self.average.parameters(), self.npe.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        return float(loss.detach())
+
+    def _where(self, loss: float, rate: float, *, done: bool = False) -> Progress:
+        return Progress(self.epoch + (not done), self.share, loss, self.last_loss, rate, self.elapsed, done)
+
+
+_SAVED = ("epoch", "step", "elapsed", "stale", "skipped", "best_loss", "last_loss", "history")
