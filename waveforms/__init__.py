@@ -5,13 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOMES: dict[str, str] = {
+    "Beats": ".beats",
     "Channel": ".labelling",
+    "Finding": ".quality",
     "QUANTITIES": ".quantities",
     "Quantity": ".quantities",
     "ROLES": ".roles",
     "Recording": ".recording",
     "RecordingError": ".errors",
+    "Verdict": ".quality",
+    "Window": ".windows",
+    "assess": ".quality",
     "convert": ".units",
+    "cut_windows": ".windows",
+    "detect_beats": ".beats",
     "guess_role": ".roles",
     "missing_share": ".recording",
     "parse_unit": ".units",
@@ -21,13 +28,20 @@ _HOMES: dict[str, str] = {
 }
 
 __all__ = [
+    "Beats",
     "Channel",
+    "Finding",
     "QUANTITIES",
     "Quantity",
     "ROLES",
     "Recording",
     "RecordingError",
+    "Verdict",
+    "Window",
+    "assess",
     "convert",
+    "cut_windows",
+    "detect_beats",
     "guess_role",
     "missing_share",
     "parse_unit",

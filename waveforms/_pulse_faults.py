@@ -1,0 +1,251 @@
+r"""Faults seen in level and pulses: what no artery of a living patient does.
+
+The limits are wide on purpose: rates from 30 to 200 /min, mean pressures from 37 to 180 mmHg, pulses from 7 mmHg,
+irregular and weak beats, damped and ringing lines all pass.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.ndimage import gaussian_filter1d
+
+from ._faults import Fault, Seen, Signal
+from .beats import Beats
+from .units import convert
+
+__all__ = ["pulse_faults", "pulse_findings"]
+
+MEAN_MMHG = (37.0, 180.0)
+r"""Mean arterial pressures of the living [mmHg]."""
+PULSE_MMHG = (7.0, 220.0)
+r"""Median pulse pressures accepted [mmHg]."""
+RATE_PER_MIN = (30.0, 200.0)
+r"""Pulse rates accepted [1/min]."""
+LEAST_LIKENESS = 0.8
+r"""Median correlation of the pulses with their median pulse; noise of any colour stays below."""
+FASTEST_RISE_S = 0.02
+r"""Time from 10 to 90 % of the upstroke below which no ventricle and no catheter line can have drawn it [s]."""
+LEAST_SKEWNESS = -1.0
+r"""Skewness of the values of an arterial wave is larger: it spends longer below its middle than above."""
+NARROWEST_S = 0.085
+r"""A pulse is wider than this at half its height [s]: ejection lasts longer; QRS complexes are narrower."""
+INVERTED_RATIO = 0.8
+r"""Steepest rise over steepest fall below which a wave is upside down or backwards in time."""
+SYMMETRIC_RATIO = 1.05
+r"""Steepest rise over steepest fall of an arterial pulse is larger than this; sines and squares have 1."""
+OTHER_UNITS = ("kPa", "cmH2O", "0.1 mmHg", "Pa", "hPa")
+r"""Units tried, in this order, on values that cannot be mmHg."""
+
+
+def pulse_faults(signal: Signal, beats: Beats) -> Fault | None:
+    r"""First fault among unit, level, zero, pulse pressure, noise, rate, inversion, shape and double counting."""
+    pulses = _pulses(signal, beats)
+    checks = (_scale, _noise, _inverted, _shape, _rate, _double_counting)
+    for check in checks:
+        fault = check(signal, beats, pulses)
+        if fault is not None:
+            return fault
+    return None
+
+
+class _Pulses(NamedTuple):
+    likeness: Float[np.ndarray, " beats"]
+    height: Float[np.ndarray, " beats"]
+    width_s: float
+    up_over_down: float
+    roughness: float
+    rise_s: float
+    skewness: float
+
+
+def _pulses(signal: Signal, beats: Beats) -> _Pulses:
+    r"""Shape of the pulses: likeness to the median pulse, height, width, steepness of rise and fall, roughness."""
+    wave, fs = signal.wave, signal.fs
+    smooth = gaussian_filter1d(wave, max(0.016 * fs, 0.5), mode="nearest")
+    slope = np.gradient(smooth)
+    down, up = np.quantile(slope, [0.01, 0.99])
+    rough = wave - gaussian_filter1d(wave, max(0.008 * fs, 0.5), mode="nearest")
+    low, high = np.quantile(wave, [0.02, 0.98])
+    centre = wave - wave.mean()
+    skewness = float(np.mean(centre**3) / max(float(wave.std()) ** 3, 1e-12))
+    roughness = float(rough.std() / max(high - low, 1e-12))
+    length = int(min(0.45, max(0.9 * float(np.median(beats.intervals_s)) if beats.n > 1 else 0.45, 0.2)) * fs)
+    starts = (beats.onsets_s * fs).astype(int)
+    starts = starts[starts + length < len(wave)]
+    ratio = float(up / max(-down, 1e-12))
+    if len(starts) < 2:
+        return _Pulses(np.zeros(0), np.zeros(0), float("nan"), ratio, roughness, float("nan"), skewness)
+    pieces = smooth[starts[:, None] + np.arange(length)]
+    pieces = pieces - pieces[:, :1]
+    centred = pieces - pieces.mean(axis=1, keepdims=True)
+    median = np.median(pieces, axis=0)
+    typical = median - median.mean()
+    norms = np.sqrt((centred**2).sum(axis=1) * (typical @ typical))
+    likeness = centred @ typical / np.where(norms > 0, norms, 1.0)
+    rise = _rise(wave, smooth, starts, fs)
+    return _Pulses(likeness, pieces.max(axis=1), _width(median, fs), ratio, roughness, rise, skewness)
+
+
+def _rise(wave: Float[np.ndarray, " time"], smooth: Float[np.ndarray, " time"], starts: np.ndarray, fs: float) -> float:
+    r"""Median time from 10 to 90 % of the upstroke on the unfiltered wave [s]."""
+    times = []
+    for start in starts.tolist():
+        reach = smooth[start : start + int(0.35 * fs)]
+        first = max(start - round(0.03 * fs), 0)
+        piece = wave[first : start + int(reach.argmax()) + round(0.03 * fs) + 1]
+        low, high = float(piece[: max(start - first, 1) + 1].min()), float(piece.max())
+        late = int((piece >= low + 0.9 * (high - low)).argmax())
+        early = np.flatnonzero(piece[: late + 1] <= low + 0.1 * (high - low))
+        times.append((late - (int(early[-1]) if len(early) else 0)) / fs)
+    return float(np.median(times))
+
+
+def _width(pulse: Float[np.ndarray, " time"], fs: float) -> float:
+    r"""Time that a pulse stays above half its height around its peak [s]."""
+    peak = int(pulse.argmax())
+    below = pulse <= 0.5 * pulse[peak]
+    rise, fall = np.flatnonzero(below[:peak]), np.flatnonzero(below[peak:])
+    first = int(rise[-1]) if len(rise) else 0
+    last = peak + int(fall[0]) if len(fall) else len(pulse)
+    return (last - first) / fs
+
+
+def _scale(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
+    r"""Mean, zero and pulse pressure in mmHg, and the unit in which they would be right."""
+    if signal.role == "PLETH":
+        return None
+    wave, role = signal.wave, signal.role
+    mean = float(wave.mean())
+    low, high = (float(q) for q in np.quantile(wave, [0.02, 0.98]))
+    if MEAN_MMHG[0] <= mean <= MEAN_MMHG[1] and low > 5.0 and PULSE_MMHG[0] <= high - low <= PULSE_MMHG[1]:
+        return None
+    seen = f"mean {mean:.4g} mmHg, pulse {high - low:.4g} mmHg"
+    pulsing = len(pulses.likeness) >= 2 and float(np.median(pulses.likeness)) > LEAST_LIKENESS
+    for other in OTHER_UNITS if pulsing else ():
+        size = float(convert(1.0, other, "mmHg"))
+        if 40 <= mean * size <= 150 and 12 <= (high - low) * size <= 130 and low * size > 20 and not _outside(mean):
+            return Fault("unit", f"{seen}: not mmHg", _unit_hint(role, other), 0.0)
+    if (mean > MEAN_MMHG[1] and high - low > PULSE_MMHG[1]) or mean > 400:
+        whole = bool(np.all(wave == np.round(wave)))
+        what = "ADC counts" if whole else "another unit, or raw counts"
+        return Fault("unit", f"{seen}: {what}", f"--unit {role}=UNIT, or convert counts with the file's gain", 0.0)
+    return _level(signal, mean, low, high, seen)
+
+
+def _outside(mean: float) -> bool:
+    r"""Whether a mean could still be a pressure in mmHg, of a vein or of a dying patient."""
+    return 20.5 < mean < MEAN_MMHG[1]
+
+
+def _unit_hint(role: str, unit: str) -> str:
+    option = f'"{role}={unit}"' if " " in unit else f"{role}={unit}"
+    return f"--unit {option} if the values are {unit}"
+
+
+def _level(signal: Signal, mean: float, low: float, high: float, seen: str) -> Fault:
+    r"""The fault of a pressure in mmHg that is too low, too high, below zero or without a pulse."""
+    role = signal.role
+    if high - low < PULSE_MMHG[0]:
+        hint = f"a venous or airway pressure, or a line without a pulse; check that the channel is {role}, and its unit"
+        if high - low < 4 and abs(mean) < 4:
+            hint = f"not a pressure in mmHg; choose the pressure channel with --channel NAME={role}"
+        return Fault("not-pulsatile", f"{seen}: the pulse is too small to be arterial", hint, 0.0)
+    if low <= 5.0 and high - low <= PULSE_MMHG[1]:
+        at = int(signal.wave.argmin()) / signal.fs
+        hint = "the transducer is not zeroed, or the line is open; check the zero, or choose another stretch"
+        return Fault("not-zeroed", f"{seen}, lowest {signal.wave.min():.4g} mmHg: no artery goes so low", hint, at)
+    if high - low > PULSE_MMHG[1]:
+        return Fault("unit", f"{seen}: no patient has such a pulse", f"check the unit with --unit {role}=UNIT", 0.0)
+    side = "low" if mean < MEAN_MMHG[0] else "high"
+    limit = f"{MEAN_MMHG[0]:g} to {MEAN_MMHG[1]:g} mmHg"
+    hint = f"check the zero of the transducer, the channel (is it {role}?) and the unit (--unit {role}=UNIT)"
+    return Fault("level", f"{seen}: too {side} for a living patient's artery ({limit})", hint, 0.0)
+
+
+def _noise(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
+    r"""Too few beats, pulses unlike each other, or sample-to-sample jumps as large as the pulse."""
+    hint = f"no pulse here; check that the channel is {signal.role}, or choose another stretch"
+    if len(pulses.likeness) < 2:
+        return Fault("noise", f"only {beats.n} beats found in {len(signal.wave) / signal.fs:.1f} s", hint, 0.0)
+    typical = float(np.median(pulses.likeness))
+    if typical < LEAST_LIKENESS:
+        at = float(beats.onsets_s[int(pulses.likeness.argmin())])
+        return Fault("noise", f"the pulses do not resemble each other (correlation {typical:.2f})", hint, at)
+    if pulses.roughness > 0.09:
+        return Fault("noise", f"noise of {pulses.roughness:.0%} of the pulse hides its shape", hint, 0.0)
+    return None
+
+
+def _inverted(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
+    if pulses.up_over_down >= INVERTED_RATIO:
+        return None
+    message = f"the steepest rise is {pulses.up_over_down:.2f} of the steepest fall: upside down or backwards in time"
+    return Fault("inverted", message, "check the sign of the channel and the order of its samples", 0.0)
+
+
+def _shape(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
+    r"""Too narrow for an ejection (an electrocardiogram), or rise and fall alike (sine, square, triangle)."""
+    hint = f"another signal than {signal.role}? choose the channel with --channel NAME={signal.role}"
+    if pulses.width_s < NARROWEST_S:
+        message = (
+            f"the pulses last {pulses.width_s * 1000:.0f} ms at half height: too short for an ejection, as in an ECG"
+        )
+        return Fault("shape", message, hint, float(beats.onsets_s[0]))
+    if pulses.rise_s < FASTEST_RISE_S:
+        message = f"the upstrokes take {pulses.rise_s * 1000:.0f} ms: faster than any ventricle and catheter line"
+        return Fault("shape", message, hint, float(beats.onsets_s[0]))
+    if pulses.skewness < LEAST_SKEWNESS:
+        message = f"the wave stays near its top and dips now and then (skewness {pulses.skewness:.1f}), unlike a pulse"
+        return Fault("shape", message, hint, float(beats.onsets_s[0]))
+    if pulses.up_over_down < SYMMETRIC_RATIO:
+        message = (
+            f"rise and fall are equally steep (ratio {pulses.up_over_down:.2f}); an artery fills faster than it drains"
+        )
+        return Fault("shape", message, hint, float(beats.onsets_s[0]))
+    return None
+
+
+def _rate(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
+    rate = 60.0 / beats.mean_interval_s
+    low, high = RATE_PER_MIN
+    if low <= rate <= high:
+        return None
+    message = f"{rate:.0f} beats per minute, outside {low:g} to {high:g}"
+    return Fault("rate", message, "check the sampling rate (--fs) and the channel", float(beats.onsets_s[0]))
+
+
+def _double_counting(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
+    r"""Every second pulse below 45 % of its neighbours, in four of five pairs: twice the rate, or half of it."""
+    height = pulses.height
+    if len(height) < 6:
+        return None
+    odd, even = height[1::2], height[::2]
+    pairs = min(len(odd), len(even))
+    ratio = odd[:pairs] / even[:pairs]
+    small = max(float(np.mean(ratio < 0.45)), float(np.mean(1 / ratio < 0.45)))
+    if small < 0.8:
+        return None
+    rate = 60.0 / beats.mean_interval_s
+    message = f"every second pulse is less than half of the next: the rate may be {rate:.0f} or {rate / 2:.0f} /min"
+    return Fault("double-counting", message, "look at the wave: strong dicrotic waves, or weak beats?", 0.0)
+
+
+def pulse_findings(signal: Signal, beats: Beats) -> tuple[Seen, ...]:
+    r"""Irregular rhythm, weak beats, coarse steps and noise that do not refuse a window."""
+    if beats.n < 3:
+        return ()
+    end = len(signal.wave) / signal.fs
+    found: list[Seen] = []
+    intervals = beats.intervals_s
+    spread = float(intervals.std() / intervals.mean())
+    if spread > 0.1:
+        message = f"irregular rhythm: beat intervals from {intervals.min():.2f} to {intervals.max():.2f} s"
+        found.append(("irregular", message, 0.0, end, ("HR", "SV", "CO")))
+    height = float(np.nanmedian(beats.peaks - beats.feet))
+    if signal.step > 0.04 * height:
+        message = f"coarse digital steps of {signal.step:.2g} for a pulse of {height:.3g}"
+        found.append(("coarse", message, 0.0, end, ("PWV", "C")))
+    return tuple(found)

@@ -1,0 +1,318 @@
+r"""Windows: a recording cut into equal pieces at the rate a model asks for, each with the verdict of the gate.
+
+Windows are cut one after another from blocks of two minutes, so memory does not grow with the recording.  Each channel
+is judged at its native rate and then resampled by a Kaiser-windowed sinc,
+
+$$ y(t) = \frac{\sum_j x_j\, h(\rho (t f_s - j))}{\sum_j h(\rho (t f_s - j))}, \qquad
+   h(u) = \operatorname{sinc}(u)\, \frac{I_0\!\big(\beta \sqrt{1 - (u/L)^2}\big)}{I_0(\beta)}, \quad |u| < L, $$
+
+with $\rho = 1$ when the target rate is not below the native rate $f_s$, else $0.92$ of their ratio, which keeps what
+the target rate cannot hold from folding back.  Any two rates will do, 124.945 Hz and 125 Hz too, and the time axis is
+that of the recording: sample $i$ of a window stands at `start_s + i / fs` for every channel.  Where native samples
+already stand there, they are copied.
+
+References:
+    Kaiser (1974), Nonrecursive digital filter design using the I0-sinh window function, IEEE ISCAS, 20-23.
+
+Units: seconds, Hz; pressures in mmHg as the recording gives them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+from .quality import LONGEST_BRIDGED_GAP_S, Verdict, assess
+from .recording import Channel, Recording
+
+__all__ = ["Window", "cut_windows", "resample"]
+
+LOBES = 16
+r"""Half width of the kernel in its own zero crossings."""
+KAISER_BETA = 8.0
+r"""Stop band 80 dB down."""
+PASS_SHARE = 0.92
+r"""Cut-off as a share of the lower Nyquist rate when reducing the rate."""
+BLOCK_S = 120.0
+r"""Length of the stretch held in memory per channel [s]."""
+
+
+@dataclass(frozen=True)
+class Window:
+    r"""One window of one or several channels.
+
+    Arguments:
+        start_s: Time of the first sample, counted from the start of the recording [s].
+        end_s: End of the window [s].
+        values: Samples with shape (C, T): pressures in mmHg, NaN only where a gap refused the window.
+        fs: Sampling rate of `values` [Hz].
+        verdict: The gate's verdict on all channels: the first refusal, or usable with every finding.
+        channels: Names or roles, in the order of `values`.
+        verdicts: The verdict on each channel.
+
+    Example:
+        >>> import numpy as np
+        >>> ok = Verdict(True, None, None, None, ())
+        >>> Window(8.0, 16.0, np.zeros((1, 1000), np.float32), 125.0, ok, ("ART",), (ok,)).n_samples
+        1000
+    """
+
+    start_s: float
+    end_s: float
+    values: Float[np.ndarray, "channels time"]
+    fs: float
+    verdict: Verdict
+    channels: tuple[str, ...] = ("ART",)
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def n_samples(self) -> int:
+        r"""Samples per channel.
+
+        Example:
+            >>> from pulsebayes.waveforms.recording import Recording
+            >>> recording = Recording.from_arrays("demo", {"ABP": np.ones(2000)}, fs=250, units={"ABP": "mmHg"})
+            >>> next(cut_windows(recording)).n_samples
+            1000
+        """
+        return int(self.values.shape[-1])
+
+
+def cut_windows(
+    recording: Recording,
+    channels: Sequence[str] = ("ART",),
+    *,
+    length_s: float = 8.0,
+    every_s: float = 8.0,
+    fs: float = 125.0,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> Iterator[Window]:
+    r"""Cut a recording into windows, in order of time, without loading it whole.
+
+    Only whole windows between `start_s` and `end_s` are cut. If not even one fits, a single one is given, padded with
+    NaN and refused as `too-short`, so that nothing is dropped in silence.
+
+    Arguments:
+        recording: The recording.
+        channels: Names or roles, in the order wanted.
+        length_s: Length of a window [s].
+        every_s: Time from one start to the next [s]; less than `length_s` makes windows overlap.
+        fs: Sampling rate wanted [Hz].
+        start_s: Start of the first window [s].
+        end_s: Where to stop [s]; the end of the recording if `None`.
+
+    Returns:
+        An iterator of windows.
+
+    Raises:
+        ValueError: If a length, interval or rate is not positive, no channel is named, or `end_s` is not after
+            `start_s`.
+        RecordingError: If a channel is missing or ambiguous.
+
+    Example:
+        >>> import numpy as np
+        >>> from pulsebayes.waveforms.recording import Recording
+        >>> phase = (np.arange(24000) / 1000) % 0.75
+        >>> pulse = 70 + 60 * np.exp(-phase / 0.3) * np.minimum(phase / 0.1, 1)
+        >>> recording = Recording.from_arrays("demo", {"ABP": pulse}, fs=1000, units={"ABP": "mmHg"})
+        >>> [(w.start_s, w.values.shape, w.verdict.usable) for w in cut_windows(recording)]
+        [(0.0, (1, 1000), True), (8.0, (1, 1000), True), (16.0, (1, 1000), True)]
+    """
+    for name, value, unit in (("length_s", length_s, "s"), ("every_s", every_s, "s"), ("fs", fs, "Hz")):
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be positive [{unit}], got {value}; try 8 s windows at 125 Hz")
+    if not channels:
+        raise ValueError("channels must name at least one channel or role, got none; try ('ART',)")
+    stop_s = recording.duration_s if end_s is None else min(end_s, recording.duration_s)
+    if not stop_s > start_s:
+        raise ValueError(
+            f"end_s must be after start_s, got {start_s:g} to {stop_s:g} s of a recording of {recording.duration_s:g} s"
+        )
+    streams = [_Stream(recording, name, recording.channel(name)) for name in channels]
+    return _windows(streams, tuple(channels), length_s, every_s, fs, start_s, stop_s)
+
+
+def _windows(
+    streams: list[_Stream],
+    names: tuple[str, ...],
+    length_s: float,
+    every_s: float,
+    fs: float,
+    start_s: float,
+    stop_s: float,
+) -> Iterator[Window]:
+    # Half a sample of the slowest channel may be missing at the end: 230.5 s at 124.945 Hz is never quite whole.
+    slack = 0.5 / min(fs, *(stream.channel.fs for stream in streams))
+    count = max(0, math.floor((stop_s - start_s - length_s + slack) / every_s + 1e-9) + 1)
+    for k in range(max(count, 1)):
+        begin = start_s + k * every_s
+        end = begin + length_s if count else stop_s
+        pieces = [_piece(stream, begin, end, length_s, fs) for stream in streams]
+        verdicts = tuple(verdict for _, verdict in pieces)
+        values = np.stack([values for values, _ in pieces])
+        yield Window(begin, end, values, fs, _joint(verdicts), names, verdicts)
+
+
+def _joint(verdicts: tuple[Verdict, ...]) -> Verdict:
+    r"""The first refusal, or the first channel's verdict with the findings of all."""
+    first = next((v for v in verdicts if not v.usable), verdicts[0])
+    return replace(first, findings=tuple(f for v in verdicts for f in v.findings))
+
+
+class _Stream:
+    r"""A channel read block by block; holds one block."""
+
+    def __init__(self, recording: Recording, name: str, channel: Channel) -> None:
+        self.channel = channel
+        self._recording, self._name = recording, name
+        self._first, self._block = 0, np.zeros(0, dtype=np.float32)
+
+    def samples(self, first: int, stop: int) -> Float[np.ndarray, " time"]:
+        r"""Samples `first` to `stop` (exclusive), counted from the channel's start; NaN outside the recording."""
+        if first < self._first or stop > self._first + len(self._block):
+            length = max(stop - first, round(BLOCK_S * self.channel.fs))
+            self._first, self._block = first, self._read(first, first + length)
+        return self._block[first - self._first : stop - self._first]
+
+    def _read(self, first: int, stop: int) -> Float[np.ndarray, " time"]:
+        fs, start_s = self.channel.fs, self.channel.start_s
+        block = np.full(stop - first, np.nan, dtype=np.float32)
+        low, high = max(first, 0), min(stop, self.channel.n_samples)
+        if high > low:
+            # Ask for times half a sample early, so that rounding decides nothing.
+            values = self._recording.values(self._name, start_s + (low - 0.5) / fs, start_s + (high - 0.5) / fs)
+            block[low - first : low - first + len(values)] = values
+        return block
+
+
+def _piece(
+    stream: _Stream, begin: float, end: float, length_s: float, fs: float
+) -> tuple[Float[np.ndarray, " time"], Verdict]:
+    r"""One channel of one window: resampled values and the verdict on the native samples."""
+    channel = stream.channel
+    n_out = round(length_s * fs)
+    position = (begin - channel.start_s) * channel.fs
+    first = math.ceil(position - 1e-3)
+    stop = math.ceil((end - channel.start_s) * channel.fs - 1e-3)
+    native = stream.samples(first, stop)
+    # The last sample may lie a fraction beyond the end of the recording.
+    if len(native) and np.isnan(native[-1]) and stop - 1 >= channel.n_samples:
+        native = native[: max(channel.n_samples - first, 0)]
+    verdict = assess(native, channel.fs, role=channel.role or "UNKNOWN", unit=channel.unit, start_s=begin)
+    if end - begin < length_s - 0.5 / channel.fs and verdict.usable:
+        verdict = _too_short(verdict, end - begin, length_s, begin)
+    values = _resampled(stream, position, n_out, channel.fs / fs)
+    held = round((end - begin) * fs)
+    values[held:] = np.nan
+    return values, verdict
+
+
+def _too_short(verdict: Verdict, seconds: float, length_s: float, begin: float) -> Verdict:
+    message = f"at {begin:.2f} s: only {seconds:.2f} s are left, and a window needs {length_s:g} s"
+    hint = "pass a longer stretch, or move --start and --end"
+    return replace(verdict, usable=False, reason="too-short", hint=hint, at_s=begin, message=message)
+
+
+def _resampled(stream: _Stream, position: float, n_out: int, step: float) -> Float[np.ndarray, " time"]:
+    r"""`n_out` values, the first at native sample `position`, `step` native samples apart; long gaps stay NaN."""
+    nearest = round(position)
+    if abs(step - 1.0) < 1e-9 and abs(position - nearest) < 1e-3:
+        values, lost = _bridged(stream.samples(nearest, nearest + n_out), stream.channel.fs)
+        return np.where(lost, np.nan, values).astype(np.float32)
+    reach = _reach(step)
+    first = math.floor(position) - reach
+    stop = math.floor(position + (n_out - 1) * step) + reach + 2
+    block, lost = _bridged(stream.samples(first, stop), stream.channel.fs)
+    weights, index = _weights(round(position - first, 6), round(step, 12), n_out)
+    values = np.einsum("tk,tk->t", weights, block[index])
+    if lost.any():
+        nearest_native = np.clip(np.round(position - first + step * np.arange(n_out)).astype(int), 0, len(block) - 1)
+        values[lost[nearest_native]] = np.nan
+    resampled: Float[np.ndarray, " time"] = values.astype(np.float32)
+    return resampled
+
+
+def _bridged(block: Float[np.ndarray, " time"], fs: float) -> tuple[Float[np.ndarray, " time"], np.ndarray]:
+    r"""The samples with gaps bridged and ends continued by reflection, and where a gap was too long.
+
+    Short gaps become straight lines. In long ones the line only feeds the kernel; those samples are marked lost.
+    """
+    missing = ~np.isfinite(block)
+    if not missing.any():
+        return block, missing
+    known = np.flatnonzero(~missing)
+    lost = np.zeros_like(missing)
+    if len(known) == 0:
+        return np.full_like(block, np.nan), np.ones_like(missing)
+    filled = np.interp(np.arange(len(block)), known, block[known])
+    filled[: known[0]] = _reflected(filled[known[0] :], int(known[0]))[::-1]
+    filled[known[-1] + 1 :] = _reflected(filled[known[-1] :: -1], len(block) - 1 - int(known[-1]))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if (stop - start) / fs > LONGEST_BRIDGED_GAP_S + 1e-9:
+            lost[start:stop] = True
+    return filled, lost
+
+
+def _reflected(inward: Float[np.ndarray, " time"], n: int) -> Float[np.ndarray, " time"]:
+    r"""`n` samples beyond the end at `inward[0]`, by odd reflection $2 x_0 - x_k$, level where too few are known."""
+    mirror = 2 * inward[0] - inward[1 : n + 1]
+    return np.concatenate([mirror, np.full(n - len(mirror), mirror[-1] if len(mirror) else inward[0])])
+
+
+def _scale(step: float) -> float:
+    r"""Cut-off over the native Nyquist rate."""
+    return 1.0 if step <= 1.0 + 1e-2 else PASS_SHARE / step
+
+
+def _reach(step: float) -> int:
+    return math.ceil(LOBES / _scale(step)) + 1
+
+
+@lru_cache(maxsize=8)
+def _weights(offset: float, step: float, n_out: int) -> tuple[Float[np.ndarray, "time taps"], np.ndarray]:
+    r"""Kernel values and native samples for each output, the first at native sample `offset`."""
+    position = offset + step * np.arange(n_out)
+    reach = _reach(step) - 1
+    index = np.floor(position).astype(int)[:, None] + np.arange(-reach + 1, reach + 1)
+    argument = (position[:, None] - index) * _scale(step)
+    inside = np.maximum(1.0 - (argument / LOBES) ** 2, 0.0)
+    weights = np.sinc(argument) * np.i0(KAISER_BETA * np.sqrt(inside)) * (inside > 0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float64), index
+
+
+def resample(wave: Float[np.ndarray, " time"], fs: float, target_fs: float) -> Float[np.ndarray, " target_time"]:
+    r"""Resample a whole wave from one rate to another, as windows are.
+
+    Arguments:
+        wave: Samples, the first at time 0, without missing values.
+        fs: Their rate [Hz].
+        target_fs: Rate wanted [Hz].
+
+    Returns:
+        `round(len(wave) / fs * target_fs)` samples, the first at time 0.
+
+    Raises:
+        ValueError: If `wave` is not one-dimensional or a rate is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> wave = np.sin(2 * np.pi * 5 * np.arange(2000) / 1000)
+        >>> out = resample(wave, 1000.0, 125.0)
+        >>> bool(np.allclose(out[20:-20], np.sin(2 * np.pi * 5 * np.arange(250) / 125)[20:-20], atol=1e-4))
+        True
+    """
+    wave = np.asarray(wave, dtype=np.float64)
+    if wave.ndim != 1:
+        raise ValueError(f"wave must have shape (time,), got {wave.shape}; pass one channel at a time")
+    if not (fs > 0 and target_fs > 0):
+        raise ValueError(f"fs and target_fs must be positive [Hz], got {fs} and {target_fs}; try 125.0")
+    channel = Channel("wave", None, None, float(fs), 0.0, len(wave), ())
+    recording = Recording("wave", (channel,), lambda index, first, stop: wave[first:stop].astype(np.float32))
+    return _resampled(_Stream(recording, "wave", channel), 0.0, round(len(wave) / fs * target_fs), fs / target_fs)
