@@ -143,7 +143,7 @@ def help_of(command: Callable[..., None]) -> str:
     Example:
         >>> from pulsebayes.apps.cli.doctor import doctor
         >>> from pulsebayes.apps.cli.options import help_of
-        >>> help_of(doctor)
+        >>> help_of(doctor).splitlines()[0]
         'Say what this machine has and holds.'
     """
     lines = (command.__doc__ or "").strip().splitlines()
