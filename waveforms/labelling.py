@@ -7,7 +7,7 @@ roles only, a guess from the name. A unit is never guessed. Whatever the user ov
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import RecordingError
@@ -155,7 +155,7 @@ def matching(channels: Sequence[Channel], name_or_role: str) -> list[int]:
         [0]
     """
     wanted = name_or_role.strip()
-    rules = (
+    rules: tuple[Callable[[Channel], bool], ...] = (
         lambda channel: channel.role == wanted.upper(),
         lambda channel: channel.name == wanted,
         lambda channel: channel.name.casefold() == wanted.casefold(),

@@ -279,7 +279,7 @@ class Recording:
                 file=self.name,
                 hint=unnamed_hint(self.channels, role),
             )
-        spare = next((c for c in self.channels if c.role is None), self.channels[0] if self.channels else None)
+        spare = next((c for c in self.channels if c.role is None), None)
         raise RecordingError(
             f"expected a channel {wanted}, found {there}",
             code="channel-missing",

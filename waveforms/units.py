@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 __all__ = [
     "CM_PER_M",
@@ -280,4 +280,4 @@ def convert(values: T, source: str, target: str) -> T:
         raise ValueError(
             f"cannot convert {source!r} ({old.kind}) to {target!r} ({new.kind}): they need one kind and size"
         )
-    return values * (old.size / new.size)  # type: ignore[operator,no-any-return]
+    return cast(T, values * (old.size / new.size))  # type: ignore[operator]

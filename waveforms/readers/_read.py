@@ -1,0 +1,62 @@
+r"""One door for all formats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..recording import Recording
+from ._sniff import sniff
+
+__all__ = ["read"]
+
+
+def read(
+    path: str | Path,
+    *,
+    fs: float | None = None,
+    roles: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> Recording:
+    r"""Read a waveform file, whatever its format.
+
+    The format is told by the content. Nothing is resampled and no unit is guessed.
+
+    Arguments:
+        path: A CSV/TSV, WFDB or Vital Recorder file.
+        fs: Sampling rate [Hz], only where the file states none.
+        roles: Roles by channel name, such as `{"col 3": "ART"}`.
+        units: Units by channel name or role, such as `{"ART": "kPa"}`.
+
+    Returns:
+        The recording.
+
+    Raises:
+        RecordingError: If the file cannot be read; says where and what to try.
+        ValueError: If `fs` is not a positive number.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pulsebayes.waveforms import read
+        >>> path = Path(tempfile.mkdtemp()) / "abp.csv"
+        >>> _ = path.write_text("time [s],ABP [kPa]\n" + "".join(f"{i / 100},{12 + i % 3}\n" for i in range(300)))
+        >>> recording = read(path)
+        >>> recording.channel("ART").fs, recording.channel("ART").unit
+        (100.0, 'mmHg')
+    """
+    if fs is not None and not 0.0 < fs < math.inf:
+        raise ValueError(f"fs must be a positive sampling rate [Hz], got {fs}; give for example 125")
+    found = sniff(path)
+    if found.kind == "wfdb":
+        from .wfdb import read_wfdb
+
+        return read_wfdb(found.path, fs=fs, roles=roles, units=units)
+    if found.kind == "vital":
+        from .vital import read_vital
+
+        return read_vital(found.path, fs=fs, roles=roles, units=units)
+    from .csv import read_csv
+
+    return read_csv(found.path, fs=fs, roles=roles, units=units)

@@ -1,0 +1,199 @@
+r"""Tell the format of a file by its content; the suffix may only agree or say nothing."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..errors import RecordingError
+from .wfdb import find_header
+
+__all__ = ["Sniffed", "sniff"]
+
+_HEAD: Final = 65536
+_SUFFIXES: Final = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".vital": "vital",
+    ".hea": "wfdb",
+    ".edf": "EDF",
+    ".bdf": "EDF",
+    ".mat": "MATLAB",
+    ".npz": "NumPy",
+    ".npy": "NumPy",
+    ".parquet": "Parquet",
+    ".nc": "netCDF",
+    ".h5": "HDF5",
+    ".xlsx": "Excel",
+}
+_NAMES: Final = {"csv": "text table (CSV/TSV)", "vital": "Vital Recorder file", "wfdb": "WFDB record"}
+_MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"0       ", "EDF"),
+    (b"\xffBIOSEMI", "EDF"),
+    (b"MATLAB 5.0 MAT-file", "MATLAB"),
+    (b"PAR1", "Parquet"),
+    (b"\x93NUMPY", "NumPy"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"CDF\x01", "netCDF"),
+    (b"CDF\x02", "netCDF"),
+    (b"\x89PNG", "image"),
+    (b"\xff\xd8\xff", "image"),
+    (b"%PDF", "PDF"),
+    (b"fLaC", "FLAC"),
+    (b"RIFF", "RIFF"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+)
+_WFDB_LINE: Final = re.compile(
+    rb"[-\w.]+(?:/\d+)?[ \t]+\d+(?:[ \t]+[\d.]+(?:/[\d.()-]+)?)?(?:[ \t]+\d+)?(?:[ \t]+[\d:.]+)?.*"
+)
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    r"""What a file is.
+
+    Arguments:
+        kind: `csv`, `wfdb` or `vital`.
+        path: The file to read; for WFDB the header.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pulsebayes.waveforms.readers import Sniffed
+        >>> Sniffed("csv", Path("a.csv")).kind
+        'csv'
+    """
+
+    kind: str
+    path: Path
+
+
+def sniff(path: str | Path) -> Sniffed:
+    r"""Tell the format of a file by its content.
+
+    Arguments:
+        path: A file, or a WFDB record's path without suffix.
+
+    Returns:
+        The format and the file to read.
+
+    Raises:
+        RecordingError: If there is no such file, it is a folder, empty, of a format that is not read, unknown binary,
+            or its suffix contradicts its content.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pulsebayes.waveforms.readers import sniff
+        >>> path = Path(tempfile.mkdtemp()) / "abp.txt"
+        >>> _ = path.write_text("ABP [mmHg]\n80\n81\n")
+        >>> sniff(path).kind
+        'csv'
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise RecordingError("expected a file, got a folder", code="directory", file=path.name or str(path))
+    header = find_header(path)
+    if not path.is_file() and header is None:
+        raise RecordingError("there is no such file", code="not-found", file=path.name or str(path))
+    if header is not None and path.suffix.lower() not in {".csv", ".tsv", ".vital"}:
+        return Sniffed("wfdb", _checked_header(header))
+    head = _head(path)
+    kind = _kind(path, head)
+    suffix = _SUFFIXES.get(path.suffix.lower())
+    if kind in _NAMES:
+        if suffix is not None and suffix != kind:
+            raise RecordingError(
+                f"the content is a {_NAMES[kind]}, the suffix {path.suffix} says {_NAMES.get(suffix, suffix)}",
+                code="wrong-suffix",
+                file=path.name,
+                hint="give the file the suffix of what it is, or check that it is the file you mean",
+            )
+        return Sniffed(kind, path)
+    raise _refusal(path, kind, suffix)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError as error:
+        raise RecordingError(
+            f"cannot be opened ({error.strerror or error})", code="unreadable", file=path.name
+        ) from error
+    if not head:
+        raise RecordingError("the file is empty", code="empty", file=path.name)
+    return head
+
+
+def _checked_header(header: Path) -> Path:
+    head = _head(header)
+    first = next((line for line in head.splitlines() if line.strip() and not line.lstrip().startswith(b"#")), b"")
+    if b"\x00" in head or _WFDB_LINE.fullmatch(first.strip()) is None:
+        raise RecordingError(
+            f"expected a WFDB header, the first line is {first[:60]!r}", code="wrong-suffix", file=header.name
+        )
+    return header
+
+
+def _kind(path: Path, head: bytes) -> str:
+    if head.startswith(b"\x1f\x8b"):
+        return _gzip_kind(path)
+    if head.startswith(b"PK\x03\x04"):
+        return "NumPy" if b".npy" in head[:200] else "Excel" if b"xl/" in head or b"[Content_Types]" in head else "zip"
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head.startswith(b"\x80") and len(head) > 1 and head[1] in (2, 3, 4, 5):
+        return "pickle"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16"
+    printable = sum(byte >= 32 or byte in (9, 10, 12, 13) for byte in head) / len(head)
+    if b"\x00" in head or printable < 0.98:
+        return "binary"
+    return "csv"
+
+
+def _gzip_kind(path: Path) -> str:
+    try:
+        with gzip.open(path) as stream:
+            inner = stream.read(4)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RecordingError(
+            f"expected a gzip stream, it breaks at its beginning ({error})", code="corrupt", file=path.name
+        ) from error
+    return "vital" if inner == b"VITA" else "gzip"
+
+
+def _refusal(path: Path, kind: str, suffix: str | None) -> RecordingError:
+    readable = "CSV/TSV, WFDB (.hea) and Vital Recorder (.vital) are read"
+    if kind == "UTF-16":
+        return RecordingError(
+            "expected UTF-8 text, got UTF-16", code="encoding", file=path.name, hint="save the table as UTF-8"
+        )
+    if kind == "gzip":
+        return RecordingError(
+            f"a gzip file that is no Vital Recorder file; {readable}",
+            code="wrong-suffix" if suffix else "unsupported",
+            file=path.name,
+            hint="gunzip it first",
+        )
+    if kind == "binary":
+        what = f"{_NAMES[suffix]}" if suffix in _NAMES else "known waveform file"
+        return RecordingError(
+            f"expected a {what}, got binary data of an unknown kind; {readable}",
+            code="wrong-suffix" if suffix in _NAMES else "unsupported",
+            file=path.name,
+            hint="give the path of the .hea file" if path.suffix.lower() == ".dat" else None,
+        )
+    return RecordingError(
+        f"{kind} files are not read yet; {readable}",
+        code="unsupported",
+        file=path.name,
+        hint="write the signals as CSV with a time column, or as WFDB with wfdb.wrsamp",
+    )
