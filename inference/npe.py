@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .embedding import EmbeddingConfig, build_embedding
 from .outputs import OutputSpace
+from .sampling import invert_flow
 
 __all__ = ["NPE", "PRESETS", "NPEConfig"]
 
@@ -181,7 +182,7 @@ class NPE(nn.Module):
         draws = np.empty((len(x), n, space.dim), dtype=np.float32)
         for w, c in enumerate(context):
             noise = torch.randn(n, space.dim, generator=generator, device=generator.device).to(x.device)
-            z = self.flow(c).transform.inv(noise) * self.z_sd + self.z_mean
+            z = invert_flow(self.flow, c, noise) * self.z_sd + self.z_mean
             draws[w] = space.constrain(z.double().cpu().numpy())
         return draws
 

@@ -8,8 +8,8 @@ $$
 \qquad \mathrm{SBP} = \mathrm{MAP} + \delta_s, \qquad \mathrm{DBP} = \mathrm{MAP} - \delta_d,
 $$
 
-with the positive differences $\delta_s$ (``SBP-MAP``) and $\delta_d$ (``MAP-DBP``), so that systolic, mean and diastolic
-pressure are in order in every draw.
+with the positive differences $\delta_s$ (``SBP-MAP``) and $\delta_d$ (``MAP-DBP``), so that systolic, mean and
+diastolic pressure are in order in every draw.
 """
 
 from __future__ import annotations

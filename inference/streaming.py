@@ -2,7 +2,7 @@ r"""Batches from a training set that is larger than memory, in a new order and w
 
 Blocks of consecutive rows are visited in random order; a buffer of several blocks is shuffled as it fills, and each
 batch goes through the sensor model once more. Order and sensors depend on (seed, epoch, batch) only, so a run that is
-resumed after an epoch sees the same batches as one that never stopped. A thread reads ahead while the last batch trains.
+resumed after an epoch sees the same batches as one that never stopped. A thread reads ahead while a batch trains.
 """
 
 from __future__ import annotations

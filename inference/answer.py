@@ -1,0 +1,439 @@
+r"""What a window is answered: a posterior with its sources, or a refusal with its reason.
+
+An [`Answer`][pulsebayes.inference.answer.Answer] holds the posterior's draws and says where they come from in four
+lines: *signal* (what the gate found), *model* (how far the posterior contracts against the prior), *calibration* (how
+often such intervals held the truth, and where that was measured) and *domain* (how near the window is to the
+simulations). Contraction is
+
+$$
+1 - \frac{\operatorname{Var}[s(\theta) \mid x]}{\operatorname{Var}[s(\theta)]}
+$$
+
+with $s$ the logarithm for quantities on a log scale. A quantity whose interval is wider than the bundle's share of the
+prior's (on the same scale) is *uninformative*: its numbers are withheld unless they are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from .bundle import Bundle
+
+__all__ = ["Answer", "Estimate", "Prior", "Refusal", "VerdictLike", "answer_window", "report", "summarise_windows"]
+
+Draws = Mapping[str, Float[np.ndarray, " draw"]]
+
+
+class VerdictLike(Protocol):
+    r"""What a domain verdict offers.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> verdict: VerdictLike = SimpleNamespace(verdict="inside", p=0.4, distance=1.0, reason=None)
+    """
+
+    @property
+    def verdict(self) -> str:
+        r"""``inside``, ``shifted`` or ``outside``."""
+
+    @property
+    def p(self) -> float:
+        r"""Conformal p-value against held-out simulations."""
+
+    @property
+    def reason(self) -> str | None:
+        r"""What does not fit."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    r"""Summary of one quantity in one window.
+
+    Arguments:
+        unit: Its unit.
+        median: Posterior median.
+        q05: Posterior 5 % quantile; likewise ``q25``, ``q75``, ``q95``.
+        low: Lower end of the central interval at the level asked for; likewise ``high``.
+        prior_q05: Prior 5 % quantile; likewise ``prior_q95``.
+        contraction: Share of the prior's variance that the window removes.
+        uninformative: Whether the interval is nearly as wide as the prior's.
+
+    Example:
+        >>> Estimate("L/min", 5.0, 4.0, 4.6, 5.4, 6.0, 4.0, 6.0, 2.0, 9.0, 0.7).uninformative
+        False
+    """
+
+    unit: str
+    median: float
+    q05: float
+    q25: float
+    q75: float
+    q95: float
+    low: float
+    high: float
+    prior_q05: float
+    prior_q95: float
+    contraction: float
+    uninformative: bool = False
+
+    def to_json(self, *, keep_uninformative: bool = False) -> dict[str, Any]:
+        r"""Returns the summary as a JSON-able dictionary.
+
+        Arguments:
+            keep_uninformative: Whether the numbers of an uninformative quantity are shown.
+        """
+        row: dict[str, Any] = {"unit": self.unit}
+        hidden = self.uninformative and not keep_uninformative
+        for name in ("median", "q05", "q25", "q75", "q95", "low", "high"):
+            row[name] = None if hidden else _number(getattr(self, name))
+        for name in ("prior_q05", "prior_q95", "contraction"):
+            row[name] = _number(getattr(self, name))
+        return {**row, "uninformative": self.uninformative}
+
+
+@dataclass(frozen=True)
+class Prior:
+    r"""What is known of each quantity before a window is seen, computed once for a bundle.
+
+    Arguments:
+        draws: Prior draws by quantity.
+        units: Unit by quantity.
+        log_scaled: Whether a quantity's spread is measured on the logarithm.
+
+    Example:
+        >>> prior = Prior({"CO": np.array([3.0, 5.0, 8.0])}, {"CO": "L/min"}, {"CO": True})
+        >>> round(prior.contraction("CO", np.array([5.0, 5.1, 4.9])), 2)
+        1.0
+    """
+
+    draws: Draws
+    units: Mapping[str, str]
+    log_scaled: Mapping[str, bool]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Prior:
+        r"""Computes the prior of a bundle's quantities.
+
+        Arguments:
+            bundle: The bundle.
+        """
+        outputs = bundle.outputs
+        return cls(outputs.derive(bundle.prior), outputs.reported, outputs.log_scaled)
+
+    def contraction(self, name: str, draws: Float[np.ndarray, " draw"]) -> float:
+        r"""Share of the prior's variance that draws remove.
+
+        Arguments:
+            name: Quantity.
+            draws: Posterior draws, in its unit.
+        """
+        before = self._variance[name]
+        return 1.0 - float(np.var(self._scaled(name, draws))) / before if before > 0 else math.nan
+
+    def estimates(self, draws: Draws, *, level: float, uninformative: float) -> dict[str, Estimate]:
+        r"""Summarises the posterior draws of a window.
+
+        Arguments:
+            draws: Posterior draws by quantity.
+            level: Level of the intervals.
+            uninformative: Share of the prior's interval above which a quantity is uninformative.
+        """
+        names = list(draws)
+        tail = 0.5 * (1.0 - level)
+        wanted = [0.5, 0.05, 0.25, 0.75, 0.95, tail, 1 - tail]
+        after = np.quantile(np.stack([draws[name] for name in names]), wanted, axis=1).T
+        before = self._intervals(level)
+        rows = {}
+        for name, numbers in zip(names, after, strict=True):
+            prior_q05, prior_q95, low, high = before[name]
+            own, full = (np.diff(self._scaled(name, np.array(ends)))[0] for ends in (numbers[5:], (low, high)))
+            shown = [float(v) for v in (*numbers, prior_q05, prior_q95)]
+            contraction = self.contraction(name, draws[name])
+            rows[name] = Estimate(self.units[name], *shown, contraction, bool(own > uninformative * full))
+        return rows
+
+    def _intervals(self, level: float) -> dict[str, Float[np.ndarray, "4"]]:
+        if level not in self._cache:
+            tail = 0.5 * (1.0 - level)
+            wanted = [0.05, 0.95, tail, 1 - tail]
+            self._cache[level] = {name: np.quantile(values, wanted) for name, values in self.draws.items()}
+        return self._cache[level]
+
+    @cached_property
+    def _cache(self) -> dict[float, dict[str, Float[np.ndarray, "4"]]]:
+        return {}
+
+    @cached_property
+    def _variance(self) -> dict[str, float]:
+        return {name: float(np.var(self._scaled(name, values))) for name, values in self.draws.items()}
+
+    def _scaled(self, name: str, values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+        return np.log(np.maximum(values, np.float32(1e-12))) if self.log_scaled[name] else values
+
+
+@dataclass(frozen=True)
+class Answer:
+    r"""Posterior of one window.
+
+    Arguments:
+        start_s: Start of the window [s].
+        end_s: End of the window [s].
+        draws: Posterior draws by quantity; in each of them CO = HR SV/1000.
+        estimates: Summary by quantity.
+        level: Level of the intervals.
+        signal: What the quality gate found.
+        calibration: How often such intervals held the truth, measured on what; None if it was not measured.
+        domain: Verdict on the window's distance to the simulations; None if the bundle has no domain model.
+
+    Example:
+        >>> Answer(0.0, 8.0, {}, {}, 0.9).to_json()["status"]
+        'answered'
+    """
+
+    start_s: float
+    end_s: float
+    draws: Draws
+    estimates: Mapping[str, Estimate]
+    level: float
+    signal: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+    domain: VerdictLike | None = None
+
+    def sources(self) -> dict[str, str]:
+        r"""Says in four lines where the numbers come from."""
+        return {
+            "signal": _signal_line(self.signal),
+            "model": _model_line(self.estimates),
+            "calibration": _calibration_line(self.calibration, self.level),
+            "domain": _domain_line(self.domain),
+        }
+
+    def to_json(self, *, keep_uninformative: bool = False) -> dict[str, Any]:
+        r"""Returns the answer as a JSON-able dictionary.
+
+        Arguments:
+            keep_uninformative: Whether the numbers of uninformative quantities are shown.
+        """
+        rows = {k: e.to_json(keep_uninformative=keep_uninformative) for k, e in self.estimates.items()}
+        return {
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "status": "answered",
+            "reason": None,
+            "hint": None,
+            "quantities": rows,
+            "region": None,
+            "signal": dict(self.signal),
+            "calibration": None if self.calibration is None else dict(self.calibration),
+            "domain": _domain_json(self.domain),
+        }
+
+
+@dataclass(frozen=True)
+class Refusal:
+    r"""Why a window has no number.
+
+    Arguments:
+        start_s: Start of the window [s].
+        end_s: End of the window [s].
+        reason: Short slug: one of the gate's, or ``outside``.
+        hint: What to try; None if nothing helps.
+        signal: What the quality gate found.
+        domain: Verdict on the window's distance to the simulations; None if the gate refused first.
+
+    Example:
+        >>> Refusal(0.0, 8.0, "flat", None).to_json()["status"]
+        'refused'
+    """
+
+    start_s: float
+    end_s: float
+    reason: str
+    hint: str | None = None
+    signal: Mapping[str, Any] = field(default_factory=dict)
+    domain: VerdictLike | None = None
+
+    def to_json(self, *, keep_uninformative: bool = False) -> dict[str, Any]:
+        r"""Returns the refusal as a JSON-able dictionary.
+
+        Arguments:
+            keep_uninformative: Not used.
+        """
+        return {
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "status": "refused",
+            "reason": self.reason,
+            "hint": self.hint,
+            "quantities": {},
+            "region": None,
+            "signal": dict(self.signal),
+            "calibration": None,
+            "domain": _domain_json(self.domain),
+        }
+
+
+def answer_window(
+    bundle: Bundle,
+    window: Float[np.ndarray, " T"],
+    *,
+    start_s: float,
+    end_s: float,
+    prior: Prior,
+    level: float = 0.9,
+    n_draws: int = 2000,
+    seed: int = 0,
+    signal: Mapping[str, Any] | None = None,
+    domain: VerdictLike | None = None,
+) -> Answer | Refusal:
+    r"""Answers a window that passed the gate.
+
+    Arguments:
+        bundle: The trained estimator.
+        window: Samples in the unit and at the rate of the bundle's contract.
+        start_s: Start of the window [s].
+        end_s: End of the window [s].
+        prior: Prior of the bundle's quantities, from ``Prior.of``.
+        level: Level of the intervals.
+        n_draws: Number of posterior draws.
+        seed: Seed; a window's draws depend on it and on where the window starts, not on other windows.
+        signal: What the gate found.
+        domain: Verdict of the bundle's domain model; ``outside`` makes a refusal.
+
+    Returns:
+        The answer, or a refusal if the window lies outside the simulations.
+
+    Raises:
+        ValueError: If the window has another length, is not finite, or level or draws are out of range.
+    """
+    import torch
+
+    window = np.asarray(window, dtype=np.float32)
+    if window.shape != (bundle.contract.samples,) or not np.isfinite(window).all():
+        raise ValueError(
+            f"window must hold {bundle.contract.samples} finite samples at {bundle.contract.fs:g} Hz, got shape "
+            f"{window.shape} with {int((~np.isfinite(window)).sum())} not finite: cut and gate it first"
+        )
+    if not 0 < level < 1 or n_draws < 2:
+        raise ValueError(f"level must lie in (0, 1) and n_draws be at least 2, got {level} and {n_draws}")
+    signal = dict(signal or {})
+    if domain is not None and domain.verdict == "outside":
+        hint = domain.reason or "the window does not look like a simulated pressure: check channel, unit and rate"
+        return Refusal(start_s, end_s, "outside", hint, signal, domain)
+    generator = torch.Generator().manual_seed(_window_seed(seed, start_s))
+    theta = bundle.npe.sample(torch.from_numpy(window)[None], n_draws, generator)[0]
+    draws = bundle.outputs.derive(theta)
+    estimates = prior.estimates(draws, level=level, uninformative=bundle.uninformative)
+    return Answer(start_s, end_s, draws, estimates, level, signal, _cited(bundle, level, domain), domain)
+
+
+def summarise_windows(windows: Iterable[Answer | Refusal]) -> dict[str, Any]:
+    r"""Counts answers and refusals by reason.
+
+    Arguments:
+        windows: Answers and refusals.
+
+    Example:
+        >>> summarise_windows([Refusal(0.0, 8.0, "flat"), Refusal(8.0, 16.0, "flat")])
+        {'answered': 0, 'refused': 2, 'by_reason': {'flat': 2}}
+    """
+    reasons = [w.reason if isinstance(w, Refusal) else None for w in windows]
+    refused = Counter(r for r in reasons if r is not None)
+    return {"answered": reasons.count(None), "refused": sum(refused.values()), "by_reason": dict(refused)}
+
+
+def report(
+    file: str,
+    bundle: Bundle,
+    windows: Iterable[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    *,
+    level: float,
+) -> dict[str, Any]:
+    r"""Assembles the object that ``infer --json`` prints for a file.
+
+    Arguments:
+        file: Name of the file, without its folder.
+        bundle: The model.
+        windows: ``to_json`` of each answer and refusal.
+        summary: Counts, from ``summarise_windows``.
+        level: Level of the intervals.
+    """
+    return {
+        "schema": 1,
+        "file": file,
+        "model": bundle.name,
+        "level": level,
+        "window_s": bundle.contract.window_s,
+        "windows": [dict(w) for w in windows],
+        "summary": dict(summary),
+    }
+
+
+def _window_seed(seed: int, start_s: float) -> int:
+    state = np.random.SeedSequence([seed, round(abs(start_s) * 1000), int(start_s < 0)]).generate_state(2, np.uint32)
+    return int(state[0]) << 31 ^ int(state[1])
+
+
+def _cited(bundle: Bundle, level: float, domain: VerdictLike | None) -> dict[str, Any] | None:
+    """Coverage measured on held-out simulations at the nearest level, if it was measured."""
+    coverage = bundle.measured.get("coverage")
+    if not coverage:
+        return None
+    nearest = min(coverage, key=lambda key: abs(float(key) - level))
+    uncalibrated = domain is not None and domain.verdict == "shifted"
+    return {
+        "method": "uncalibrated" if uncalibrated else "simulations",
+        "n": int(bundle.measured.get("n", 0)),
+        "level": float(nearest),
+        "coverage": dict(coverage[nearest]),
+    }
+
+
+def _domain_json(domain: VerdictLike | None) -> dict[str, Any]:
+    if domain is None:
+        return {"verdict": None, "p": None}
+    return {"verdict": domain.verdict, "p": _number(domain.p)}
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _signal_line(signal: Mapping[str, Any]) -> str:
+    found = [f"{name} {value}" for name, value in signal.items() if isinstance(value, (str, int, float))]
+    return "Signal: " + (", ".join(found) if found else "the quality gate found nothing to report") + "."
+
+
+def _model_line(estimates: Mapping[str, Estimate]) -> str:
+    parts = [f"{name} {100 * e.contraction:.0f} %" for name, e in estimates.items() if math.isfinite(e.contraction)]
+    blind = [name for name, e in estimates.items() if e.uninformative]
+    line = "Model: share of the prior's variance removed: " + ", ".join(parts)
+    return line + (f"; uninformative: {', '.join(blind)}." if blind else ".")
+
+
+def _calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str:
+    if calibration is None:
+        return "Calibration: none measured."
+    values = list(calibration["coverage"].values())
+    where = f"{calibration['n']} held-out simulations, no patients"
+    line = f"{100 * calibration['level']:.0f} % intervals held the truth in {100 * min(values):.0f} to "
+    line += f"{100 * max(values):.0f} % of {where}"
+    if calibration["method"] == "uncalibrated":
+        return f"Calibration: uncalibrated for this window, which is shifted from the simulations ({line})."
+    return f"Calibration: {line}."
+
+
+def _domain_line(domain: VerdictLike | None) -> str:
+    if domain is None:
+        return "Domain: not assessed, the model has no domain verdict."
+    line = f"Domain: {domain.verdict} (p = {domain.p:.3f})"
+    return line + (f": {domain.reason}." if domain.reason else ".")

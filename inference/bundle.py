@@ -1,0 +1,301 @@
+r"""Bundles: a trained estimator as a folder that can be checked, read and passed on.
+
+``weights.safetensors`` holds the network and draws of the prior, ``domain.safetensors`` (if present) the arrays of the
+domain verdict, ``bundle.json`` everything else, ``card.md`` what a reader should know. ``bundle.json`` carries the
+SHA-256 of the other files and of itself, so that a folder that was edited is refused; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from .npe import NPE, NPEConfig
+from .outputs import OutputSpace
+
+__all__ = ["SCHEMA", "Bundle", "BundleError", "InputContract", "find_bundle", "shipped_bundles"]
+
+SCHEMA = 1
+"""Version of the folder's layout; a bundle with a greater one is refused."""
+
+_WEIGHTS, _DOMAIN, _INFO, _CARD = "weights.safetensors", "domain.safetensors", "bundle.json", "card.md"
+
+
+class BundleError(ValueError):
+    r"""A bundle cannot be used.
+
+    Arguments:
+        message: What is wrong.
+        code: Short slug of the kind of fault.
+        hint: What to try.
+
+    Example:
+        >>> BundleError("no bundle.json in radial", code="not-a-bundle", hint="name a folder").code
+        'not-a-bundle'
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class InputContract:
+    r"""What a model reads.
+
+    Arguments:
+        role: Role of the channel.
+        unit: Its unit.
+        fs: Sampling rate of a window [Hz].
+        samples: Samples of a window.
+
+    Example:
+        >>> InputContract().window_s
+        8.0
+    """
+
+    role: str = "ART"
+    unit: str = "mmHg"
+    fs: float = 125.0
+    samples: int = 1000
+
+    @property
+    def window_s(self) -> float:
+        r"""Length of a window [s]."""
+        return self.samples / self.fs
+
+    def to_json(self) -> dict[str, Any]:
+        r"""Returns the contract as a JSON-able dictionary."""
+        return {"role": self.role, "unit": self.unit, "fs": self.fs, "samples": self.samples}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    r"""A trained estimator with what is needed to use and judge it.
+
+    Arguments:
+        name: Name of the model.
+        npe: The estimator.
+        prior: Draws of the outputs before any window is seen, each column in its unit.
+        contract: What the model reads.
+        training: Fingerprint of the training set, seeds, settings, rows used and left out, software versions.
+        measured: What was measured on held-out simulations: coverage, error, contraction, SBC.
+        uninformative: Share of the prior's interval above which a quantity is called uninformative.
+        domain: Arrays of the domain verdict; empty when there is none.
+        card: Text of the card.
+
+    Raises:
+        ValueError: If the prior's draws do not fit the outputs.
+
+    Example:
+        >>> from pulsebayes.inference.npe import PRESETS
+        >>> import tempfile
+        >>> outputs = OutputSpace.from_names(("HR", "SV"))
+        >>> prior = np.array([[60.0, 70.0], [80.0, 60.0]], np.float32)
+        >>> bundle = Bundle("tiny", NPE(outputs, PRESETS["small"]), prior)
+        >>> folder = Path(tempfile.mkdtemp()) / "tiny"
+        >>> bundle.save(folder)
+        >>> Bundle.load(folder).npe.outputs.names
+        ('HR', 'SV')
+    """
+
+    name: str
+    npe: NPE
+    prior: Float[np.ndarray, "M D"]
+    contract: InputContract = field(default_factory=InputContract)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    uninformative: float = 0.8
+    domain: Mapping[str, np.ndarray] = field(default_factory=dict)
+    card: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prior.ndim != 2 or self.prior.shape[1] != self.npe.outputs.space.dim:
+            raise ValueError(f"prior must have shape (M, {self.npe.outputs.space.dim}), got {self.prior.shape}")
+
+    @property
+    def outputs(self) -> OutputSpace:
+        r"""Outputs of the estimator."""
+        return self.npe.outputs
+
+    def save(self, folder: Path, *, half: bool = False, force: bool = False) -> None:
+        r"""Writes the folder.
+
+        Arguments:
+            folder: Folder to write.
+            half: Whether weights are kept in half precision.
+            force: Whether a bundle that is already there is replaced.
+
+        Raises:
+            FileExistsError: If the folder holds files and ``force`` is not given.
+        """
+        from safetensors.numpy import save_file
+
+        if folder.exists() and any(folder.iterdir()) and not force:
+            raise FileExistsError(f"{folder.name} already holds files: choose another name or use --force")
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {f"npe/{k}": v.detach().cpu().numpy() for k, v in self.npe.state_dict().items()}
+        tensors = {k: _narrow(v) if half else np.ascontiguousarray(v) for k, v in state.items()}
+        save_file({**tensors, "prior": np.ascontiguousarray(self.prior, dtype=np.float32)}, folder / _WEIGHTS)
+        files = [_WEIGHTS, _CARD]
+        (folder / _CARD).write_text(self.card, encoding="utf-8")
+        (folder / _DOMAIN).unlink(missing_ok=True)
+        if self.domain:
+            save_file({k: np.ascontiguousarray(v) for k, v in self.domain.items()}, folder / _DOMAIN)
+            files.append(_DOMAIN)
+        info = self._info() | {"files": {name: _sha256(folder / name) for name in sorted(files)}}
+        info["hash"] = _own_hash(info)
+        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        r"""Reads and checks a folder.
+
+        Arguments:
+            folder: Folder of a bundle.
+
+        Raises:
+            BundleError: If the folder is no bundle, was edited, is damaged or is of a newer schema.
+        """
+        info = _read_info(folder)
+        arrays = _read_arrays(folder / _WEIGHTS)
+        try:
+            outputs = OutputSpace.from_json(info["outputs"])
+            npe = NPE(outputs, NPEConfig.from_json(info["network"]))
+            state = {k[4:]: _widen(v) for k, v in arrays.items() if k.startswith("npe/")}
+            npe.load_state_dict(state)
+            contract = InputContract(**info["input"])
+            prior = arrays["prior"]
+            known = {key: info[key] for key in ("name", "training", "measured", "uninformative")}
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise BundleError(
+                f"bundle {folder.name} does not describe a model: {str(error).splitlines()[0]}",
+                code="bundle-damaged",
+                hint="fetch or train the bundle again",
+            ) from error
+        domain = _read_arrays(folder / _DOMAIN) if _DOMAIN in info["files"] else {}
+        card = (folder / _CARD).read_text(encoding="utf-8")
+        return cls(npe=npe.eval(), prior=prior, contract=contract, domain=domain, card=card, **known)
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "input": self.contract.to_json(),
+            "outputs": self.outputs.to_json(),
+            "network": self.npe.config.to_json(),
+            "training": dict(self.training),
+            "measured": dict(self.measured),
+            "uninformative": self.uninformative,
+        }
+
+
+def shipped_bundles() -> dict[str, Path]:
+    r"""Returns the folders of the models that the package ships, by name.
+
+    Example:
+        >>> all((folder / "bundle.json").is_file() for folder in shipped_bundles().values())
+        True
+    """
+    home = Path(__file__).parent / "models"
+    if not home.is_dir():
+        return {}
+    return {folder.name: folder for folder in sorted(home.iterdir()) if (folder / _INFO).is_file()}
+
+
+def find_bundle(model: str | Path) -> Path:
+    r"""Finds a bundle by the name of a shipped model or by its folder.
+
+    Arguments:
+        model: Name or folder.
+
+    Raises:
+        BundleError: If there is neither.
+    """
+    shipped = shipped_bundles()
+    if str(model) in shipped:
+        return shipped[str(model)]
+    folder = Path(model)
+    if not folder.exists():
+        raise BundleError(
+            f"no model {folder.name!r}: neither a shipped one nor a folder",
+            code="model-unknown",
+            hint=f"shipped models: {', '.join(shipped) or 'none'}; or name the folder of a bundle",
+        )
+    return folder
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir() or not (folder / _INFO).is_file():
+        raise BundleError(
+            f"{folder.name} is not a bundle: expected a folder with {_INFO}; pickled models are never opened",
+            code="not-a-bundle",
+            hint="name the folder that `pulsebayes train` wrote",
+        )
+    try:
+        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
+        schema = info["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{_INFO} of {folder.name} is not readable: {error}", code="bundle-damaged", hint="fetch the bundle again"
+        ) from error
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BundleError(
+            f"bundle {folder.name} has schema {schema}, this version reads up to {SCHEMA}",
+            code="bundle-newer",
+            hint="install a newer pulsebayes",
+        )
+    if info.get("hash") != _own_hash(info):
+        raise _edited(folder, _INFO)
+    for name, digest in info["files"].items():
+        if Path(name).name != name or not (folder / name).is_file() or _sha256(folder / name) != digest:
+            raise _edited(folder, name)
+    return dict(info)
+
+
+def _edited(folder: Path, name: str) -> BundleError:
+    return BundleError(
+        f"{name} of bundle {folder.name} is missing or differs from what was saved",
+        code="bundle-edited",
+        hint="fetch or train the bundle again; a bundle is not edited by hand",
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise BundleError(
+            f"{path.name} of bundle {path.parent.name} is not readable: {error}",
+            code="bundle-damaged",
+            hint="fetch the bundle again",
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _own_hash(info: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in info.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values.astype(np.float16) if values.dtype == np.float32 and values.ndim > 1 else values)
+
+
+def _widen(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32) if values.dtype == np.float16 else values)

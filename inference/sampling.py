@@ -1,0 +1,104 @@
+r"""Draws from a coupling spline flow for one window, several times faster than through the flow's own modules.
+
+The same numbers as ``flow(c).transform.inv(noise)``, laid out for one context and many draws: draws on the last axis,
+the context multiplied once a window instead of once a draw, and only the bin that holds a draw evaluated. Each
+coordinate inverts the rational-quadratic spline
+
+$$
+y = y_0 + \frac{\Delta_y (s \xi^2 + d_0 \xi (1 - \xi))}{s + (d_0 + d_1 - 2 s) \xi (1 - \xi)},
+\qquad \xi = \frac{x - x_0}{\Delta_x}, \quad s = \frac{\Delta_y}{\Delta_x},
+$$
+
+outside $[-5, 5]$ the identity.
+
+References:
+    | Neural Spline Flows (Durkan et al., 2019), equations 4 and 6-8, https://arxiv.org/abs/1906.04032
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["invert_flow"]
+
+_BOUND = 5.0
+_LOG_SLOPE = math.log(1e-3)  # zuko's smallest slope, which bounds the raw spline parameters
+
+
+def invert_flow(
+    flow: Any, context: Float[Tensor, " context"], noise: Float[Tensor, "draw D"]
+) -> Float[Tensor, "draw D"]:
+    r"""Maps noise to draws given one context.
+
+    Arguments:
+        flow: A zuko flow of general coupling transforms with rational-quadratic splines.
+        context: Embedding of a window.
+        noise: Draws of the base distribution.
+
+    Returns:
+        Draws of the standardised outputs.
+
+    Example:
+        >>> from pulsebayes.inference.npe import NPE, PRESETS
+        >>> from pulsebayes.inference.outputs import OutputSpace
+        >>> npe = NPE(OutputSpace.from_names(("HR", "SV")), PRESETS["small"])
+        >>> c, noise = torch.randn(48), torch.randn(7, 2)
+        >>> with torch.no_grad():
+        ...     same = torch.allclose(invert_flow(npe.flow, c, noise), npe.flow(c).transform.inv(noise), atol=1e-4)
+        >>> same
+        True
+    """
+    z = noise.T.contiguous()
+    for transform in reversed(flow.transform.transforms):
+        kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)
+        phi = _hyper(transform.hyper, z[kept], context)
+        phi = phi.view(len(moved), -1, phi.shape[-1])
+        z = z.index_copy(0, moved, _invert_spline(phi, z[moved]))
+    return z.T
+
+
+def _hyper(net: Any, z: Float[Tensor, "A draw"], context: Float[Tensor, " context"]) -> Float[Tensor, "P draw"]:
+    """The transform's network with draws on the last axis."""
+    layers = [layer for layer in net if hasattr(layer, "weight")]
+    first = layers[0]
+    constant = first.weight[:, len(z) :] @ context + first.bias
+    h = torch.addmm(constant[:, None], first.weight[:, : len(z)], z)
+    for layer in layers[1:]:
+        h = torch.addmm(layer.bias[:, None], layer.weight, h.relu_())
+    return h
+
+
+def _invert_spline(phi: Float[Tensor, "B P draw"], y: Float[Tensor, "B draw"]) -> Float[Tensor, "B draw"]:
+    """Inverts a monotone rational-quadratic spline for each coordinate and draw."""
+    bins = (phi.shape[1] + 1) // 3
+    lengths = phi[:, : 2 * bins]
+    lengths = (lengths / (1 + (lengths * (2 / _LOG_SLOPE)).abs_())).exp_()
+    lengths = lengths.view(phi.shape[0], 2, bins, -1)
+    lengths = lengths * (2 * _BOUND / lengths.sum(2, keepdim=True))
+    slopes = phi[:, 2 * bins :]
+    x0, y0 = torch.full_like(y, -_BOUND), torch.full_like(y, -_BOUND)
+    knot_x, knot_y = x0, y0
+    dx, dy = lengths[:, 0, 0], lengths[:, 1, 0]
+    d0, d1 = torch.zeros_like(y), slopes[:, 0]
+    for j in range(1, bins):
+        knot_x, knot_y = knot_x + lengths[:, 0, j - 1], knot_y + lengths[:, 1, j - 1]
+        above = y > knot_y
+        x0, y0 = torch.where(above, knot_x, x0), torch.where(above, knot_y, y0)
+        dx, dy = torch.where(above, lengths[:, 0, j], dx), torch.where(above, lengths[:, 1, j], dy)
+        d0 = torch.where(above, slopes[:, j - 1], d0)
+        d1 = torch.where(above, slopes[:, j] if j < bins - 1 else torch.zeros_like(y), d1)
+    d0 = (d0 / (1 + (d0 / _LOG_SLOPE).abs())).exp()
+    d1 = (d1 / (1 + (d1 / _LOG_SLOPE).abs())).exp()
+    s = dy / dx
+    rise = (y - y0).clamp_min(0.0)
+    bend = d0 + d1 - 2 * s
+    a = dy * (s - d0) + rise * bend
+    b = dy * d0 - rise * bend
+    c = -s * rise
+    xi = 2 * c / (-b - (b * b - 4 * a * c).clamp_min(0.0).sqrt())
+    return torch.where(y.abs() < _BOUND, x0 + xi * dx, y)

@@ -1,0 +1,50 @@
+r"""Answers as CSV, one row a window and quantity, written as they come."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any, TextIO
+
+from .answer import Answer, Refusal
+
+__all__ = ["COLUMNS", "CSVWriter"]
+
+_NUMBERS = ("median", "q05", "q25", "q75", "q95", "low", "high", "prior_q05", "prior_q95", "contraction")
+
+COLUMNS = ("start_s", "end_s", "status", "reason", "quantity", "unit", *_NUMBERS, "uninformative", "domain")
+"""Columns of the table."""
+
+
+class CSVWriter:
+    r"""Writes answers and refusals as rows of a table; a refused window has one row without numbers.
+
+    Arguments:
+        stream: Text stream, opened with ``newline=""``.
+        keep_uninformative: Whether the numbers of uninformative quantities are written.
+
+    Example:
+        >>> import io
+        >>> stream = io.StringIO()
+        >>> CSVWriter(stream).write(Refusal(0.0, 8.0, "flat"))
+        >>> stream.getvalue().splitlines()[1][:21]
+        '0.0,8.0,refused,flat,'
+    """
+
+    def __init__(self, stream: TextIO, *, keep_uninformative: bool = False) -> None:
+        self._keep = keep_uninformative
+        self._writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, result: Answer | Refusal) -> None:
+        r"""Appends a window.
+
+        Arguments:
+            result: Its answer or refusal.
+        """
+        row = result.to_json(keep_uninformative=self._keep)
+        shared: dict[str, Any] = {name: row[name] for name in ("start_s", "end_s", "status", "reason")}
+        shared["domain"] = row["domain"]["verdict"]
+        if isinstance(result, Refusal):
+            self._writer.writerow(shared)
+        for name, numbers in row["quantities"].items():
+            self._writer.writerow({**shared, "quantity": name, **numbers})
