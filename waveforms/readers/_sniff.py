@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import RecordingError
-from .wfdb import find_header
+from ._wfdb_header import find_header
 
 __all__ = ["Sniffed", "sniff"]
 
