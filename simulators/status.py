@@ -26,6 +26,7 @@ __all__ = [
     "UNPHYSIOLOGICAL",
     "count_status",
     "usable",
+    "usable_names",
 ]
 
 OK = 0
@@ -76,6 +77,16 @@ def usable(status: Integer[np.ndarray, "*batch"]) -> Bool[np.ndarray, "*batch"]:
         [True, False, False, False, True]
     """
     return np.isin(status, _USABLE)
+
+
+def usable_names() -> tuple[str, ...]:
+    r"""Returns the names of the statuses that may be trained on.
+
+    Example:
+        >>> usable_names()
+        ('ok', 'terminal-mismatch')
+    """
+    return tuple(STATUS[code] for code in _USABLE)
 
 
 def count_status(status: Integer[np.ndarray, "*batch"]) -> dict[str, int]:

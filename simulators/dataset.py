@@ -1,0 +1,435 @@
+r"""Training sets: simulated rows on disk, larger than memory, the same bytes however they were made.
+
+A set is a Zarr v3 group with the variables ``theta`` (N, D), ``waves`` (N, site, T), ``quantities`` (N, Q) and
+``status`` (N), cut into shards. Each shard has a stream of random numbers of its own, from the seed and its number, and
+is simulated in batches of one size by a process with one thread: any number of workers gives the same files, byte for
+byte. A shard counts once its mark is written, which holds the SHA-256 of its files; a kill at any moment costs the
+shards in progress, and the same call with ``resume=True`` goes on. Rows that failed stay, with their status.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple, cast
+
+from ._pool import Worker, WorkerPool
+from ._shards import Layout, create, read_marks, sweep
+from .registry import SimulatorSpec
+from .status import STATUS, usable_names
+from .training_set import TrainingSet
+
+__all__ = [
+    "Progress",
+    "TrainingSet",
+    "TrainingSetInterrupted",
+    "TrainingSetReport",
+    "default_workers",
+    "make_training_set",
+]
+
+SCHEMA = 1
+_PASSED_ON: dict[str, type[Exception]] = {
+    "ValueError": ValueError, "TypeError": TypeError, "ImportError": ImportError, "ModuleNotFoundError": ImportError,
+    "MemoryError": MemoryError,
+}  # fmt: skip
+_SOFTWARE = ("pulsebayes", "numpy", "scipy", "jax", "jaxlib", "zarr", "numcodecs")
+
+
+class Progress(NamedTuple):
+    r"""How far a run is.
+
+    Arguments:
+        rows: Rows simulated, those of earlier runs included.
+        n: Rows wanted.
+        stopping: Whether the run only waits for the shards in progress.
+
+    Example:
+        >>> Progress(512, 1024, stopping=False).rows
+        512
+    """
+
+    rows: int
+    n: int
+    stopping: bool
+
+
+class TrainingSetInterrupted(KeyboardInterrupt):
+    r"""A run was stopped by Ctrl-C, after the shards in progress were finished.
+
+    Arguments:
+        message: How much is done.
+        hint: How to go on.
+
+    Example:
+        >>> TrainingSetInterrupted("512 of 1024 rows are done", hint="--resume").hint
+        '--resume'
+    """
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class TrainingSetReport:
+    r"""What a run made.
+
+    Arguments:
+        out: The set.
+        n: Rows of the set.
+        made: Rows simulated by this run.
+        seconds: Wall-clock time from the first worker being ready to the last shard being written [s].
+        compile_seconds: Wall-clock time until the first worker was ready: imports, tables, compilation, one batch [s].
+        status: Rows of the set by name of their status.
+        fingerprint: Hash of all that determines the bytes.
+
+    Example:
+        >>> TrainingSetReport(Path("set.zarr"), 100, 100, 2.0, 1.0, {"ok": 90, "diverged": 10}, "ab12").acceptance
+        0.9
+    """
+
+    out: Path
+    n: int
+    made: int
+    seconds: float
+    compile_seconds: float
+    status: dict[str, int]
+    fingerprint: str
+
+    @property
+    def rate(self) -> float:
+        r"""Rows simulated per second; 0 when there was nothing left to do."""
+        return self.made / self.seconds if self.made and self.seconds > 0 else 0.0
+
+    @property
+    def acceptance(self) -> float:
+        r"""Share of rows that may be trained on."""
+        return sum(self.status.get(name, 0) for name in usable_names()) / self.n
+
+
+def default_workers() -> int:
+    r"""Returns the number of cores this process may run on.
+
+    Example:
+        >>> default_workers() >= 1
+        True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_training_set(
+    simulator_spec: SimulatorSpec | tuple[str, Mapping[str, object]],
+    n: int,
+    out: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    shard_size: int = 1024,
+    batch_size: int = 256,
+    workers: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    device: str = "cpu",
+    progress: Callable[[Progress], None] | None = None,
+) -> TrainingSetReport:
+    r"""Simulates a training set, or goes on with one.
+
+    Arguments:
+        simulator_spec: Name and configuration of the simulator.
+        n: Number of rows N.
+        out: The folder of the set, usually ``*.zarr``.
+        seed: Seed of the set, not negative.
+        shard_size: Rows per shard, the unit of work; at most ``n`` is taken.
+        batch_size: Rows simulated at a time; at most ``shard_size`` is taken.
+        workers: Number of processes; 0 takes one for each core.
+        resume: Go on with what stands at ``out``: verified, nothing done twice. Starts anew where nothing stands.
+        force: Replace the training set that stands at ``out``; anything else there is never touched.
+        device: ``"cpu"`` or ``"cuda"``, where JAX simulates.
+        progress: Called whenever rows are finished.
+
+    Returns:
+        What was made.
+
+    Raises:
+        ValueError: If an argument is out of range; if something stands at ``out`` and neither ``resume`` nor ``force``
+            is given; if ``resume`` meets a set of another simulator, configuration, seed or size.
+        OSError: If ``out`` cannot be written, or the disk is full.
+        ChildProcessError: If a worker is killed.
+        TrainingSetInterrupted: After Ctrl-C, once the shards in progress are finished; a second Ctrl-C ends at once.
+
+    Example:
+        >>> report = make_training_set(SimulatorSpec("windkessel"), 4096, "set.zarr")  # doctest: +SKIP
+        >>> TrainingSet.open("set.zarr").theta.shape  # doctest: +SKIP
+        (4096, 2)
+    """
+    path = Path(out)
+    size = min(shard_size, n)
+    layout = Layout(n, size, min(batch_size, size))
+    _check(seed, workers, device, resume=resume, force=force)
+    _make_room(path, resume=resume, force=force)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run = _Run(SimulatorSpec(*simulator_spec), layout, path, seed, device, progress, begun=time.perf_counter())
+    setup = {"name": run.spec.name, "config": dict(run.spec.config), "seed": seed, "layout": vars(layout)}
+    n_workers = min(workers or default_workers(), layout.n_shards)
+    with _interrupts() as interrupts, WorkerPool(setup, n_workers, device=device) as pool, run:
+        while not run.is_complete:
+            if interrupts and not run.stopping:
+                run.stop()
+            if run.stopping and not run.busy:
+                break
+            for worker, message in pool.hear(0.2):
+                run.take(worker, message)
+    return run.report()
+
+
+@dataclass
+class _Run:
+    """State of one call: what is done, what waits and who is at work."""
+
+    spec: SimulatorSpec
+    layout: Layout
+    out: Path
+    seed: int
+    device: str
+    progress: Callable[[Progress], None] | None
+    begun: float
+    attributes: dict[str, object] = field(default_factory=dict)
+    is_open: bool = False
+    stopping: bool = False
+    pending: deque[int] = field(default_factory=deque)
+    busy: set[int] = field(default_factory=set)
+    done: dict[int, dict[str, int]] = field(default_factory=dict)
+    rows: int = 0
+    made: int = 0
+    ready: float = 0.0
+    ended: float = 0.0
+    lock: int = -1
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.lock >= 0:
+            os.close(self.lock)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.is_open and len(self.done) == self.layout.n_shards
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.pending.clear()
+        self._tell()
+
+    def take(self, worker: Worker, message: dict[str, object]) -> None:
+        kind = message["kind"]
+        if kind == "built" and not self.attributes:
+            self._built(cast("dict[str, object]", message["description"]))
+        elif kind == "warm":
+            self._warm(cast("tuple[int, int]", message["wave_shape"]))
+            worker.is_warm = True
+            self._assign(worker)
+        elif kind == "rows":
+            self.rows += int(str(message["rows"]))
+            self._tell()
+        elif kind == "done":
+            self._done(int(str(message["shard"])), cast("dict[str, int]", message["status"]))
+            self._assign(worker)
+        elif kind == "failed":
+            raise _failure(message, self.out, worker.shard)
+
+    def report(self) -> TrainingSetReport:
+        if not self.is_complete:
+            raise TrainingSetInterrupted(
+                f"{self.out.name}: {sum(sum(s.values()) for s in self.done.values())} of {self.layout.n} rows are done",
+                hint="run the same command with --resume to go on",
+            )
+        status = {name: sum(counts.get(name, 0) for counts in self.done.values()) for name in STATUS.values()}
+        return TrainingSetReport(
+            out=self.out,
+            n=self.layout.n,
+            made=self.made,
+            seconds=max(self.ended - self.ready, 0.0),
+            compile_seconds=max((self.ready or time.perf_counter()) - self.begun, 0.0),
+            status={name: count for name, count in status.items() if count or name == "ok"},
+            fingerprint=str(self.attributes["fingerprint"]),
+        )
+
+    def _built(self, description: dict[str, object]) -> None:
+        self.attributes = _attributes(description, self.layout, seed=self.seed, device=self.device)
+        if not _is_free(self.out):
+            self._open()
+
+    def _warm(self, wave_shape: tuple[int, int]) -> None:
+        if self.ready:
+            return
+        self.ready = self.ended = time.perf_counter()
+        if not self.is_open and not self.stopping:
+            widths = tuple(len(cast("list[str]", self.attributes[key])) for key in ("theta_names", "quantity_names"))
+            create(
+                self.out,
+                self.layout,
+                {**self.attributes, "n_samples": wave_shape[1]},
+                site_shape=wave_shape,
+                widths=cast("tuple[int, int]", widths),
+            )
+            self._open()
+
+    def _open(self) -> None:
+        self.lock = _lock(self.out)
+        _check_same(self.out, self.attributes)
+        sweep(self.out)
+        self.done = read_marks(self.out, self.layout, verify=True)
+        self.rows = sum(sum(counts.values()) for counts in self.done.values())
+        self.pending.extend(shard for shard in range(self.layout.n_shards) if shard not in self.done)
+        self.is_open = True
+        self._tell()
+
+    def _assign(self, worker: Worker) -> None:
+        worker.shard = None
+        if self.pending:
+            worker.shard = self.pending.popleft()
+            self.busy.add(worker.shard)
+            worker.tell({"shard": worker.shard, "out": str(self.out)})
+
+    def _done(self, shard: int, status: dict[str, int]) -> None:
+        self.busy.discard(shard)
+        self.done[shard] = status
+        self.made += sum(status.values())
+        self.ended = time.perf_counter()
+
+    def _tell(self) -> None:
+        if self.progress is not None:
+            self.progress(Progress(self.rows, self.layout.n, self.stopping))
+
+
+def _check(seed: int, workers: int, device: str, *, resume: bool, force: bool) -> None:
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if workers < 0:
+        raise ValueError(f"workers must not be negative, got {workers}: 0 takes one for each core")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    if resume and force:
+        raise ValueError("resume goes on with a set and force replaces it: give one of them")
+
+
+def _make_room(out: Path, *, resume: bool, force: bool) -> None:
+    if _is_free(out) or (resume and TrainingSet.stands_at(out)):
+        return
+    if not TrainingSet.stands_at(out):
+        raise ValueError(f"{out.name} exists and is not a training set: choose another name, it will not be touched")
+    if not force:
+        raise ValueError(f"{out.name} exists: add --resume to go on with it, or --force to replace it")
+    os.close(_lock(out))
+    shutil.rmtree(out)
+
+
+def _is_free(out: Path) -> bool:
+    return not out.exists() or (out.is_dir() and not any(out.iterdir()))
+
+
+def _attributes(description: Mapping[str, object], layout: Layout, *, seed: int, device: str) -> dict[str, object]:
+    described = cast("Mapping[str, Mapping[str, object]]", description)
+    identity: dict[str, object] = {
+        **{key: description[key] for key in ("simulator", "version", "config")},
+        "schema": SCHEMA,
+        "seed": seed,
+        "device": device,
+        **vars(layout),
+        "software": _software(),
+    }
+    text = json.dumps([identity, description["parameter_space"]], sort_keys=True)
+    return {
+        **description,
+        **identity,
+        "fs": described["config"].get("fs"),
+        "status_names": {str(code): name for code, name in STATUS.items()},
+        "identity": sorted(identity),
+        "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
+    }
+
+
+def _software() -> dict[str, str]:
+    found = {}
+    for name in _SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _check_same(out: Path, attributes: Mapping[str, object]) -> None:
+    there = TrainingSet.read_attributes(out)
+    if there.get("fingerprint") == attributes["fingerprint"]:
+        return
+    keys = [*cast("list[str]", attributes["identity"]), "parameter_space"]
+    found = [text for key in keys for text in _differences(key, there.get(key), attributes[key])]
+    raise ValueError(
+        f"{out.name} was made otherwise and cannot be resumed: {'; '.join(found) or 'its fingerprint differs'}. "
+        "Ask for what it was made with, or add --force to replace it"
+    )
+
+
+def _differences(name: str, there: object, asked: object) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(asked, dict):
+        for key in sorted(set(there) | set(asked)):
+            yield from _differences(f"{name}.{key}", there.get(key), asked.get(key))
+    elif there != asked:
+        yield f"{name} differs" if isinstance(asked, list) else f"{name} is {there!r} there, {asked!r} asked"
+
+
+def _failure(message: Mapping[str, object], out: Path, shard: int | None) -> Exception:
+    kind, text = str(message["type"]), str(message["message"])
+    if message["errno"] is not None:
+        kept = f"{text} (in shard {shard}; finished shards are kept: make room, then run again with resume)"
+        return OSError(message["errno"], kept, str(message["file"] or out))
+    if kind in _PASSED_ON:
+        return _PASSED_ON[kind](text)
+    return RuntimeError(f"the simulator failed in shard {shard}: {kind}: {text}")
+
+
+def _lock(out: Path) -> int:
+    """Locks the folder against a second run; the lock ends with the descriptor, and so with the process."""
+    import fcntl
+
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(f"{out.name} is being written by another run: wait for it, or choose another name") from None
+    return descriptor
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collects Ctrl-C instead of raising it; the second one is raised."""
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
