@@ -24,18 +24,27 @@ PULSE_MMHG = (7.0, 220.0)
 r"""Median pulse pressures accepted [mmHg]."""
 RATE_PER_MIN = (30.0, 200.0)
 r"""Pulse rates accepted [1/min]."""
-LEAST_LIKENESS = 0.8
+LEAST_LIKENESS = 0.87
 r"""Median correlation of the pulses with their median pulse; noise of any colour stays below."""
+ROUGHEST = 0.13
+r"""Noise faster than 20 Hz, as a share of the pulse, above which its shape is lost; white noise has 0.17."""
 FASTEST_RISE_S = 0.02
 r"""Time from 10 to 90 % of the upstroke below which no ventricle and no catheter line can have drawn it [s]."""
-LEAST_SKEWNESS = -1.0
-r"""Skewness of the values of an arterial wave is larger: it spends longer below its middle than above."""
-NARROWEST_S = 0.085
+LEAST_SKEWNESS = (-2.0, -0.8)
+r"""Skewness of the values: below the first spikes point down, below the second the wave is upside down; arteries stay
+above -0.3, for they spend longer below their middle than above."""
+NARROWEST_S = 0.062
 r"""A pulse is wider than this at half its height [s]: ejection lasts longer; QRS complexes are narrower."""
-INVERTED_RATIO = 0.8
+SPIKY = (0.13, 0.035)
+r"""Mean pulses narrower than the first [s] and rougher than the second are QRS complexes, wide ones too."""
+DAMPED_RATE = 100.0
+r"""Only above this rate [1/min] may a damped line make the rise as slow as the fall."""
+INVERTED_RATIO = 0.75
 r"""Steepest rise over steepest fall below which a wave is upside down or backwards in time."""
-SYMMETRIC_RATIO = 1.05
-r"""Steepest rise over steepest fall of an arterial pulse is larger than this; sines and squares have 1."""
+SYMMETRIC_RATIO = 1.02
+r"""Steepest rise over steepest fall is larger, but for the most damped lines; sines and squares have 1."""
+SKEWED = 0.3
+r"""Skewness of the values beyond which even a damped wave shows which way is up; sines have 0."""
 OTHER_UNITS = ("kPa", "cmH2O", "0.1 mmHg", "Pa", "hPa")
 r"""Units tried, in this order, on values that cannot be mmHg."""
 
@@ -59,25 +68,24 @@ class _Pulses(NamedTuple):
     roughness: float
     rise_s: float
     skewness: float
+    spikiness: float
 
 
 def _pulses(signal: Signal, beats: Beats) -> _Pulses:
     r"""Shape of the pulses: likeness to the median pulse, height, width, steepness of rise and fall, roughness."""
     wave, fs = signal.wave, signal.fs
-    smooth = gaussian_filter1d(wave, max(0.016 * fs, 0.5), mode="nearest")
-    slope = np.gradient(smooth)
-    down, up = np.quantile(slope, [0.01, 0.99])
     rough = wave - gaussian_filter1d(wave, max(0.008 * fs, 0.5), mode="nearest")
     low, high = np.quantile(wave, [0.02, 0.98])
     centre = wave - wave.mean()
     skewness = float(np.mean(centre**3) / max(float(wave.std()) ** 3, 1e-12))
     roughness = float(rough.std() / max(high - low, 1e-12))
-    length = int(min(0.45, max(0.9 * float(np.median(beats.intervals_s)) if beats.n > 1 else 0.45, 0.2)) * fs)
+    smooth = gaussian_filter1d(wave, max(0.016 * fs, 0.5), mode="nearest")
+    interval = float(np.median(beats.intervals_s)) if beats.n > 1 else 0.5
+    lead, length = round(0.15 * fs), int(min(0.45, max(0.9 * interval, 0.2)) * fs)
     starts = (beats.onsets_s * fs).astype(int)
-    starts = starts[starts + length < len(wave)]
-    ratio = float(up / max(-down, 1e-12))
+    starts = starts[(starts >= lead) & (starts + length < len(wave))]
     if len(starts) < 2:
-        return _Pulses(np.zeros(0), np.zeros(0), float("nan"), ratio, roughness, float("nan"), skewness)
+        return _Pulses(np.zeros(0), np.zeros(0), *([float("nan")] * 2), roughness, float("nan"), skewness, float("nan"))
     pieces = smooth[starts[:, None] + np.arange(length)]
     pieces = pieces - pieces[:, :1]
     centred = pieces - pieces.mean(axis=1, keepdims=True)
@@ -85,8 +93,22 @@ def _pulses(signal: Signal, beats: Beats) -> _Pulses:
     typical = median - median.mean()
     norms = np.sqrt((centred**2).sum(axis=1) * (typical @ typical))
     likeness = centred @ typical / np.where(norms > 0, norms, 1.0)
+    ratio = _up_over_down(smooth, starts, lead, max(length, int((interval - 0.15) * fs)))
     rise = _rise(wave, smooth, starts, fs)
-    return _Pulses(likeness, pieces.max(axis=1), _width(median, fs), ratio, roughness, rise, skewness)
+    spikiness = float(rough[starts[:, None] + np.arange(length)].mean(axis=0).std() / max(high - low, 1e-12))
+    return _Pulses(likeness, pieces.max(axis=1), _width(median, fs), ratio, roughness, rise, skewness, spikiness)
+
+
+def _up_over_down(smooth: Float[np.ndarray, " time"], starts: np.ndarray, lead: int, length: int) -> float:
+    r"""Steepest rise over steepest fall of the mean beat, from 0.15 s before its foot to 0.15 s before the next.
+
+    The mean over beats is freer of noise than any of them; the fall of an inverted wave comes right before its foot.
+    """
+    whole = starts[starts + length < len(smooth)]
+    whole = whole if len(whole) >= 2 else starts[:-1]
+    index = np.minimum(whole[:, None] + np.arange(-lead, length), len(smooth) - 1)
+    slope = np.diff(np.mean(smooth[index], axis=0))
+    return float(slope.max() / max(-slope.min(), 1e-12))
 
 
 def _rise(wave: Float[np.ndarray, " time"], smooth: Float[np.ndarray, " time"], starts: np.ndarray, fs: float) -> float:
@@ -104,13 +126,18 @@ def _rise(wave: Float[np.ndarray, " time"], smooth: Float[np.ndarray, " time"], 
 
 
 def _width(pulse: Float[np.ndarray, " time"], fs: float) -> float:
-    r"""Time that a pulse stays above half its height around its peak [s]."""
+    r"""Time that a pulse stays above half its height around its peak, between samples by straight lines [s]."""
     peak = int(pulse.argmax())
-    below = pulse <= 0.5 * pulse[peak]
-    rise, fall = np.flatnonzero(below[:peak]), np.flatnonzero(below[peak:])
-    first = int(rise[-1]) if len(rise) else 0
-    last = peak + int(fall[0]) if len(fall) else len(pulse)
-    return (last - first) / fs
+    half = 0.5 * float(pulse[peak])
+    rise, fall = np.flatnonzero(pulse[:peak] <= half), np.flatnonzero(pulse[peak:] <= half)
+    first, last = 0.0, float(len(pulse))
+    if len(rise):
+        i = int(rise[-1])
+        first = i + (half - pulse[i]) / (pulse[i + 1] - pulse[i])
+    if len(fall):
+        i = peak + int(fall[0])
+        last = i - (half - pulse[i]) / (pulse[i - 1] - pulse[i])
+    return float(last - first) / fs
 
 
 def _scale(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
@@ -158,7 +185,9 @@ def _level(signal: Signal, mean: float, low: float, high: float, seen: str) -> F
         hint = "the transducer is not zeroed, or the line is open; check the zero, or choose another stretch"
         return Fault("not-zeroed", f"{seen}, lowest {signal.wave.min():.4g} mmHg: no artery goes so low", hint, at)
     if high - low > PULSE_MMHG[1]:
-        return Fault("unit", f"{seen}: no patient has such a pulse", f"check the unit with --unit {role}=UNIT", 0.0)
+        at = int(signal.wave.argmax()) / signal.fs
+        hint = f"flushed, opened or disconnected? choose another stretch, or check the unit (--unit {role}=UNIT)"
+        return Fault("flush", f"{seen}, from {low:.0f} to {high:.0f} mmHg: no patient has such a pulse", hint, at)
     side = "low" if mean < MEAN_MMHG[0] else "high"
     limit = f"{MEAN_MMHG[0]:g} to {MEAN_MMHG[1]:g} mmHg"
     hint = f"check the zero of the transducer, the channel (is it {role}?) and the unit (--unit {role}=UNIT)"
@@ -174,38 +203,42 @@ def _noise(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
     if typical < LEAST_LIKENESS:
         at = float(beats.onsets_s[int(pulses.likeness.argmin())])
         return Fault("noise", f"the pulses do not resemble each other (correlation {typical:.2f})", hint, at)
-    if pulses.roughness > 0.09:
+    if pulses.roughness > ROUGHEST:
         return Fault("noise", f"noise of {pulses.roughness:.0%} of the pulse hides its shape", hint, 0.0)
     return None
 
 
 def _inverted(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
-    if pulses.up_over_down >= INVERTED_RATIO:
+    ratio = pulses.up_over_down
+    if signal.role == "PLETH" and ratio >= SYMMETRIC_RATIO:  # wander skews its values
         return None
-    message = f"the steepest rise is {pulses.up_over_down:.2f} of the steepest fall: upside down or backwards in time"
+    flipped = ratio < INVERTED_RATIO or pulses.skewness < (LEAST_SKEWNESS[1] if ratio >= SYMMETRIC_RATIO else -SKEWED)
+    if not flipped or pulses.width_s < NARROWEST_S or pulses.skewness < LEAST_SKEWNESS[0]:
+        return None
+    seen = f"the steepest rise is {ratio:.2f} of the steepest fall, the skewness {pulses.skewness:.1f}"
+    message = f"{seen}: upside down, or backwards in time"
     return Fault("inverted", message, "check the sign of the channel and the order of its samples", 0.0)
 
 
 def _shape(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
     r"""Too narrow for an ejection (an electrocardiogram), or rise and fall alike (sine, square, triangle)."""
     hint = f"another signal than {signal.role}? choose the channel with --channel NAME={signal.role}"
-    if pulses.width_s < NARROWEST_S:
-        message = (
-            f"the pulses last {pulses.width_s * 1000:.0f} ms at half height: too short for an ejection, as in an ECG"
-        )
-        return Fault("shape", message, hint, float(beats.onsets_s[0]))
-    if pulses.rise_s < FASTEST_RISE_S:
-        message = f"the upstrokes take {pulses.rise_s * 1000:.0f} ms: faster than any ventricle and catheter line"
-        return Fault("shape", message, hint, float(beats.onsets_s[0]))
-    if pulses.skewness < LEAST_SKEWNESS:
-        message = f"the wave stays near its top and dips now and then (skewness {pulses.skewness:.1f}), unlike a pulse"
-        return Fault("shape", message, hint, float(beats.onsets_s[0]))
-    if pulses.up_over_down < SYMMETRIC_RATIO:
-        message = (
+    spiky = pulses.width_s < SPIKY[0] and pulses.spikiness > SPIKY[1]
+    damped = pulses.skewness >= SKEWED and pulses.spikiness < 0.02 and beats.mean_interval_s < 60.0 / DAMPED_RATE
+    symmetric = pulses.up_over_down < SYMMETRIC_RATIO and not damped
+    if pulses.width_s < NARROWEST_S or spiky:
+        seen = f"the pulses last {pulses.width_s * 1000:.0f} ms at half height: too short for an ejection, as in an ECG"
+    elif pulses.rise_s < FASTEST_RISE_S:
+        seen = f"the upstrokes take {pulses.rise_s * 1000:.0f} ms: faster than any ventricle and catheter line"
+    elif pulses.skewness < LEAST_SKEWNESS[0]:
+        seen = f"the wave stays near its top and dips now and then (skewness {pulses.skewness:.1f}), unlike a pulse"
+    elif symmetric:
+        seen = (
             f"rise and fall are equally steep (ratio {pulses.up_over_down:.2f}); an artery fills faster than it drains"
         )
-        return Fault("shape", message, hint, float(beats.onsets_s[0]))
-    return None
+    else:
+        return None
+    return Fault("shape", seen, hint, float(beats.onsets_s[0]))
 
 
 def _rate(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:

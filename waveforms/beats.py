@@ -26,6 +26,7 @@ Units: seconds and the unit of the wave.
 
 from __future__ import annotations
 
+from bisect import bisect
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,6 +44,14 @@ REFRACTORY_S = 0.27
 r"""No two beats closer than this [s]: 222 /min."""
 NOTCH_LATEST_S = 0.55
 r"""Dicrotic waves rise within this time of the upstroke [s]: ejection of 420 ms and the rise of the wave itself."""
+LOWEST = 0.16
+r"""A beat rises at least this far compared with a typical one: lower rises are noise."""
+WEAKEST = 0.22
+r"""A beat is at least this strong compared with a typical one; the strength of dicrotic waves seldom reaches it."""
+STRONG = 0.6
+r"""A rise this strong compared with the beat before it is no dicrotic wave."""
+SAME_DELAY_S = 0.06
+r"""Dicrotic waves follow their beats equally late, within this time [s]."""
 BLOCK_S = 2.0
 r"""Longer than one beat at 35 /min [s]; the strongest rise of each block sets the scale."""
 
@@ -106,6 +115,7 @@ class _Rises(NamedTuple):
     start: Int[Array, " rises"]
     stop: Int[Array, " rises"]
     steepest: Int[Array, " rises"]
+    height: Float[Array, " rises"]
     strength: Float[Array, " rises"]
 
 
@@ -148,7 +158,9 @@ def detect_beats(wave: Float[Array, " time"], fs: float, *, role: str = "ART") -
     smooth = gaussian_filter1d(wave, width, mode="nearest")
     slope = np.gradient(smooth) * fs
     rises = _rises(smooth, slope)
-    relative = _relative_strength(rises, len(wave) / fs, fs)
+    seconds = len(wave) / fs
+    low = _relative(rises.height, rises, seconds, fs) < LOWEST
+    relative = np.where(low, 0.0, _relative(rises.strength, rises, seconds, fs))
     kept = _select(rises, relative, smooth, fs)
     return _landmarks(wave, smooth, slope, rises, kept, fs)
 
@@ -175,59 +187,76 @@ def _rises(smooth: Float[Array, " time"], slope: Float[Array, " time"]) -> _Rise
     up = np.concatenate([[False], slope > 0, [False]])
     start, stop = np.flatnonzero(up[1:] & ~up[:-1]), np.flatnonzero(~up[1:] & up[:-1]) - 1
     if len(start) == 0:
-        return _Rises(start, stop, start, np.zeros(0))
+        return _Rises(start, stop, start, np.zeros(0), np.zeros(0))
     bounds = np.column_stack([start, stop + 1]).ravel()
     steepness = np.maximum.reduceat(np.append(slope, -np.inf), bounds)[::2]
     steepest = np.array([a + int(slope[a : b + 1].argmax()) for a, b in zip(start, stop, strict=True)])
-    height = smooth[stop] - smooth[start]
-    return _Rises(start, stop, steepest, np.sqrt(np.maximum(height, 0) * steepness))
+    height = np.maximum(smooth[stop] - smooth[start], 0.0)
+    return _Rises(start, stop, steepest, height, np.sqrt(height * steepness))
 
 
-def _relative_strength(rises: _Rises, duration_s: float, fs: float) -> Float[Array, " rises"]:
-    r"""Strength over that of a typical beat nearby: the median over seven blocks of their strongest rises."""
+def _relative(size: Float[Array, " rises"], rises: _Rises, duration_s: float, fs: float) -> Float[Array, " rises"]:
+    r"""Height or strength over that of a typical beat nearby: the median over seven blocks of their largest rises."""
     if len(rises.start) == 0:
-        return rises.strength
+        return size
     n_blocks = max(1, round(duration_s / BLOCK_S))
     block = np.minimum((rises.steepest / fs / duration_s * n_blocks).astype(int), n_blocks - 1)
     strongest = np.zeros(n_blocks)
-    np.maximum.at(strongest, block, rises.strength)
+    np.maximum.at(strongest, block, size)
     typical = np.full(n_blocks, np.median(strongest)) if n_blocks < 8 else median_filter(strongest, 7, mode="nearest")
     scale: Float[Array, " rises"] = typical[block]
-    return rises.strength / np.where(scale > 0, scale, np.inf)
+    return size / np.where(scale > 0, scale, np.inf)
 
 
 def _select(
     rises: _Rises, relative: Float[Array, " rises"], smooth: Float[Array, " time"], fs: float
 ) -> Int[Array, " beats"]:
     r"""Indices of the rises that are beats, from strong to weak, each checked against the accepted ones around it."""
-    order = np.flatnonzero(relative >= 0.2)
+    order = np.flatnonzero(relative >= WEAKEST)
     order = order[np.argsort(-relative[order], kind="stable")]
+    times = rises.steepest / fs
     accepted: list[int] = []
     for i in order.tolist():
-        before = max((j for j in accepted if j < i), default=-1)
-        after = min((j for j in accepted if j > i), default=-1)
-        if after >= 0 and rises.steepest[after] - rises.steepest[i] < REFRACTORY_S * fs:
+        place = bisect(accepted, i)
+        if place < len(accepted) and times[accepted[place]] - times[i] < REFRACTORY_S:
             continue
-        if before >= 0 and _forbidden(i, before, rises, relative, smooth, fs):
+        if place == 0:  # the window may begin between a beat and its dicrotic wave
+            if times[i] < NOTCH_LATEST_S and relative[i] < STRONG:
+                continue
+        elif _forbidden(i, accepted[place - 1], accepted[max(place - 7, 0) : place + 6], rises, relative, smooth, fs):
             continue
-        accepted.append(i)
-    return np.array(sorted(accepted), dtype=int)
+        accepted.insert(place, i)
+    return np.array(accepted, dtype=int)
 
 
 def _forbidden(
-    i: int, before: int, rises: _Rises, relative: Float[Array, " rises"], smooth: Float[Array, " time"], fs: float
+    i: int,
+    before: int,
+    around: list[int],
+    rises: _Rises,
+    relative: Float[Array, " rises"],
+    smooth: Float[Array, " time"],
+    fs: float,
 ) -> bool:
-    r"""Whether rise `i` belongs to the beat `before`: too soon after it, or its dicrotic wave."""
+    r"""Whether rise `i` belongs to the beat `before`: too soon after it, or its dicrotic wave.
+
+    A dicrotic wave starts above the foot of its beat, stays below its peak, and the other beats have one as late.
+    """
     delay = (rises.steepest[i] - rises.steepest[before]) / fs
     if delay < REFRACTORY_S:
         return True
-    ratio = relative[i] / relative[before]
-    if delay > NOTCH_LATEST_S or ratio > 0.6:
-        return bool(relative[i] < 0.3)
+    if delay > NOTCH_LATEST_S or relative[i] > STRONG * min(relative[before], 1.0):
+        return False
     foot = smooth[rises.start[before]]
-    pulse = smooth[rises.start[before] : rises.stop[i]].max() - foot
-    elevation = (smooth[rises.start[i]] - foot) / pulse
-    return bool(elevation > 0.12 or relative[i] < 0.35)
+    pulse = smooth[rises.start[before] : rises.start[i]].max() - foot
+    elevation, height = (smooth[rises.start[i]] - foot) / pulse, (smooth[rises.stop[i]] - foot) / pulse
+    if relative[i] < 0.35 or (elevation > 0.12 and height < 0.85):
+        return True
+    others = rises.steepest[[j for j in around if j != before and relative[j] >= STRONG]]
+    if len(others) < 2:
+        return False
+    later = (rises.steepest[relative > 0.05] - others[:, None]) / fs
+    return bool(np.mean(np.any(np.abs(later - delay) < SAME_DELAY_S, axis=1)) >= 0.5)
 
 
 def _landmarks(
@@ -259,10 +288,13 @@ def _landmark(
 ) -> tuple[float, float, float, float, float]:
     r"""(onset, peak, notch, foot level, peak level) of one beat that ends before sample `limit`."""
     start, steepest = int(rises.start[k]), int(rises.steepest[k])
-    foot = float(smooth[start])
-    onset = steepest - (float(smooth[steepest]) - foot) / float(slope[steepest]) * fs
+    onset = steepest - float(smooth[steepest] - smooth[start]) / float(slope[steepest]) * fs
     onset = min(max(onset, float(start)), float(steepest))
     systole_end = min(limit, steepest + int(0.4 * fs))
+    near = max(
+        1, round(0.008 * fs)
+    )  # the smooth wave lies above a sharp foot, the wave itself right before it does not
+    foot = float(wave[max(start - near, 0) : start + near + 1].mean())
     if rises.stop[k] >= len(wave) - 1 or systole_end <= steepest:
         return onset / fs, np.nan, np.nan, foot, np.nan
     peak = steepest + int(smooth[steepest : systole_end + 1].argmax())
