@@ -4,9 +4,41 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Chain": ".transmission",
+    "LinearNetwork": ".linear",
+    "Network": ".geometry",
+    "Outlets": ".outlets",
+    "SITES": ".sites",
+    "Simulated": ".linear",
+    "Site": ".sites",
+    "Tubes": ".transmission",
+    "VascularBed": ".geometry",
+    "adult_network": ".geometry",
+    "make_outlets": ".outlets",
+    "make_tubes": ".linear",
+    "solve_network": ".linear",
+    "total_compliance": ".linear",
+    "vascular_beds": ".geometry",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "Chain",
+    "LinearNetwork",
+    "Network",
+    "Outlets",
+    "SITES",
+    "Simulated",
+    "Site",
+    "Tubes",
+    "VascularBed",
+    "adult_network",
+    "make_outlets",
+    "make_tubes",
+    "solve_network",
+    "total_compliance",
+    "vascular_beds",
+]
 
 
 def __getattr__(name: str) -> object:
