@@ -213,5 +213,7 @@ def _record(stream: _Stream, body: bytes, result: VitalFile) -> None:
     dtype = np.dtype(FORMATS[track.fmt])
     if at + count * dtype.itemsize > len(body):
         raise _Short(f"{count} samples of {dtype.itemsize} bytes of {track.name} do not fit")
+    if track.kind == WAVE and track.fs > 0:
+        stream.stamp = stamp + count / track.fs
     track.stamps.append(stamp)
     track.records.append(np.frombuffer(body, dtype, count, at))

@@ -53,7 +53,7 @@ class Stored:
     fmt: str
     samples_per_frame: int
     offset: int
-    gain: float
+    scale: float  # 1, or what undoes the gain that wfdb takes for granted where the header states none
     unit: str | None
     name: str
 
@@ -172,7 +172,7 @@ def segments_of(header: Path, record: Any, lines: list[str]) -> tuple[list[Segme
             part, part_lines = read_header(path, header.name)
             if getattr(part, "n_seg", None):
                 raise RecordingError("expected a segment, got a record of segments", code="layout", file=path.name)
-            stored = _stored(path.name, part, part_lines)
+            stored = _stored(path.name, part, part_lines, layout=not length)
             order = order or [(item.name, item.samples_per_frame) for item in stored]
             if length:  # a first segment of length 0 only describes the layout
                 places = _places(order, stored, fixed=record.layout == "fixed", file=path.name)
@@ -184,32 +184,40 @@ def segments_of(header: Path, record: Any, lines: list[str]) -> tuple[list[Segme
     return parts, order
 
 
-def _stored(header: str, record: Any, lines: list[str]) -> tuple[Stored, ...]:
-    """The signals of a single-segment header; what wfdb fills in where nothing stands is told apart here."""
+def _stored(header: str, record: Any, lines: list[str], *, layout: bool = False) -> tuple[Stored, ...]:
+    """The signals of a single-segment header; what wfdb fills in where nothing stands is told apart here.
+
+    A header that only gives the layout names no files and no formats, which are then not checked.
+    """
     result: list[Stored] = []
     for index, line in enumerate(lines[1:]):
         words = line.split()
         gain_word = words[2] if len(words) > 2 else ""
         unit = gain_word.split("/", 1)[1] if "/" in gain_word else None
-        if (number := _GAIN.match(gain_word)) is None or float(number[0]) == 0.0:
-            unit = "adu"
+        number = _GAIN.match(gain_word)
+        calibrated = number is not None and float(number[0]) != 0.0
+        gain = float(record.adc_gain[index])
         item = Stored(
             file=record.file_name[index],
             fmt=str(record.fmt[index]),
             samples_per_frame=int(record.samps_per_frame[index] or 1),
             offset=int(record.byte_offset[index] or 0),
-            gain=float(record.adc_gain[index]),
-            unit=unit,
+            scale=1.0 if calibrated else gain,
+            unit=unit if calibrated else "adu",
             name=(record.sig_name[index] or "").strip(),
         )
         # wfdb cannot shift FLAC signals against each other.
         known = item.fmt in _BYTES_PER_SAMPLE or (item.fmt in _FLAC and not record.skew[index])
-        mixed = any(other.file == item.file and other.fmt != item.fmt for other in result)
-        if not known or mixed or not _LEAST_GAIN < abs(item.gain) < 1 / _LEAST_GAIN:
+        same = [place for place, other in enumerate(result) if other.file == item.file]
+        mixed = bool(same) and (result[same[0]].fmt != item.fmt or same[-1] != index - 1)
+        if layout:
+            result.append(item)
+            continue
+        if not known or mixed or not _LEAST_GAIN < abs(gain) < 1 / _LEAST_GAIN:
             formats = ", ".join([*_BYTES_PER_SAMPLE, *sorted(_FLAC)])
             raise RecordingError(
-                f"expected a format among {formats}, one for all signals of a file, and a finite gain, got "
-                f"{' '.join(words[:3])!r}",
+                f"expected a format among {formats}, one for all signals of a file, these side by side, and a finite "
+                f"gain, got {' '.join(words[:3])!r}",
                 code="header" if known else "unsupported",
                 file=header,
                 channel=item.name or f"col {index + 1}",

@@ -200,7 +200,8 @@ def _identical(signals: list[Column]) -> Bool[np.ndarray, " pairs"]:
 
 
 def _finite(column: Column) -> np.ndarray:
-    values = column.values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = column.values.astype(np.float32)
     values[~np.isfinite(values)] = np.nan
     return values
 

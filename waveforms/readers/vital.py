@@ -1,7 +1,7 @@
 r"""Read Vital Recorder files (`.vital`), strictly: nothing is lost, moved or invented in silence.
 
 Every wave track becomes a channel named `device/track` at its native rate. A record's samples are placed by its time
-stamp: record $r$ starts at sample $\mathrm{round}((t_r - t_0) f_s)$, except that a record less than one sample away
+stamp: record $r$ starts at sample $\mathrm{round}((t_r - t_0) f_s)$, except that a record less than .75 samples away
 from the end of the one before continues it, so that rounding tears no holes. Samples that no record holds are NaN.
 Integer samples $v$ stand for $v \cdot \mathrm{gain} + \mathrm{offset}$.
 
@@ -28,6 +28,7 @@ __all__ = ["Numbers", "read_numbers", "read_vital"]
 
 _MONITOR_ROLES: Final = {1: "ECG", 4: "ART", 8: "PLETH"}
 _LONGEST_GAP_S: Final = 86400.0
+_CONTINUES: Final = 0.75  # samples
 _LARGEST: Final = 4.0e9  # Vital Recorder writes numbers beyond this for "no value"
 
 
@@ -168,11 +169,12 @@ def _scaled(track: Track, stored: Shaped[np.ndarray, " time"], *, packed: bool) 
     values = stored.astype(np.float64)
     if stored.dtype.kind in "iu":
         if track.kind == WAVE:
-            values = values * track.gain + track.offset
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = values * track.gain + track.offset
         if packed:  # gaps in packed files are filled with the extreme of the format
             limits = np.iinfo(stored.dtype)
             values[stored == (limits.min if stored.dtype.kind == "i" else limits.max)] = np.nan
-    values[~np.isfinite(values) | (values > _LARGEST)] = np.nan
+    values[~(np.abs(values) <= _LARGEST)] = np.nan
     return values.astype(np.float32)
 
 
@@ -188,7 +190,7 @@ def _place(
     end = overlap = torn = 0
     for index in order:
         lag = (float(stamps[index]) - start) * rate
-        first = end if firsts and abs(lag - end) < 1.0 else round(lag)
+        first = end if firsts and abs(lag - end) < _CONTINUES else round(lag)
         if first - end > _LONGEST_GAP_S * rate:
             hours = (first - end) / rate / 3600
             raise RecordingError(

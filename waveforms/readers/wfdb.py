@@ -77,8 +77,15 @@ class _Samples:
             ) from error
         wave = np.asarray(record.e_p_signal[0], dtype=np.float32)
         wave = wave[(first - begin) * stored.samples_per_frame : (stop - begin) * stored.samples_per_frame]
-        # Gain 0 means uncalibrated: wfdb divides by its default gain, this undoes it and leaves ADC counts.
-        return wave * np.float32(stored.gain) if stored.unit == "adu" else wave
+        if len(wave) != (stop - first) * stored.samples_per_frame:
+            raise RecordingError(
+                f"expected {(stop - first) * stored.samples_per_frame} samples, got {len(wave)}",
+                code="corrupt",
+                file=stored.file,
+                channel=stored.name,
+                at_s=(segment.first + first) / self.frame_rate,
+            )
+        return wave if stored.scale == 1.0 else wave * np.float32(stored.scale)
 
 
 def read_wfdb(
