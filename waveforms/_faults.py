@@ -127,6 +127,7 @@ class _Plateau(NamedTuple):
 def _plateaus(signal: Signal, *, top: bool) -> list[_Plateau]:
     r"""Runs of at least three equal samples at the extreme of the window, and whether each is entered abruptly.
 
+    Troughs are entered slowly and left abruptly by every pressure, so only how they are entered counts.
     A parabola with a top of half width $w$ samples, cut to steps of $q$, enters its highest level with a slope of about
     $2 q / w$ per sample. A clipped wave enters much faster.
     """
@@ -145,7 +146,7 @@ def _plateaus(signal: Signal, *, top: bool) -> list[_Plateau]:
         before = wave[start] - wave[max(start - reach, 0)]
         after = wave[stop - 1] - wave[min(stop - 1 + reach, len(wave) - 1)]
         natural = 2 * step / (length / 2) * reach + step * (reach / (length / 2)) ** 2 + step
-        abrupt = bool(before > 3 * natural or after > 3 * natural)
+        abrupt = bool(before > 3 * natural or (top and after > 3 * natural))
         found.append(_Plateau(start, length, abrupt, top))
     return found
 

@@ -154,7 +154,9 @@ def _scale(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
     for other in OTHER_UNITS if pulsing else ():
         size = float(convert(1.0, other, "mmHg"))
         if 40 <= mean * size <= 150 and 12 <= (high - low) * size <= 130 and low * size > 20 and not _outside(mean):
-            return Fault("unit", f"{seen}: not mmHg", _unit_hint(role, other), 0.0)
+            return Fault(
+                "unit", f"{seen}: no artery has that in mmHg, but one has in {other}", _unit_hint(role, other), 0.0
+            )
     if (mean > MEAN_MMHG[1] and high - low > PULSE_MMHG[1]) or mean > 400:
         whole = bool(np.all(wave == np.round(wave)))
         what = "ADC counts" if whole else "another unit, or raw counts"
@@ -178,7 +180,7 @@ def _level(signal: Signal, mean: float, low: float, high: float, seen: str) -> F
     if high - low < PULSE_MMHG[0]:
         hint = f"a venous or airway pressure, or a line without a pulse; check that the channel is {role}, and its unit"
         if high - low < 4 and abs(mean) < 4:
-            hint = f"not a pressure in mmHg; choose the pressure channel with --channel NAME={role}"
+            hint = f"open to air, or no pressure in mmHg? choose the pressure channel with --channel NAME={role}"
         return Fault("not-pulsatile", f"{seen}: the pulse is too small to be arterial", hint, 0.0)
     if low <= 5.0 and high - low <= PULSE_MMHG[1]:
         at = int(signal.wave.argmin()) / signal.fs
