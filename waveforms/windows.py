@@ -201,9 +201,8 @@ def _piece(
     first = math.ceil(position - 1e-3)
     stop = math.ceil((end - channel.start_s) * channel.fs - 1e-3)
     native = stream.samples(first, stop)
-    # The last sample may lie a fraction beyond the end of the recording.
-    if len(native) and np.isnan(native[-1]) and stop - 1 >= channel.n_samples:
-        native = native[: max(channel.n_samples - first, 0)]
+    if stop == channel.n_samples + 1:  # the last sample may lie a fraction beyond the end of the recording
+        native = native[:-1]
     verdict = assess(native, channel.fs, role=channel.role or "UNKNOWN", unit=channel.unit, start_s=begin)
     if end - begin < length_s - 0.5 / channel.fs and verdict.usable:
         verdict = _too_short(verdict, end - begin, length_s, begin)
