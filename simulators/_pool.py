@@ -32,10 +32,10 @@ class Worker:
 
     Arguments:
         number: Number of the worker; it runs on the core of that number, counted from the parent's process id.
-        device: ``"cpu"`` or ``"cuda"``, where JAX runs.
+        environment: Environment variables that it has beside its parent's.
     """
 
-    def __init__(self, number: int, *, device: str) -> None:
+    def __init__(self, number: int, *, environment: Mapping[str, str]) -> None:
         self.number = number
         self.shard: int | None = None
         self.is_warm = False
@@ -44,7 +44,7 @@ class Worker:
             [sys.executable, "-m", f"{__package__}._worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(number, device),
+            env={**_environment(number), **environment},
             process_group=0,
         )
         if self._process.stdin is None or self._process.stdout is None:
@@ -97,15 +97,15 @@ class WorkerPool:
     Arguments:
         setup: First message to each worker.
         workers: Number of workers.
-        device: ``"cpu"`` or ``"cuda"``.
+        environment: Environment variables that they have beside their parent's.
     """
 
-    def __init__(self, setup: Mapping[str, object], workers: int, *, device: str) -> None:
+    def __init__(self, setup: Mapping[str, object], workers: int, *, environment: Mapping[str, str]) -> None:
         self._selector = selectors.DefaultSelector()
         self.workers: list[Worker] = []
         try:
             for number in range(workers):
-                worker = Worker(number, device=device)
+                worker = Worker(number, environment=environment)
                 self.workers.append(worker)
                 self._selector.register(worker.answers, selectors.EVENT_READ, worker)
                 worker.tell(setup)
@@ -137,14 +137,13 @@ class WorkerPool:
         self._selector.close()
 
 
-def _environment(number: int, device: str) -> dict[str, str]:
+def _environment(number: int) -> dict[str, str]:
     flags = f"{os.environ.get('XLA_FLAGS', '')} {_XLA_ONE_THREAD}".strip()
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {
         **os.environ,
         **_ONE_THREAD,
         "XLA_FLAGS": flags,
-        "JAX_PLATFORMS": device,
         "PYTHONPATH": path,
         "PULSEBAYES_WORKER": str(number + os.getpid()),
     }

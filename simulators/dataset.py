@@ -9,11 +9,13 @@ shards in progress, and the same call with ``resume=True`` goes on. Rows that fa
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections import deque
@@ -34,6 +36,7 @@ from .training_set import TrainingSet
 __all__ = [
     "Progress",
     "TrainingSet",
+    "TrainingSetError",
     "TrainingSetInterrupted",
     "TrainingSetReport",
     "default_workers",
@@ -64,6 +67,26 @@ class Progress(NamedTuple):
     rows: int
     n: int
     stopping: bool
+
+
+class TrainingSetError(ValueError):
+    r"""A training set cannot be written where it was asked for.
+
+    Arguments:
+        message: What was expected and what was found.
+        code: Short slug for programs: ``exists``, ``not-a-set``, ``differs`` or ``busy``.
+        hint: What to try.
+
+    Example:
+        >>> str(TrainingSetError("set.zarr exists", code="exists", hint="add --force to replace it"))
+        'set.zarr exists: add --force to replace it'
+    """
+
+    def __init__(self, message: str, *, code: str, hint: str) -> None:
+        super().__init__(f"{message}: {hint}")
+        self.message = message
+        self.code = code
+        self.hint = hint
 
 
 class TrainingSetInterrupted(KeyboardInterrupt):
@@ -163,7 +186,8 @@ def make_training_set(
         What was made.
 
     Raises:
-        ValueError: If an argument is out of range; if something stands at ``out`` and neither ``resume`` nor ``force``
+        ValueError: If an argument is out of range.
+        TrainingSetError: If something stands at ``out`` and neither ``resume`` nor ``force``
             is given; if ``resume`` meets a set of another simulator, configuration, seed or size.
         OSError: If ``out`` cannot be written, or the disk is full.
         ChildProcessError: If a worker is killed.
@@ -179,11 +203,13 @@ def make_training_set(
     layout = Layout(n, size, min(batch_size, size))
     _check(seed, workers, device, resume=resume, force=force)
     _make_room(path, resume=resume, force=force)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_writable(path)
     run = _Run(SimulatorSpec(*simulator_spec), layout, path, seed, device, progress, begun=time.perf_counter())
     setup = {"name": run.spec.name, "config": dict(run.spec.config), "seed": seed, "layout": vars(layout)}
     n_workers = min(workers or default_workers(), layout.n_shards)
-    with _interrupts() as interrupts, WorkerPool(setup, n_workers, device=device) as pool, run:
+    double = run.spec.config.get("precision") == "float64"
+    environment = {"JAX_PLATFORMS": device, "JAX_ENABLE_X64": str(int(double))}
+    with _interrupts() as interrupts, WorkerPool(setup, n_workers, environment=environment) as pool, run:
         while not run.is_complete:
             if interrupts and not run.stopping:
                 run.stop()
@@ -330,11 +356,30 @@ def _make_room(out: Path, *, resume: bool, force: bool) -> None:
     if _is_free(out) or (resume and TrainingSet.stands_at(out)):
         return
     if not TrainingSet.stands_at(out):
-        raise ValueError(f"{out.name} exists and is not a training set: choose another name, it will not be touched")
+        raise TrainingSetError(
+            f"{out.name} exists and is not a training set",
+            code="not-a-set",
+            hint="choose another name, it stays as it is",
+        )
     if not force:
-        raise ValueError(f"{out.name} exists: add --resume to go on with it, or --force to replace it")
+        raise TrainingSetError(
+            f"{out.name} exists", code="exists", hint="add --resume to go on with it, or --force to replace it"
+        )
     os.close(_lock(out))
     shutil.rmtree(out)
+
+
+def _check_writable(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        reason = f"{out.name} cannot be written here: a folder is expected where a file stands"
+        raise NotADirectoryError(errno.ENOTDIR, reason, str(error.filename)) from error
+    try:
+        trial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))  # before anything is simulated
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written: {error.strerror}", str(out)) from error
+    trial.rmdir()
 
 
 def _is_free(out: Path) -> bool:
@@ -378,9 +423,10 @@ def _check_same(out: Path, attributes: Mapping[str, object]) -> None:
         return
     keys = [*cast("list[str]", attributes["identity"]), "parameter_space"]
     found = [text for key in keys for text in _differences(key, there.get(key), attributes[key])]
-    raise ValueError(
-        f"{out.name} was made otherwise and cannot be resumed: {'; '.join(found) or 'its fingerprint differs'}. "
-        "Ask for what it was made with, or add --force to replace it"
+    raise TrainingSetError(
+        f"{out.name} was made otherwise and cannot be resumed: {'; '.join(found) or 'its fingerprint differs'}",
+        code="differs",
+        hint="ask for what it was made with, or replace it with --force",
     )
 
 
@@ -411,7 +457,9 @@ def _lock(out: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise ValueError(f"{out.name} is being written by another run: wait for it, or choose another name") from None
+        raise TrainingSetError(
+            f"{out.name} is being written by another run", code="busy", hint="wait for it, or choose another name"
+        ) from None
     return descriptor
 
 

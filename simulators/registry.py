@@ -128,7 +128,7 @@ def build(name: str, **config: object) -> Simulator:
 
     Arguments:
         name: Registered name, or import path ``"package.module:Class"``.
-        config: Keyword arguments of its constructor.
+        config: Keyword arguments of its constructor; a list, as JSON has it, becomes a tuple.
 
     Returns:
         The simulator.
@@ -151,4 +151,4 @@ def build(name: str, **config: object) -> Simulator:
     found = getattr(import_module(module, __package__), attribute, None)
     if not callable(found):
         raise ImportError(f"simulator {name!r} must name a class, but {module} has no {attribute}")
-    return cast("Simulator", found(**config))
+    return cast("Simulator", found(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))

@@ -1,0 +1,170 @@
+r"""`pulsebayes simulate`: make a training set, or go on with one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import CommandError, ExitCode
+from .options import Settings, with_settings
+
+if TYPE_CHECKING:
+    from ...simulators.dataset import Progress, TrainingSetReport
+
+__all__ = ["simulate"]
+
+
+@with_settings
+def simulate(
+    model: Annotated[str, typer.Argument(help="linear-network, windkessel, or module:Class of your own.")],
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="Simulations to make.")],
+    population: Annotated[str, typer.Option(help="Population: clinical or healthy [the model's].")] = "",
+    beat: Annotated[str, typer.Option(help="Beats: aperiodic or periodic [the model's].")] = "",
+    sites: Annotated[str, typer.Option(help="Sites, with commas between them [the model's].")] = "",
+    duration: Annotated[float, typer.Option(min=0.0, help="Length of a simulation in seconds; 0: the model's.")] = 0.0,
+    fs: Annotated[float, typer.Option(min=0.0, help="Sampling rate in Hz; 0: the model's.")] = 0.0,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the model.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the set that stands at --out.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: --threads, else one a core.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=1, help="Simulations per shard, the unit of work.")] = 1024,
+    batch_size: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 256,
+    *,
+    settings: Settings,
+) -> None:
+    r"""Make a training set: parameters, waveforms, quantities and a status for every simulation.
+
+    The set is a Zarr folder, given with --out. The same seed gives the same bytes with any number of workers. Stopped
+    or killed, the same command with --resume goes on; simulations that failed are kept and counted.
+
+    Arguments:
+        model: Name of the simulator.
+        n: Simulations to make.
+        population: Population to draw from.
+        beat: Kind of beats.
+        sites: Sites, with commas between them.
+        duration: Length of a simulation [s].
+        fs: Sampling rate [Hz].
+        assign: Other settings of the model, as KEY=VALUE.
+        resume: Go on with the set that stands at `--out`.
+        workers: Number of processes.
+        shard_size: Simulations per shard.
+        batch_size: Simulations at a time.
+        settings: The shared options.
+
+    Example:
+        >>> from pulsebayes.apps.cli.main import run
+        >>> run(["simulate", "--help"])  # doctest: +ELLIPSIS
+        Usage: ...
+    """
+    if not settings.has_out:
+        raise CommandError("simulate needs a folder to write to", code="usage", hint="--out SET.zarr")
+    given = {"population": population, "beat": beat, "sites": _split(sites), "duration_s": duration, "fs": fs}
+    config = {key: value for key, value in given.items() if value} | dict(_assignment(text) for text in assign or [])
+    with _shown(settings, n) as progress:
+        report = _make(
+            model, config, n, settings,
+            resume=resume, workers=workers or settings.threads, sizes=(shard_size, batch_size), progress=progress,
+        )  # fmt: skip
+    typer.echo(json.dumps(_as_json(report, settings)) if settings.json else _as_text(model, report))
+
+
+def _make(
+    model: str,
+    config: dict[str, object],
+    n: int,
+    settings: Settings,
+    *,
+    resume: bool,
+    workers: int,
+    sizes: tuple[int, int],
+    progress: Callable[[Progress], None],
+) -> TrainingSetReport:
+    from ...simulators.dataset import TrainingSetInterrupted, make_training_set
+
+    try:
+        return make_training_set(
+            (model, config), n, settings.out,
+            seed=settings.seed, shard_size=sizes[0], batch_size=sizes[1], workers=workers,
+            resume=resume, force=settings.force, device=settings.device.value, progress=progress,
+        )  # fmt: skip
+    except TrainingSetInterrupted as stop:
+        raise CommandError(str(stop), code="interrupted", hint=stop.hint, exit_code=ExitCode.INTERRUPTED) from None
+    except ChildProcessError as error:
+        hint = "--workers 1, a smaller --batch-size, then --resume"
+        raise CommandError(str(error), code="worker", hint=hint, exit_code=ExitCode.INTERNAL) from error
+    except TypeError as error:
+        raise CommandError(
+            f"{model} does not take that: {error}", code="config", hint="leave the option out"
+        ) from error
+
+
+@contextmanager
+def _shown(settings: Settings, n: int) -> Iterator[Callable[[Progress], None]]:
+    """Draws the progress bar where a person watches; says once that a run is stopping."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    told: list[bool] = []
+    with Bar(*columns, console=Console(stderr=True), disable=not settings.progress, transient=True) as bar:
+        task = bar.add_task("starting", total=n)
+
+        def show(progress: Progress) -> None:
+            if progress.stopping and not told:
+                told.append(True)
+                settings.talk("finishing the shards in progress; Ctrl-C again ends at once")
+            bar.update(task, completed=progress.rows, description="stopping" if told else "simulating")
+
+        yield show
+
+
+def _as_json(report: TrainingSetReport, settings: Settings) -> dict[str, object]:
+    return {
+        "n": report.n,
+        "seconds": round(report.seconds, 3),
+        "compile_seconds": round(report.compile_seconds, 3),
+        "rate": round(report.rate, 2) if report.made else None,
+        "made": report.made,
+        "acceptance": round(report.acceptance, 4),
+        "status": report.status,
+        "fingerprint": report.fingerprint,
+        "out": str(settings.out),
+    }
+
+
+def _as_text(model: str, report: TrainingSetReport) -> str:
+    from ...simulators.status import ADVICE, STATUS, usable_names
+
+    counts = ", ".join(f"{name} {count:,}" for name, count in report.status.items())
+    lines = [
+        f"{model}: {report.made:,} simulations in {report.seconds:.1f} s, {report.rate:,.0f} per second "
+        f"(start-up and compilation {report.compile_seconds:.1f} s)"
+        if report.made
+        else f"{model}: nothing left to do, every shard is whole",
+        f"usable {report.acceptance:.1%} of {report.n:,}: {counts}",
+    ]
+    lines += [
+        f"  {STATUS[c]}: {ADVICE[c]}" for c in STATUS if STATUS[c] in report.status and STATUS[c] not in usable_names()
+    ]
+    return "\n".join([*lines, f"written to {report.out}"])
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    key, separator, value = text.partition("=")
+    if not (key and separator):
+        raise CommandError(f"--set must be KEY=VALUE, got {text!r}", code="usage", hint="--set n_frequencies=256")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
