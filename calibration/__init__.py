@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Held": ".produce",
+    "SBC": ".diagnostics",
+    "contraction": ".diagnostics",
+    "coverage": ".diagnostics",
+    "holm": ".diagnostics",
+    "measure": ".evaluate",
+    "median_error": ".diagnostics",
+    "ranks": ".diagnostics",
+    "sbc": ".diagnostics",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "Held",
+    "SBC",
+    "contraction",
+    "coverage",
+    "holm",
+    "measure",
+    "median_error",
+    "ranks",
+    "sbc",
+]
 
 
 def __getattr__(name: str) -> object:

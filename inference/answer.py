@@ -29,6 +29,8 @@ from .bundle import Bundle
 
 __all__ = ["Answer", "Estimate", "Prior", "Refusal", "VerdictLike", "answer_window", "report", "summarise_windows"]
 
+_QUANTILES = ("median", "q05", "q25", "q75", "q95", "low", "high")
+
 Draws = Mapping[str, Float[np.ndarray, " draw"]]
 
 
@@ -92,7 +94,7 @@ class Estimate:
         """
         row: dict[str, Any] = {"unit": self.unit}
         hidden = self.uninformative and not keep_uninformative
-        for name in ("median", "q05", "q25", "q75", "q95", "low", "high"):
+        for name in _QUANTILES:
             row[name] = None if hidden else _number(getattr(self, name))
         for name in ("prior_q05", "prior_q95", "contraction"):
             row[name] = _number(getattr(self, name))
@@ -106,17 +108,17 @@ class Prior:
     Arguments:
         draws: Prior draws by quantity.
         units: Unit by quantity.
-        log_scaled: Whether a quantity's spread is measured on the logarithm.
+        floors: Least value whose logarithm is taken, for quantities on a log scale; minus infinity for the others.
 
     Example:
-        >>> prior = Prior({"CO": np.array([3.0, 5.0, 8.0])}, {"CO": "L/min"}, {"CO": True})
+        >>> prior = Prior({"CO": np.array([3.0, 5.0, 8.0])}, {"CO": "L/min"}, {"CO": 0.2})
         >>> round(prior.contraction("CO", np.array([5.0, 5.1, 4.9])), 2)
         1.0
     """
 
     draws: Draws
     units: Mapping[str, str]
-    log_scaled: Mapping[str, bool]
+    floors: Mapping[str, float]
 
     @classmethod
     def of(cls, bundle: Bundle) -> Prior:
@@ -126,7 +128,7 @@ class Prior:
             bundle: The bundle.
         """
         outputs = bundle.outputs
-        return cls(outputs.derive(bundle.prior), outputs.reported, outputs.log_scaled)
+        return cls(outputs.derive(bundle.prior), outputs.reported, outputs.floors)
 
     def contraction(self, name: str, draws: Float[np.ndarray, " draw"]) -> float:
         r"""Share of the prior's variance that draws remove.
@@ -155,9 +157,15 @@ class Prior:
         for name, numbers in zip(names, after, strict=True):
             prior_q05, prior_q95, low, high = before[name]
             own, full = (np.diff(self._scaled(name, np.array(ends)))[0] for ends in (numbers[5:], (low, high)))
-            shown = [float(v) for v in (*numbers, prior_q05, prior_q95)]
-            contraction = self.contraction(name, draws[name])
-            rows[name] = Estimate(self.units[name], *shown, contraction, bool(own > uninformative * full))
+            shown = dict(zip(_QUANTILES, (float(v) for v in numbers), strict=True))
+            rows[name] = Estimate(
+                self.units[name],
+                **shown,
+                prior_q05=float(prior_q05),
+                prior_q95=float(prior_q95),
+                contraction=self.contraction(name, draws[name]),
+                uninformative=bool(own > uninformative * full),
+            )
         return rows
 
     def _intervals(self, level: float) -> dict[str, Float[np.ndarray, "4"]]:
@@ -176,7 +184,8 @@ class Prior:
         return {name: float(np.var(self._scaled(name, values))) for name, values in self.draws.items()}
 
     def _scaled(self, name: str, values: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-        return np.log(np.maximum(values, np.float32(1e-12))) if self.log_scaled[name] else values
+        floor = self.floors[name]
+        return np.log(np.maximum(values, np.float32(floor))) if floor > 0 else values
 
 
 @dataclass(frozen=True)

@@ -138,19 +138,20 @@ class Bundle:
         Raises:
             FileExistsError: If the folder holds files and ``force`` is not given.
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         if folder.exists() and any(folder.iterdir()) and not force:
             raise FileExistsError(f"{folder.name} already holds files: choose another name or use --force")
         folder.mkdir(parents=True, exist_ok=True)
         state = {f"npe/{k}": v.detach().cpu().numpy() for k, v in self.npe.state_dict().items()}
         tensors = {k: _narrow(v) if half else np.ascontiguousarray(v) for k, v in state.items()}
-        save_file({**tensors, "prior": np.ascontiguousarray(self.prior, dtype=np.float32)}, folder / _WEIGHTS)
+        tensors["prior"] = np.ascontiguousarray(self.prior, dtype=np.float32)
+        (folder / _WEIGHTS).write_bytes(save(tensors))
         files = [_WEIGHTS, _CARD]
         (folder / _CARD).write_text(self.card, encoding="utf-8")
         (folder / _DOMAIN).unlink(missing_ok=True)
         if self.domain:
-            save_file({k: np.ascontiguousarray(v) for k, v in self.domain.items()}, folder / _DOMAIN)
+            (folder / _DOMAIN).write_bytes(save({k: np.ascontiguousarray(v) for k, v in self.domain.items()}))
             files.append(_DOMAIN)
         info = self._info() | {"files": {name: _sha256(folder / name) for name in sorted(files)}}
         info["hash"] = _own_hash(info)

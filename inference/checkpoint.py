@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,13 @@ class Checkpoint:
         r"""Whether there is something to resume."""
         return (self.folder / _FILE).is_file()
 
-    def save(self, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    def remove(self) -> None:
+        r"""Removes the checkpoint, once the run is over."""
+        (self.folder / _FILE).unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def save(self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         r"""Writes a checkpoint in one step: a kill leaves the last one whole.
 
         Arguments:
@@ -60,15 +67,19 @@ class Checkpoint:
         """
         from safetensors.torch import save_file
 
-        tensors = {f"{name}/{k}": v.contiguous() for name, m in modules.items() for k, v in m.state_dict().items()}
+        tensors = {f"{name}/{k}": v for name, m in modules.items() for k, v in m.state_dict().items()}
         moments = optimizer.state_dict()["state"]
         tensors |= {f"optimizer/{i}/{k}": torch.as_tensor(v) for i, row in moments.items() for k, v in row.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{_FILE}.partial"
-        save_file({k: v.clone() for k, v in tensors.items()}, partial, metadata={"state": json.dumps(state)})
+        save_file(
+            {k: v.clone(memory_format=torch.contiguous_format) for k, v in tensors.items()},
+            partial,
+            metadata={"state": json.dumps(state)},
+        )
         os.replace(partial, self.folder / _FILE)
 
-    def load(self, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def load(self, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         r"""Restores networks and optimiser in place.
 
         Arguments:

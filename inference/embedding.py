@@ -116,7 +116,8 @@ class _Block(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.second(F.relu(self.first(F.relu(h))))
+        step: Tensor = self.second(F.relu(self.first(F.relu(h))))
+        return h + step
 
 
 class WaveEmbedding(nn.Module):

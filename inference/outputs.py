@@ -112,6 +112,16 @@ class OutputSpace:
         known = {name: p.scale == "log" for name, p in OUTPUTS.items()}
         return {name: own.get(name, known.get(name, False)) for name in self.reported}
 
+    @cached_property
+    def floors(self) -> dict[str, float]:
+        r"""Least value of every log-scaled quantity where its logarithm is taken; minus infinity for the others.
+
+        A draw whose venous pressure exceeds its mean pressure has a negative resistance: its logarithm is that of the
+        least value of the catalogue.
+        """
+        lows = {**{n: p.low for n, p in OUTPUTS.items()}, **dict(zip(self.space.names, self.space.low, strict=True))}
+        return {name: float(lows[name]) if log else -np.inf for name, log in self.log_scaled.items()}
+
     def encode(self, columns: Mapping[str, Float[np.ndarray, " N"]]) -> Float[np.ndarray, "N D"]:
         r"""Gathers the outputs of simulated rows.
 
@@ -165,7 +175,7 @@ def _column(name: str, columns: Mapping[str, Float[np.ndarray, " N"]]) -> Float[
         return np.asarray(columns[name], dtype=np.float64)
     if _is_difference(name):
         first, _, second = name.partition("-")
-        return _column(first, columns) - _column(second, columns)
+        return np.asarray(_column(first, columns) - _column(second, columns))
     raise ValueError(f"output {name!r} must be among the simulated columns {sorted(columns)}: choose other outputs")
 
 
@@ -191,7 +201,7 @@ def _check_independent(names: tuple[str, ...]) -> None:
 
     def values(log_point: Float[np.ndarray, " nine"]) -> Float[np.ndarray, " known"]:
         have = _derive(dict(zip(INDEPENDENT, np.exp(log_point), strict=True)))
-        return np.log(np.array([float(have[name]) for name in known]))
+        return np.asarray(np.log([float(have[name]) for name in known]))
 
     step = 1e-5
     jacobian = np.array(

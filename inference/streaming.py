@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["ArraySource", "Batches", "Sensor", "SetSource", "Source", "WholeWindow"]
+__all__ = ["ArraySource", "Batches", "PartSource", "Sensor", "SetSource", "Source", "WholeWindow"]
 
 Batch = tuple[Float[np.ndarray, "B T"], Float[np.ndarray, "B D"]]
 
@@ -139,6 +139,48 @@ class SetSource:
             stop: Row after the last.
         """
         return np.asarray(self.waves[start:stop, self.site], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class PartSource:
+    r"""A range of rows of another source.
+
+    Arguments:
+        source: The other source.
+        start: First row.
+        stop: Row after the last.
+
+    Raises:
+        ValueError: If the range does not lie in the source.
+
+    Example:
+        >>> PartSource(ArraySource(np.arange(8.0)[:, None]), 2, 6).rows(0, 2).ravel().tolist()
+        [2.0, 3.0]
+    """
+
+    source: Source
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop <= self.source.n:
+            raise ValueError(
+                f"start and stop must lie in order within {self.source.n} rows, got {self.start}, {self.stop}"
+            )
+
+    @property
+    def n(self) -> int:
+        r"""Number of rows."""
+        return self.stop - self.start
+
+    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n T"]:
+        r"""Reads rows.
+
+        Arguments:
+            start: First row.
+            stop: Row after the last.
+        """
+        return self.source.rows(self.start + start, min(self.start + stop, self.stop))
 
 
 @dataclass(frozen=True)

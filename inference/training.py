@@ -361,7 +361,7 @@ class _Run:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.npe.loss(z, x, low_precision=self.low_precision)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.npe.parameters(), self.config.clip)
         self.step += 1
         if not bool(torch.isfinite(norm)):

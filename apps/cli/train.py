@@ -1,0 +1,234 @@
+r"""`pulsebayes train`: a training set, or a recipe from nothing, becomes a measured bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import CommandError, ExitCode
+from .options import Settings, with_settings
+
+if TYPE_CHECKING:
+    from ...calibration.produce import Held
+    from ...inference.recipe import Recipe
+
+__all__ = ["parse_duration", "train"]
+
+_SET = Annotated[Path | None, typer.Argument(metavar="[SET.zarr]", help="A training set; none with a full --recipe.")]
+_RECIPE = Annotated[str, typer.Option(help="Name or TOML file of a recipe.")]
+_PRESET = Annotated[str, typer.Option(help="Size of the network: small, base or large [the recipe's].")]
+_OUTPUTS = Annotated[str, typer.Option(help="Independent outputs, separated by commas [the recipe's].")]
+_RESUME = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+_MAX_TIME = Annotated[str, typer.Option("--max-time", help="Most time of training: 2h, 40m, 90s.")]
+
+
+@with_settings
+def train(
+    training_set: _SET = None,
+    recipe: _RECIPE = "radial-abp",
+    preset: _PRESET = "",
+    outputs: _OUTPUTS = "",
+    resume: _RESUME = False,
+    max_time: _MAX_TIME = "",
+    *,
+    settings: Settings,
+) -> None:
+    r"""Train a posterior estimator and measure it on held-out simulations.
+
+    With SET.zarr it trains on that set, the last rows held out; without, the recipe simulates its own sets first.
+    The bundle is a folder with weights, bundle.json and card.md.
+
+    Arguments:
+        training_set: A training set.
+        recipe: Name or TOML file of a recipe.
+        preset: Size of the network.
+        outputs: Independent outputs, separated by commas.
+        resume: Go on with an interrupted run.
+        max_time: Most time of training.
+        settings: The shared options.
+
+    Example:
+        >>> from pulsebayes.apps.cli.main import run
+        >>> run(["train", "--help"])  # doctest: +ELLIPSIS
+        Usage: ...
+    """
+    if not settings.has_out:
+        raise CommandError("train needs the folder of the bundle", code="no-out", hint="--out BUNDLE")
+    limit = parse_duration(max_time)
+    chosen = _recipe(recipe, preset, outputs, settings)
+    work = settings.out.parent / f"{settings.out.name}.run"
+    if not settings.force and not resume and settings.out.exists():
+        raise CommandError(f"{settings.out.name} exists", code="exists", hint="--force, or another --out")
+    threads = _set_threads(settings, chosen.preset)
+    training, test = _sets(training_set, chosen, work, resume, settings)
+    settings.talk(f"{training.stop - training.start} rows to train on, {threads} threads")
+    _train(chosen, training, test, work, limit, resume, settings)
+
+
+def parse_duration(text: str) -> float:
+    r"""Reads a duration.
+
+    Arguments:
+        text: Such as `2h`, `1h30m`, `40m`, `90s`; empty for no limit.
+
+    Returns:
+        Seconds [s].
+
+    Raises:
+        CommandError: If the text is no duration.
+
+    Example:
+        >>> parse_duration("1h30m")
+        5400.0
+    """
+    if not text:
+        return float("inf")
+    parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    seconds = sum(float(v or 0) * s for v, s in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0.0
+    if seconds <= 0:
+        raise CommandError(
+            f"--max-time must be a duration, got {text!r}", code="bad-duration", hint="such as 2h, 40m or 90s"
+        )
+    return float(seconds)
+
+
+def _recipe(name: str, preset: str, outputs: str, settings: Settings) -> Recipe:
+    import dataclasses
+
+    from ...calibration.produce import network_of
+    from ...inference.outputs import OutputSpace
+    from ...inference.recipe import find_recipe
+
+    try:
+        found = find_recipe(name)
+        changes: dict[str, Any] = {"preset": preset} if preset else {}
+        if outputs:
+            changes["outputs"] = tuple(part.strip() for part in outputs.split(","))
+            OutputSpace.from_names(changes["outputs"])
+        if settings.seed:
+            changes["train"] = {**found.train, "seed": settings.seed}
+        found = dataclasses.replace(found, **changes)
+        network_of(found)
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error), code="bad-recipe", hint="pulsebayes train --help") from error
+    return found
+
+
+def _set_threads(settings: Settings, preset: str) -> int:
+    """Small networks lose by a second thread, larger ones win half again as much."""
+    import torch
+
+    from ...simulators.dataset import default_workers
+
+    threads = settings.threads or (1 if preset == "small" else default_workers())
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _sets(path: Path | None, recipe: Recipe, work: Path, resume: bool, settings: Settings) -> tuple[Held, Held]:
+    from ...calibration.produce import Held
+    from ...simulators.dataset import TrainingSet, make_training_set
+
+    if path is not None:
+        try:
+            found = TrainingSet.open(path)
+        except ValueError as error:
+            raise CommandError(
+                str(error), code="bad-set", hint="pulsebayes simulate", exit_code=ExitCode.UNREADABLE
+            ) from error
+        held = max(1, min(recipe.test.n, found.n // 10))
+        return Held(found, 0, found.n - held), Held(found, found.n - held, found.n)
+    made = []
+    spec = recipe.simulate
+    for name, n, seed in (("train", spec.n, spec.seed), ("test", recipe.test.n, recipe.test.seed)):
+        out = work / f"{name}.zarr"
+        settings.talk(f"simulating {n} rows ({name})")
+        make_training_set(
+            (spec.model, spec.config),
+            n,
+            out,
+            seed=seed,
+            workers=settings.threads,
+            resume=True,
+            shard_size=spec.shard_size,
+            batch_size=spec.batch_size,
+        )
+        made.append(Held(TrainingSet.open(out), 0, n))
+    return made[0], made[1]
+
+
+def _train(
+    recipe: Recipe, training: Held, test: Held, work: Path, limit: float, resume: bool, settings: Settings
+) -> None:
+    from ...calibration.produce import produce
+    from ...inference.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint(work / "checkpoint")
+    with _interrupts() as stop:
+        bundle, result = produce(
+            recipe,
+            training,
+            test,
+            settings.out,
+            max_time=limit,
+            resume=resume and checkpoint.exists,
+            force=settings.force or resume,
+            checkpoint=checkpoint,
+            progress=_narrate(settings),
+            should_stop=lambda: bool(stop),
+        )
+    if bundle is None:
+        epochs = len(result.history)
+        settings.talk(f"stopped after epoch {epochs}; go on with the same command and --resume")
+        raise typer.Exit(int(ExitCode.INTERRUPTED))
+    checkpoint.remove()
+    summary = {
+        "out": settings.out.name,
+        "epochs": len(result.history),
+        "validation_loss": bundle.training["validation_loss"],
+        "seconds": bundle.training["seconds"],
+        "counts": result.counts,
+        "measured": dict(bundle.measured),
+    }
+    if settings.json:
+        typer.echo(json.dumps(summary, allow_nan=False))
+    else:
+        typer.echo(bundle.card)
+
+
+def _narrate(settings: Settings) -> Any:
+    """One line an epoch; on a terminal also one that moves."""
+
+    def tell(now: Any) -> None:
+        line = f"epoch {now.epoch}  {100 * now.share:5.1f} %  loss {now.train_loss:.3f}"
+        line += f"  validation {now.validation_loss:.3f}  {now.rate:.0f} windows/s  {now.elapsed:.0f} s"
+        if now.epoch_done:
+            settings.talk(("\r" if settings.progress else "") + line)
+        elif settings.progress:
+            typer.echo(f"\r{line}", err=True, nl=False)
+
+    return tell
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collects Ctrl-C; the second one ends at once."""
+    seen: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)

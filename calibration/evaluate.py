@@ -1,0 +1,129 @@
+r"""Measures an estimator on held-out simulations: what goes to the bundle's ``measured`` and onto its card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ..inference.npe import NPE
+from .diagnostics import contraction, coverage, median_error, ranks, sbc
+
+__all__ = ["CURVE", "draw_quantities", "measure"]
+
+CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Levels at which coverage is measured."""
+
+_ABSOLUTE = ("MAP", "CVP", "SBP", "DBP", "PP")
+"""Pressures, whose error is given in mmHg beside the share."""
+
+
+def draw_quantities(
+    npe: NPE,
+    x: Float[np.ndarray, "N T"],
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> dict[str, Float[np.ndarray, "N S"]]:
+    r"""Draws the posterior of every quantity for many windows.
+
+    Arguments:
+        npe: The estimator.
+        x: Windows.
+        n_draws: Draws a window.
+        seed: Seed of the draws.
+        progress: Called with the number of windows done.
+
+    Example:
+        >>> from pulsebayes.inference.npe import PRESETS
+        >>> from pulsebayes.inference.outputs import OutputSpace
+        >>> npe = NPE(OutputSpace.from_names(("HR", "SV")), PRESETS["small"])
+        >>> draw_quantities(npe, np.full((2, 1000), 90.0, np.float32), n_draws=5)["CO"].shape
+        (2, 5)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for start in range(0, len(x), 100):
+        theta = npe.sample(torch.from_numpy(np.asarray(x[start : start + 100], np.float32)), n_draws, generator)
+        parts.append(theta)
+        progress(min(start + 100, len(x)))
+    return npe.outputs.derive(np.concatenate(parts))
+
+
+def measure(
+    npe: NPE,
+    x: Float[np.ndarray, "N T"],
+    theta: Float[np.ndarray, "N D"],
+    prior: Float[np.ndarray, "M D"],
+    *,
+    n_draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> dict[str, Any]:
+    r"""Measures coverage, ranks, contraction, error and interval size of every quantity.
+
+    Arguments:
+        npe: The estimator.
+        x: Held-out windows.
+        theta: Outputs that were simulated, each in its unit.
+        prior: Prior draws of the outputs.
+        n_draws: Draws a window.
+        seed: Seed of the draws.
+        progress: Called with the number of windows done.
+
+    Returns:
+        A JSON-able dictionary: ``n``, ``draws``, ``coverage`` by level, ``sbc``, ``sbc_holm``, ``contraction``,
+        ``median_error`` (share), ``median_error_mmHg``, ``interval`` (median width of the 90 % interval) and
+        ``prior_range`` (5 and 95 %).
+
+    Raises:
+        ValueError: If a value is not finite or the shapes do not fit.
+
+    Example:
+        >>> from pulsebayes.inference.npe import PRESETS
+        >>> from pulsebayes.inference.outputs import OutputSpace
+        >>> outputs = OutputSpace.from_names(("HR", "SV"))
+        >>> theta = np.random.default_rng(0).uniform([50, 40], [90, 90], (100, 2))
+        >>> found = measure(NPE(outputs, PRESETS["small"]), np.full((100, 1000), 90.0), theta, theta, n_draws=20)
+        >>> sorted(found["contraction"])
+        ['CO', 'HR', 'SV']
+    """
+    outputs = npe.outputs
+    names = list(outputs.reported)
+    by_name = draw_quantities(npe, x, n_draws=n_draws, seed=seed, progress=progress)
+    floors = np.array([outputs.floors[name] for name in names])
+    draws = np.stack([by_name[name] for name in names], axis=-1)
+    truth = _stack(outputs.derive(theta), names)
+    before = _stack(outputs.derive(prior), names)
+    logs = np.array([outputs.log_scaled[name] for name in names])
+    covered = coverage(draws, truth, CURVE)
+    tests = sbc(ranks(draws, truth), n_draws=n_draws)
+    width = np.median(np.diff(np.quantile(draws, [0.05, 0.95], axis=1), axis=0)[0], axis=0)
+    ends = np.quantile(before, [0.05, 0.95], axis=0)
+    absolute = median_error(draws, truth, relative=False)
+    relative = np.median(np.abs(np.median(draws, 1) - truth) / np.maximum(np.abs(truth), 1e-9), axis=0)
+    found = dict(zip(names, absolute.tolist(), strict=True))
+    return {
+        "n": len(x),
+        "draws": n_draws,
+        "coverage": {f"{level:g}": _row(names, values) for level, values in zip(CURVE, covered, strict=True)},
+        "sbc": _row(names, tests.ks),
+        "sbc_holm": _row(names, tests.holm),
+        "contraction": _row(names, contraction(np.maximum(draws, floors), np.maximum(before, floors), logs)),
+        "median_error": _row(names, relative),
+        "median_error_mmHg": {name: round(value, 6) for name, value in found.items() if name in _ABSOLUTE},
+        "interval": _row(names, width),
+        "prior_range": {name: [round(float(v), 6) for v in ends[:, d]] for d, name in enumerate(names)},
+    }
+
+
+def _stack(columns: Mapping[str, np.ndarray], names: list[str]) -> Float[np.ndarray, "N Q"]:
+    return np.stack([columns[name] for name in names], axis=-1)
+
+
+def _row(names: list[str], values: Float[np.ndarray, " Q"]) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in zip(names, values, strict=True)}

@@ -1,0 +1,239 @@
+r"""From training sets to a measured bundle: train, round, measure on held-out simulations, write the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..inference.bundle import Bundle, InputContract
+from ..inference.card import render_card
+from ..inference.checkpoint import Checkpoint
+from ..inference.npe import PRESETS, NPEConfig
+from ..inference.outputs import OutputSpace
+from ..inference.recipe import Recipe
+from ..inference.streaming import PartSource, SetSource
+from ..inference.training import Progress, TrainConfig, TrainData, TrainResult, train
+from ..simulators.dataset import TrainingSet
+from ..simulators.sensors import SensorModel
+from .evaluate import measure
+
+__all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "sensor_of"]
+
+PRIOR_DRAWS = 4000
+"""Simulated rows that a bundle keeps as draws of its prior."""
+
+
+@dataclass(frozen=True)
+class Held:
+    r"""Rows set aside from a set.
+
+    Arguments:
+        training_set: The set.
+        start: First row.
+        stop: Row after the last.
+
+    Example:
+        >>> held = Held(training_set, 0, 1000)  # doctest: +SKIP
+    """
+
+    training_set: TrainingSet
+    start: int
+    stop: int
+
+
+def sensor_of(recipe: Recipe) -> SensorModel:
+    r"""Returns the sensor model of a recipe.
+
+    Arguments:
+        recipe: The recipe.
+
+    Example:
+        >>> sensor_of(Recipe("mine")) == SensorModel.radial_line()
+        True
+    """
+    return SensorModel.from_json(recipe.sensor) if recipe.sensor else SensorModel.radial_line()
+
+
+def network_of(recipe: Recipe) -> NPEConfig:
+    r"""Returns the shape of a recipe's network: its preset with what differs.
+
+    Arguments:
+        recipe: The recipe.
+
+    Raises:
+        ValueError: If the preset is unknown.
+        TypeError: If a setting is unknown.
+
+    Example:
+        >>> network_of(Recipe("mine", network={"transforms": 3})).transforms
+        3
+    """
+    if recipe.preset not in PRESETS:
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {recipe.preset!r}")
+    preset = PRESETS[recipe.preset]
+    changes = dict(recipe.network)
+    given = {"samples": recipe.samples, "fs": recipe.fs, **dict(changes.pop("embedding", {}))}
+    embedding = dataclasses.replace(preset.embedding, **given)
+    return dataclasses.replace(preset, embedding=embedding, **changes)
+
+
+def read_rows(held: Held, recipe: Recipe) -> TrainData:
+    r"""Reads rows of a set as training data, waveforms staying on disk.
+
+    Arguments:
+        held: The rows.
+        recipe: Site, sensor and rate.
+
+    Raises:
+        ValueError: If the set has no such site or another rate.
+    """
+    found = held.training_set
+    if recipe.site not in found.sites:
+        raise ValueError(f"site must be one of {list(found.sites)}, got {recipe.site!r}: simulate it, or name another")
+    fs = found.attributes.get("fs")
+    if fs is not None and float(str(fs)) != recipe.fs:
+        raise ValueError(f"the set must be sampled at {recipe.fs:g} Hz, got {fs} Hz: simulate at that rate")
+    rows = slice(held.start, held.stop)
+    columns = {name: found.theta[rows, d] for d, name in enumerate(found.space.names)}
+    columns |= {name: found.quantities[rows, d] for d, name in enumerate(found.quantity_names)}
+    source = PartSource(SetSource(found.waves, found.sites.index(recipe.site)), held.start, held.stop)
+    return TrainData(source, columns, sensor_of(recipe), found.status[rows], recipe.fs)
+
+
+def held_out_windows(
+    held: Held, recipe: Recipe, outputs: OutputSpace, *, seed: int, width: float = 1.0, most: int = 2000
+) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N D"]]:
+    r"""Observes usable held-out rows.
+
+    Arguments:
+        held: The rows.
+        recipe: Site, sensor and rate.
+        outputs: Outputs with their intervals.
+        seed: Seed of the sensors.
+        width: Factor on the width of the sensor's priors.
+        most: Most rows.
+
+    Returns:
+        Windows, and the outputs that were simulated.
+    """
+    data = read_rows(held, recipe)
+    keep = np.flatnonzero(data.usable(outputs)[0])[:most]
+    waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
+    rng = np.random.default_rng([seed, 2])
+    windows = data.sensor.apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples, width=width)
+    return windows, outputs.encode(data.columns)[keep]
+
+
+def produce(
+    recipe: Recipe,
+    training: Held,
+    test: Held,
+    out: Path,
+    *,
+    max_time: float = math.inf,
+    resume: bool = False,
+    force: bool = False,
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    measuring: Callable[[int], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Bundle | None, TrainResult]:
+    r"""Trains a bundle, measures it on held-out simulations and writes it.
+
+    Arguments:
+        recipe: What to train.
+        training: Rows to train and validate on.
+        test: Held-out rows.
+        out: Folder of the bundle.
+        max_time: Most seconds of training [s].
+        resume: Whether to go on from the checkpoint.
+        force: Whether a bundle at ``out`` is replaced.
+        checkpoint: Where the run is kept after each epoch.
+        progress: Called while training.
+        measuring: Called with the number of held-out windows done.
+        should_stop: Asked after each epoch.
+
+    Returns:
+        The bundle as it was written, None if the run was interrupted; and the training's result.
+
+    Raises:
+        FileExistsError: If ``out`` holds files and ``force`` is not given.
+        ValueError: If the sets do not fit the recipe.
+    """
+    if out.exists() and any(out.iterdir()) and not force:
+        raise FileExistsError(f"{out.name} already holds files: choose another name or use --force")
+    outputs = OutputSpace.from_names(recipe.outputs, extra=training.training_set.space)
+    data = read_rows(training, recipe)
+    config = dataclasses.replace(TrainConfig(**recipe.train), max_time=max_time)
+    result = train(
+        data,
+        outputs,
+        network_of(recipe),
+        config,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    if result.interrupted:
+        return None, result
+    keep = np.flatnonzero(data.usable(outputs)[0])[:PRIOR_DRAWS]
+    bundle = Bundle(
+        recipe.name,
+        result.npe,
+        outputs.encode({name: column[keep] for name, column in data.columns.items()}).astype(np.float32),
+        InputContract(recipe.role, recipe.unit, recipe.fs, recipe.samples),
+        training=_described(recipe, training, test, config, result),
+    )
+    bundle.save(out, half=recipe.half, force=True)
+    bundle = Bundle.load(out)  # what is measured is what was written, rounding included
+    measured = _measured(bundle, recipe, test, measuring)
+    card = render_card(recipe.name, recipe.title, bundle.contract, bundle.training, measured, outputs.reported)
+    bundle = dataclasses.replace(bundle, measured=measured, card=card)
+    bundle.save(out, half=recipe.half, force=True)
+    return bundle, result
+
+
+def _measured(bundle: Bundle, recipe: Recipe, test: Held, measuring: Callable[[int], None]) -> dict[str, Any]:
+    x, theta = held_out_windows(test, recipe, bundle.outputs, seed=recipe.test.seed)
+    draws, seed = recipe.test.draws, recipe.test.seed
+    return measure(bundle.npe, x, theta, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
+
+
+def _described(
+    recipe: Recipe, training: Held, test: Held, config: TrainConfig, result: TrainResult
+) -> Mapping[str, Any]:
+    """What a bundle keeps on its training: strict JSON, no folders."""
+    attributes = training.training_set.attributes
+    settings = dataclasses.asdict(config)
+    settings["max_time"] = config.max_time if math.isfinite(config.max_time) else None
+    validation = [row["validation"] for row in result.history if math.isfinite(row["validation"])]
+    libraries = ("pulsebayes", "torch", "zuko", "numpy")
+    return {
+        "simulator": attributes.get("simulator"),
+        "simulator_version": attributes.get("version"),
+        "simulator_config": attributes.get("config"),
+        "fingerprint": training.training_set.fingerprint,
+        "test_fingerprint": test.training_set.fingerprint,
+        "seeds": {
+            "set": attributes.get("seed"),
+            "test": test.training_set.attributes.get("seed"),
+            "train": config.seed,
+        },
+        "recipe": recipe.to_json(),
+        "sensor": sensor_of(recipe).to_json(),
+        "train": settings,
+        "counts": result.counts,
+        "epochs": len(result.history),
+        "validation_loss": round(min(validation), 4) if validation else None,
+        "seconds": round(sum(row["seconds"] for row in result.history), 1),
+        "versions": {name: metadata.version(name) for name in libraries},
+    }

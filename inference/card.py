@@ -1,0 +1,122 @@
+r"""The card of a bundle: what it is for, what it was trained on, how well it does, where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .bundle import InputContract
+
+__all__ = ["render_card"]
+
+NOTICE = "Research use only. Not a medical device."
+
+
+def render_card(
+    name: str,
+    title: str,
+    contract: InputContract,
+    training: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    units: Mapping[str, str],
+) -> str:
+    r"""Writes a card as Markdown.
+
+    Arguments:
+        name: Name of the model.
+        title: One line on what it does.
+        contract: What it reads.
+        training: What the bundle keeps on its training.
+        measured: What was measured on held-out simulations.
+        units: Unit of every quantity.
+
+    Returns:
+        The card.
+
+    Example:
+        >>> print(render_card("tiny", "A tiny model", InputContract(), {}, {}, {}).splitlines()[0])
+        # tiny
+    """
+    parts = [
+        f"# {name}",
+        f"{title}.\n\n**{NOTICE}**" if title else f"**{NOTICE}**",
+        _use(contract),
+        _data(training),
+        _results(measured, units) if measured else "## Measured\n\nNothing was measured.",
+        _limits(),
+        "## Licence\n\nApache-2.0. The training data are simulated; no patient's data were used.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _use(contract: InputContract) -> str:
+    return (
+        "## Intended use\n\n"
+        f"Research on haemodynamics. Reads {contract.window_s:g} s of {contract.role} [{contract.unit}] at "
+        f"{contract.fs:g} Hz and returns a posterior over the quantities below. Its answers are those of a simulator "
+        "of adults with a sensor model; they were not compared with reference measurements in patients here."
+    )
+
+
+def _data(training: Mapping[str, Any]) -> str:
+    lines = ["## Training data", ""]
+    counts = training.get("counts", {})
+    shown = {
+        "simulator": training.get("simulator"),
+        "rows simulated": counts.get("rows"),
+        "rows trained and validated on": counts.get("kept"),
+        "left out, unusable status": counts.get("unusable status"),
+        "left out, not finite": counts.get("not finite"),
+        "left out, outside the outputs' bounds": counts.get("outside bounds"),
+        "fingerprint of the set": training.get("fingerprint"),
+        "epochs": training.get("epochs"),
+        "best validation loss [nats]": training.get("validation_loss"),
+    }
+    lines += [f"- {key}: {value}" for key, value in shown.items() if value is not None]
+    return "\n".join(lines)
+
+
+def _results(measured: Mapping[str, Any], units: Mapping[str, str]) -> str:
+    head = f"## Measured on {measured['n']} held-out simulations\n\n"
+    head += "Simulated with another seed, observed through the same sensor model. Contraction is the share of the\n"
+    head += (
+        "prior's variance that a window removes (of the logarithm for positive quantities but pressures); the error\n"
+    )
+    head += "is that of the posterior median, half of the windows do better; the 90 % interval is its median width.\n"
+    head += f"Medians of {measured['draws']} draws a window.\n\n"
+    columns = ["quantity", "prior 5-95 %", "contraction", "median error", "90 % interval", "cover 50 %", "cover 90 %"]
+    columns += ["SBC p", "SBC p (Holm)"]
+    rows = [_result_row(quantity, measured, units) for quantity in measured["contraction"]]
+    return head + _table(columns, rows)
+
+
+def _result_row(quantity: str, measured: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
+    low, high = measured["prior_range"][quantity]
+    absolute = measured["median_error_mmHg"].get(quantity)
+    error = f"{100 * measured['median_error'][quantity]:.1f} %" if absolute is None else f"{absolute:.2g} mmHg"
+    return [
+        f"{quantity} [{units.get(quantity, '')}]",
+        f"{low:.3g} to {high:.3g}",
+        f"{measured['contraction'][quantity]:.2f}",
+        error,
+        f"{measured['interval'][quantity]:.3g}",
+        f"{100 * measured['coverage']['0.5'][quantity]:.1f} %",
+        f"{100 * measured['coverage']['0.9'][quantity]:.1f} %",
+        f"{measured['sbc'][quantity]:.3f}",
+        f"{measured['sbc_holm'][quantity]:.3f}",
+    ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _limits() -> str:
+    return (
+        "## Where it fails\n\n"
+        "- Windows are answered one by one: what all windows of a patient share is guessed anew in each.\n"
+        "- Coverage holds for the simulated population. On real recordings it is not known, and windows that the\n"
+        "  domain verdict calls *shifted* are marked uncalibrated.\n"
+        "- Aortic valve disease, shunts, mechanical support, children and pregnancy are outside the simulations."
+    )

@@ -1,0 +1,181 @@
+r"""Recipes: everything that makes a shipped model from nothing, as a TOML file.
+
+A recipe names the simulator and its configuration, how many rows of which seed, the sensor, the site and the input's
+contract, the size of the network and the training budget, and a test set of another seed. ``pulsebayes train --recipe
+NAME`` runs it; the bundle carries it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .outputs import INDEPENDENT
+
+__all__ = ["Recipe", "Simulate", "Test", "find_recipe", "shipped_recipes"]
+
+
+@dataclass(frozen=True)
+class Simulate:
+    r"""What is simulated.
+
+    Arguments:
+        model: Registered name of the simulator.
+        config: Its configuration.
+        n: Number of rows.
+        seed: Seed of the set.
+        shard_size: Rows per shard.
+        batch_size: Rows simulated at a time.
+
+    Raises:
+        ValueError: If a number is not positive.
+
+    Example:
+        >>> Simulate(n=100).model
+        'linear-network'
+    """
+
+    model: str = "linear-network"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    n: int = 100_000
+    seed: int = 1
+    shard_size: int = 4096
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("n", "shard_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"simulate.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Test:
+    r"""Held-out simulations on which the model is measured.
+
+    Arguments:
+        n: Number of rows, of which the usable ones count.
+        seed: Seed of the set, not that of the training set.
+        draws: Posterior draws a window.
+
+    Raises:
+        ValueError: If there are fewer than 100 rows.
+
+    Example:
+        >>> Test().draws
+        1000
+    """
+
+    n: int = 2200
+    seed: int = 2
+    draws: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.n < 100 or self.draws < 10:
+            raise ValueError(f"test needs n of at least 100 and 10 draws, got {self.n} and {self.draws}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    r"""Everything that makes a model.
+
+    Arguments:
+        name: Name of the model.
+        title: One line on what it does.
+        simulate: What is simulated.
+        test: Held-out simulations.
+        site: Site whose waveform the model reads.
+        role: Role of the channel.
+        unit: Its unit.
+        fs: Sampling rate [Hz].
+        samples: Samples of a window.
+        sensor: Configuration of the sensor model; empty for a radial arterial line.
+        outputs: Names of the estimated outputs.
+        preset: Size of the network.
+        network: Settings of the network that differ from the preset.
+        train: Settings of the training.
+        half: Whether weights are kept in half precision.
+
+    Raises:
+        ValueError: If training and test set share a seed.
+
+    Example:
+        >>> Recipe.from_toml('name = "mine"\n[simulate]\nn = 1000').simulate.n
+        1000
+    """
+
+    name: str
+    title: str = ""
+    simulate: Simulate = field(default_factory=Simulate)
+    test: Test = field(default_factory=Test)
+    site: str = "radial"
+    role: str = "ART"
+    unit: str = "mmHg"
+    fs: float = 125.0
+    samples: int = 1000
+    sensor: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[str, ...] = INDEPENDENT
+    preset: str = "base"
+    network: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    half: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outputs", tuple(self.outputs))
+        if self.simulate.seed == self.test.seed:
+            raise ValueError(f"simulate.seed and test.seed must differ, got {self.test.seed} for both")
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        r"""Reads a recipe.
+
+        Arguments:
+            text: TOML.
+
+        Raises:
+            TypeError: If a key is unknown.
+            ValueError: If the text is not TOML or a value is out of range.
+        """
+        fields = tomllib.loads(text)
+        nested = {"simulate": Simulate, "test": Test}
+        for name, kind in nested.items():
+            if name in fields:
+                fields[name] = kind(**fields[name])
+        return cls(**fields)
+
+    def to_json(self) -> dict[str, Any]:
+        r"""Returns the recipe as a JSON-able dictionary."""
+        return dataclasses.asdict(self)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    r"""Returns the recipes that the package ships, by name.
+
+    Example:
+        >>> "radial-abp" in shipped_recipes()
+        True
+    """
+    home = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(home.glob("*.toml"))}
+
+
+def find_recipe(name: str) -> Recipe:
+    r"""Finds a recipe by the name of a shipped one or by its file.
+
+    Arguments:
+        name: Name or path of a TOML file.
+
+    Raises:
+        ValueError: If there is neither, or the file is not a recipe.
+
+    Example:
+        >>> find_recipe("radial-abp").simulate.model
+        'linear-network'
+    """
+    path = shipped_recipes().get(name, Path(name))
+    if not path.is_file():
+        raise ValueError(f"recipe must be one of {sorted(shipped_recipes())} or a TOML file, got {name!r}")
+    return Recipe.from_toml(path.read_text(encoding="utf-8"))
