@@ -189,9 +189,10 @@ def _flush(signal: Signal) -> Fault | None:
         return None
     width = max(1, int(FLUSH_S * fs))
     floor, ceiling = minimum_filter1d(wave, width), maximum_filter1d(wave, width)
-    # In a block longer than a beat, the highest sample is a systole; the median block is not the flushed one.
+    # In a block longer than a beat the highest sample is a systole; a third of the blocks are taken to be unharmed.
     blocks = np.array_split(wave, max(3, int(len(wave) / fs / 2.0)))
-    systole, diastole = np.median([b.max() for b in blocks]), np.median([b.min() for b in blocks])
+    systole = float(np.quantile([b.max() for b in blocks], 1 / 3))
+    diastole = float(np.quantile([b.min() for b in blocks], 2 / 3))
     up, down = floor > systole + FLUSH_MMHG, ceiling < diastole - FLUSH_MMHG
     hint = "the line was flushed, opened or drawn from; use --start and --end to choose another stretch"
     if up.any() or down.any():
