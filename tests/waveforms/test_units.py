@@ -107,7 +107,8 @@ def test_constants_agree_with_the_table() -> None:
     assert convert(1.0, "cmH2O", "mmHg") == pytest.approx(units.MMHG_PER_CMH2O, rel=1e-15)
     assert convert(1.0, "mmHg s/mL", "dyn s cm^-5") == pytest.approx(units.DYN_S_CM5_PER_MMHG_S_PER_ML, rel=1e-15)
     # The rounded 80 stays within 1e-4 of the exact factor: 133.322e6 Pa s/m^3 in mmHg s/mL, 60/1000 for min/L
-    assert 80.0 == pytest.approx(units.DYN_S_CM5_PER_MMHG_S_PER_ML * 60 / 1000, rel=1e-4)
+    exact = units.DYN_S_CM5_PER_MMHG_S_PER_ML * 60 / 1000
+    assert exact == pytest.approx(units.DYN_S_CM5_PER_MMHG_MIN_PER_L, rel=1e-4)
 
 
 def test_only_units_of_pressure_are_pressures() -> None:

@@ -55,6 +55,7 @@ class Table:
     stated_fs: float | None
     findings: tuple[str, ...]
     first_line: int
+    empty_line: int | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,10 @@ def read_table(path: Path) -> Table:
             columns.append(Column(index + 1, name, unit, _first(layout, body, index)))
         elif name or kind == "text":
             findings.append(f"column {name or index + 1!r} holds {'text' if kind == 'text' else 'nothing'}; left out")
-    return Table(tuple(columns), stated, tuple(findings), layout.first_line)
+    empty = next((layout.first_line + k for k, line in enumerate(body) if not line.strip(" ")), None)
+    if empty is not None and not any(line.strip(" ") for line in body[empty - layout.first_line :]):
+        empty = None  # empty lines at the end say nothing
+    return Table(tuple(columns), stated, tuple(findings), layout.first_line, empty)
 
 
 def _text(path: Path) -> str:
@@ -139,6 +143,11 @@ def _text(path: Path) -> str:
         ) from error
 
 
+def _skipped(line: str) -> bool:
+    """An empty line or a comment. A line of tabs is a row of missing values."""
+    return not line.strip(" \r\n") or line.lstrip().startswith("#")
+
+
 def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
@@ -154,9 +163,7 @@ def _data_like(cells: list[str]) -> bool:
 
 
 def _layout(file: str, lines: list[str]) -> _Layout:
-    rows = [
-        (number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")
-    ]
+    rows = [(number, line) for number, line in enumerate(lines, 1) if not _skipped(line)]
     if not rows:
         raise RecordingError("the file holds no table", code="empty", file=file)
     peek = rows[: _PEEK + 2]
@@ -270,6 +277,8 @@ def _numbers(layout: _Layout, body: list[str], columns: list[int]) -> Float[np.n
         pass  # missing values or quotes: the slower way below takes them, or says what is wrong
     try:
         return np.loadtxt(_checked(layout, body), delimiter="\t", ndmin=2, usecols=columns, comments=None)
+    except RecordingError:
+        raise
     except ValueError as error:
         raise _misfit(layout, body, columns, error) from error
 
@@ -277,7 +286,7 @@ def _numbers(layout: _Layout, body: list[str], columns: list[int]) -> Float[np.n
 def _checked(layout: _Layout, body: list[str]) -> Iterator[str]:
     last = len(body) - 1
     for offset, line in enumerate(body):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if _skipped(line):
             continue
         normal = _normal(layout, line)
         width = normal.count("\t") + 1
@@ -294,7 +303,7 @@ def _checked(layout: _Layout, body: list[str]) -> Iterator[str]:
 def _misfit(layout: _Layout, body: list[str], columns: list[int], error: ValueError) -> RecordingError:
     """Name the first cell that is no number."""
     for offset, line in enumerate(body):
-        if line.strip() and not line.lstrip().startswith("#"):
+        if not _skipped(line):
             cells = _normal(layout, line).split("\t")
             for index in columns:
                 if index >= len(cells) or not _is_number(cells[index]):
@@ -318,7 +327,7 @@ def _clock(layout: _Layout, body: list[str], index: int) -> Float[np.ndarray, " 
     """Dates and times of day as seconds from midnight of the first date; a step back by hours is midnight."""
     seconds: list[float] = []
     for offset, line in enumerate(body):
-        if not line.strip() or line.lstrip().startswith("#"):
+        if _skipped(line):
             continue
         cells = _cells(line, layout.delimiter)
         match = _CLOCK.fullmatch(cells[index]) if index < len(cells) else None

@@ -37,9 +37,8 @@ class Grid:
         """Values on the grid, float32: interpolated over the jitter, NaN where rows are missing."""
         kept = values[self.keep]
         index = np.rint(self.positions).astype(np.int64)
-        lag = self.positions - index
-        if float(np.abs(lag).max(initial=0.0)) > MAX_JITTER:
-            kept = _interpolated(self.positions, index, kept)
+        if float(np.abs(self.positions - index).max(initial=0.0)) > MAX_JITTER:
+            return _interpolated(self.positions, kept, self.n_samples).astype(np.float32)
         wave = np.full(self.n_samples, np.nan, dtype=np.float32)
         wave[index] = kept
         return wave
@@ -203,20 +202,21 @@ def _uneven(
 
 
 def _round_rate(fs: float, n_samples: int) -> float:
-    """The roundest rate that stays within a fiftieth of a sample over the whole recording."""
+    """The roundest rate within a fiftieth of a sample over the whole recording, and within 1e-4 in any case."""
     for digits in range(1, 12):
         candidate = float(f"{fs:.{digits}g}")
-        if n_samples * abs(candidate / fs - 1.0) < 0.02:
+        if abs(candidate / fs - 1.0) < min(0.02 / n_samples, 1.0e-4):
             return candidate
     return fs
 
 
 def _interpolated(
-    positions: Float[np.ndarray, " kept"], index: Int[np.ndarray, " kept"], values: Float[np.ndarray, " kept"]
-) -> Float[np.ndarray, " kept"]:
-    """Values at the grid points, linearly between neighbouring rows; beside a missing row the value is kept."""
-    result = np.interp(index.astype(np.float64), positions, values)
-    before = np.concatenate([[False], np.diff(positions) > 1.5])
-    after = np.concatenate([np.diff(positions) > 1.5, [False]])
-    lonely = (before & (index < positions)) | (after & (index > positions))
-    return np.where(lonely, values, result)
+    positions: Float[np.ndarray, " kept"], values: Float[np.ndarray, " kept"], n_samples: int
+) -> Float[np.ndarray, " time"]:
+    """Values at every grid point, linearly between neighbouring rows; beside missing rows the nearest, or NaN."""
+    grid = np.arange(n_samples, dtype=np.float64)
+    right = np.clip(np.searchsorted(positions, grid), 1, len(positions) - 1)
+    nearest = np.where(grid - positions[right - 1] < positions[right] - grid, right - 1, right)
+    beside = np.where(np.abs(positions[nearest] - grid) <= 0.5, values[nearest], np.nan)
+    torn = positions[right] - positions[right - 1] > 1.5
+    return np.where(torn, beside, np.interp(grid, positions, values))

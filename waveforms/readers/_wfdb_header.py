@@ -213,11 +213,12 @@ def _stored(header: str, record: Any, lines: list[str], *, layout: bool = False)
         if layout:
             result.append(item)
             continue
+        mixed = mixed or record.samps_per_frame[index] == 0
         if not known or mixed or not _LEAST_GAIN < abs(gain) < 1 / _LEAST_GAIN:
             formats = ", ".join([*_BYTES_PER_SAMPLE, *sorted(_FLAC)])
             raise RecordingError(
-                f"expected a format among {formats}, one for all signals of a file, these side by side, and a finite "
-                f"gain, got {' '.join(words[:3])!r}",
+                f"expected a format among {formats}, one for all signals of a file, these side by side, at least "
+                f"one sample a frame and a finite gain, got {' '.join(words[:3])!r}",
                 code="header" if known else "unsupported",
                 file=header,
                 channel=item.name or f"col {index + 1}",

@@ -77,6 +77,13 @@ def read_csv(
         raise RecordingError("expected at least one column of numbers beside the time", code="no-data", file=path.name)
     stated = _stated_rate(path.name, table, rate)
     findings = [*table.findings, *(f"column {c.label!r} left out" for c in table.columns if c not in kept)]
+    if time is None and table.empty_line is not None:
+        raise RecordingError(
+            f"line {table.empty_line} is empty; without a time column that may or may not be a missing sample",
+            code="corrupt",
+            file=path.name,
+            hint="write NaN for a missing sample, or remove the line",
+        )
     if time is None:
         hz = _one_rate(path.name, stated, fs)
         arrays = [_finite(column) for column in signals]

@@ -85,7 +85,7 @@ class _Samples:
                 channel=stored.name,
                 at_s=(segment.first + first) / self.frame_rate,
             )
-        return wave if stored.scale == 1.0 else wave * np.float32(stored.scale)
+        return wave if stored.scale == 1.0 else np.rint(wave * np.float32(stored.scale))
 
 
 def read_wfdb(

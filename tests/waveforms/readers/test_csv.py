@@ -264,6 +264,15 @@ def test_a_row_without_time_is_refused(write: Write, refused: Any) -> None:
     assert "1 rows have no time, the first in line 3" in error.message
 
 
+def test_an_empty_line_needs_a_time_column(write: Write, refused: Any) -> None:
+    error = refused(read, write("ABP [mmHg]\n80\n\n82\n83\n"), fs=125)
+    assert "line 3 is empty" in error.message
+    assert read(write("ABP [mmHg]\n80\n81\n82\n\n\n"), fs=125).channel("ART").n_samples == 3
+    rows = [f"{i / 125:.3f},{v}\n" for i, v in enumerate(wave(100))]
+    rows[50] = "\n"
+    assert np.isnan(read(write("time [s],ABP [mmHg]\n" + "".join(rows))).values("ART")[50])
+
+
 # Delimiters, decimals, missing values
 
 
@@ -307,7 +316,7 @@ def test_a_channel_that_begins_with_a_long_gap_is_kept(write: Write) -> None:
 def test_text_columns_are_left_out_and_told(write: Write) -> None:
     recording = read(write("ABP [mmHg],note\n80,start\n81,\n82,cough\n"), fs=125)
     assert [c.name for c in recording.channels] == ["ABP"]
-    assert recording.findings == ("column note holds text; left out",)
+    assert recording.findings == ("column 'note' holds text; left out",)
 
 
 def test_a_byte_order_mark_and_windows_lines_do_not_matter(tmp_path: Path) -> None:
@@ -435,4 +444,4 @@ def test_recordings_of_tables_are_equal_in_shape_to_arrays(write: Write) -> None
 
 
 def test_error_messages_name_no_folder(write: Write, tmp_path: Path, refused: Callable[..., RecordingError]) -> None:
-    assert str(tmp_path) not in str(refused(read, write("ABP\nx\n1\n2\n3\n"), fs=1))
+    assert str(tmp_path) not in str(refused(read, write("ABP\n1\nx\n2\n3\n"), fs=1))
