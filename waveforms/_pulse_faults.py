@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 
-from ._faults import Fault, Seen, Signal
+from ._faults import Fault, Signal
 from .beats import Beats
 from .units import convert
 
-__all__ = ["pulse_faults", "pulse_findings"]
+__all__ = ["pulse_faults"]
 
 MEAN_MMHG = (37.0, 180.0)
 r"""Mean arterial pressures of the living [mmHg]."""
@@ -85,7 +85,8 @@ def _pulses(signal: Signal, beats: Beats) -> _Pulses:
     starts = (beats.onsets_s * fs).astype(int)
     starts = starts[(starts >= lead) & (starts + length < len(wave))]
     if len(starts) < 2:
-        return _Pulses(np.zeros(0), np.zeros(0), *([float("nan")] * 2), roughness, float("nan"), skewness, float("nan"))
+        nan = float("nan")
+        return _Pulses(np.zeros(0), np.zeros(0), nan, nan, roughness, nan, skewness, nan)
     pieces = smooth[starts[:, None] + np.arange(length)]
     pieces = pieces - pieces[:, :1]
     centred = pieces - pieces.mean(axis=1, keepdims=True)
@@ -266,21 +267,3 @@ def _double_counting(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | N
     rate = 60.0 / beats.mean_interval_s
     message = f"every second pulse is less than half of the next: the rate may be {rate:.0f} or {rate / 2:.0f} /min"
     return Fault("double-counting", message, "look at the wave: strong dicrotic waves, or weak beats?", 0.0)
-
-
-def pulse_findings(signal: Signal, beats: Beats) -> tuple[Seen, ...]:
-    r"""Irregular rhythm, weak beats, coarse steps and noise that do not refuse a window."""
-    if beats.n < 3:
-        return ()
-    end = len(signal.wave) / signal.fs
-    found: list[Seen] = []
-    intervals = beats.intervals_s
-    spread = float(intervals.std() / intervals.mean())
-    if spread > 0.1:
-        message = f"irregular rhythm: beat intervals from {intervals.min():.2f} to {intervals.max():.2f} s"
-        found.append(("irregular", message, 0.0, end, ("HR", "SV", "CO")))
-    height = float(np.nanmedian(beats.peaks - beats.feet))
-    if signal.step > 0.04 * height:
-        message = f"coarse digital steps of {signal.step:.2g} for a pulse of {height:.3g}"
-        found.append(("coarse", message, 0.0, end, ("PWV", "C")))
-    return tuple(found)

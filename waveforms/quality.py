@@ -31,7 +31,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ._faults import Fault, Signal, sample_faults
-from ._pulse_faults import pulse_faults, pulse_findings
+from ._pulse_faults import pulse_faults
+from ._pulse_findings import pulse_findings
 from .beats import Beats, detect_beats
 from .quantities import heart_rate
 from .roles import PRESSURE_ROLES
@@ -73,7 +74,7 @@ class Finding:
     r"""Something seen that does not refuse the window.
 
     Arguments:
-        code: Short slug: `interpolated`, `clipped`, `irregular`, `ringing`, `damped`, `coarse`, `noisy`.
+        code: Short slug: `interpolated`, `clipped`, `irregular`, `splice`, `coarse`, `noisy`.
         message: One sentence on what was seen.
         start_s: Where it begins [s].
         end_s: Where it ends [s].

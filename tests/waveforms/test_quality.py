@@ -210,6 +210,24 @@ def test_irregular_rhythm_is_a_finding_on_the_rate(pulse_train):
     assert not any(f.code == "irregular" for f in assess(good(pulse_train, spread=0.01), FS).findings)
 
 
+def test_a_splice_is_a_finding_where_it_is(pulse_train):
+    wave = good(pulse_train, spread=0.0, rate=60.0)
+    peak = 250 + int(wave[250:400].argmax())
+    joined = np.concatenate([wave[: peak + 5], wave[peak + 60 :], wave[:55]])
+    finding = next(f for f in assess(joined, FS, start_s=16.0).findings if f.code == "splice")
+    assert finding.start_s == pytest.approx(16.0 + (peak + 5) / FS, abs=0.02)
+    assert "HR" in finding.marks
+    assert not [f for f in assess(wave, FS).findings if f.code == "splice"]
+
+
+def test_noise_and_coarse_steps_are_findings(pulse_train):
+    verdict = assess(good(pulse_train, noise=2.2, pulse=25.0, step=0.0), FS)
+    assert verdict.usable
+    assert [f.code for f in verdict.findings] == ["noisy"]
+    verdict = assess(good(pulse_train, noise=0.0, pulse=14.0, step=1.0), FS)
+    assert [f.code for f in verdict.findings] == ["coarse"]
+
+
 def test_every_second_pulse_small_is_double_counting(pulse_train):
     verdict = assess(good(pulse_train, alternans=0.62, breathing=0.0), FS)
     assert verdict.reason == "double-counting"
