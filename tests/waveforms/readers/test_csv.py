@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulsebayes.waveforms import Recording, RecordingError, missing_share, read, require_pressure_unit
-from pulsebayes.waveforms.readers._table import split_unit
+from pulsebayes.waveforms.readers._table_layout import split_unit
 
 Write = Callable[[str], Path]
 
