@@ -281,10 +281,11 @@ class ParameterSpace:
         theta = self._rows(theta, "theta")
         self._check_inside(theta)
         theta = self._clip(theta)
-        with np.errstate(divide="ignore", invalid="ignore"):  # logs of bounds that are not positive are not used
-            below = np.where(self._is_log, np.log(np.log(theta / self.low)), np.log(theta - self.low))
-            above = np.where(self._is_log, np.log(np.log(self.high / theta)), np.log(self.high - theta))
-        return np.asarray(below - above)
+        positive = np.where(self._is_log, theta, 1.0)  # what is not on a log scale must not enter a logarithm
+        low, high = np.where(self._is_log, self.low, 1.0), np.where(self._is_log, self.high, 1.0)
+        below = np.where(self._is_log, np.log1p((positive - low) / low), theta - self.low)
+        above = np.where(self._is_log, -np.log1p((positive - high) / high), self.high - theta)
+        return np.asarray(np.log(below) - np.log(above))
 
     def constrain(self, z: Float[np.ndarray, "*batch D"]) -> Float[np.ndarray, "*batch D"]:
         r"""Maps the real line into the box: the inverse of ``unconstrain``.
@@ -296,11 +297,11 @@ class ParameterSpace:
             Values strictly inside the bounds, also after a cast to float32; NaN stays NaN.
         """
         z = self._rows(z, "z")
-        near = 1.0 / (
-            1.0 + np.exp(np.minimum(np.abs(z), 700.0))
-        )  # distance to the nearer bound, as a share of the width
+        # Distance to the nearer bound, as a share of the width: keeps its digits at both ends.
+        near = 1.0 / (1.0 + np.exp(np.minimum(np.abs(z), 700.0)))
         start, sign = np.where(z <= 0, self.low, self.high), np.where(z <= 0, 1.0, -1.0)
-        theta = np.where(self._is_log, start * np.exp(sign * self._width * near), start + sign * self._width * near)
+        growth = np.exp(sign * np.where(self._is_log, self._width, 0.0) * near)
+        theta = np.where(self._is_log, start * growth, start + sign * self._width * near)
         return self._clip(theta)
 
     def log_abs_det_jacobian(self, z: Float[np.ndarray, "*batch D"]) -> Float[np.ndarray, "*batch"]:

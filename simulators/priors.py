@@ -171,7 +171,9 @@ class TruncatedNormal:
     def log_density(self, x: Values, low: float, high: float) -> Values:
         r"""Logarithm of the density; minus infinity outside the interval."""
         x = np.asarray(x)
-        value = _normal_log_density((x - self.mean) / self.sd, *self._ends(low, high)) - math.log(self.sd)
+        value = _normal_log_density((np.clip(x, low, high) - self.mean) / self.sd, *self._ends(low, high)) - math.log(
+            self.sd
+        )
         return _inside(x, value, low, high)
 
     def _ends(self, low: float, high: float) -> tuple[float, float]:
