@@ -18,13 +18,14 @@ import typer
 
 from .doctor import doctor
 from .errors import TRACEBACK_VARIABLE, Failure, describe
+from .inspect import inspect
 from .options import Settings, help_of, with_settings
 from .simulate import simulate
 from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (doctor, simulate, train)
+_VERBS = (doctor, inspect, simulate, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

@@ -1,0 +1,194 @@
+r"""`pulsebayes inspect`: what a file holds, and what the quality gate says about each window."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import describe
+from .options import Settings, with_settings
+from .recording_options import CHANNEL, FILES, FS, UNIT, open_recording, parse_seconds
+
+if TYPE_CHECKING:
+    from ...waveforms.recording import Recording
+    from ...waveforms.windows import Window
+
+__all__ = ["inspect"]
+
+_JUDGED = ("ART", "AO", "FEM", "PLETH")
+
+
+@with_settings
+def inspect(
+    files: FILES,
+    channel: CHANNEL = None,
+    unit: UNIT = None,
+    fs: FS = 0.0,
+    every: Annotated[str, typer.Option(help="Time from one window to the next.")] = "8s",
+    *,
+    settings: Settings,
+) -> None:
+    r"""Show channels, roles, units, rates, gaps and faults.
+
+    One window after another is judged by the quality gate, on the first of ART, AO, FEM and PLETH that is there.
+
+    Arguments:
+        files: Waveform files.
+        channel: Roles by channel name.
+        unit: Units by channel name or role.
+        fs: Sampling rate [Hz] where the file states none.
+        every: Time from one window to the next.
+        settings: The shared options.
+
+    Raises:
+        CommandError: If an option cannot be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pulsebayes.apps.cli.main import run
+        >>> _ = Path("abp.csv").write_text("ABP [mmHg]\n" + "80\n" * 1000)
+        >>> run(["inspect", "abp.csv", "--fs", "125"])  # doctest: +ELLIPSIS
+        abp.csv: 8.0 s
+        ...
+        0
+    """
+    step = parse_seconds("--every", every)
+    exit_code = 0
+    for path in files:
+        try:
+            report = inspect_file(path, channel=channel, unit=unit, fs=fs, every_s=step)
+        except (ValueError, OSError) as error:
+            failure = describe(error)
+            exit_code = exit_code or int(failure.exit_code)
+            if settings.json:
+                typer.echo(json.dumps(failure.to_json()))
+            else:
+                typer.echo(f"error: {failure.message}", err=True)
+                if failure.hint:
+                    typer.echo(f"try:   {failure.hint}", err=True)
+            continue
+        typer.echo(json.dumps(report, allow_nan=False) if settings.json else _page(report))
+    raise typer.Exit(exit_code)
+
+
+def inspect_file(
+    path: Path, *, channel: list[str] | None, unit: list[str] | None, fs: float, every_s: float
+) -> dict[str, Any]:
+    r"""What a file holds, as the object that `inspect --json` prints.
+
+    Arguments:
+        path: The file.
+        channel: Values of `--channel`.
+        unit: Values of `--unit`.
+        fs: Sampling rate [Hz], 0 where it was not given.
+        every_s: Time from one window to the next [s].
+
+    Returns:
+        File, duration, findings, channels and windows; None where something is not known.
+    """
+    from ...waveforms.recording import missing_share
+
+    recording = open_recording(path, fs=fs, channel=channel, unit=unit)
+    channels = [
+        {
+            "name": c.name,
+            "role": c.role,
+            "unit": c.unit,
+            "fs": c.fs,
+            "start_s": c.start_s,
+            "duration_s": c.duration_s,
+            "missing": missing_share(recording, c.name),
+            "findings": list(c.findings),
+        }
+        for c in recording.channels
+    ]
+    judged = _judged(recording)
+    return {
+        "file": recording.name,
+        "duration_s": recording.duration_s,
+        "findings": list(recording.findings),
+        "channels": channels,
+        "judged": judged,
+        "windows": _windows(recording, judged, every_s) if judged else [],
+        "hint": None if judged else _hint(recording),
+    }
+
+
+def _hint(recording: Recording) -> str | None:
+    r"""What the recording itself suggests where it has no channel with pulses."""
+    try:
+        recording.channel("ART")
+    except ValueError as error:
+        return getattr(error, "hint", None)
+    return None
+
+
+def _judged(recording: Recording) -> str | None:
+    r"""Name of the channel whose windows are judged: the first of the first role that is there."""
+    for role in _JUDGED:
+        for found in recording.channels:
+            if found.role == role:
+                return found.name
+    return None
+
+
+def _windows(recording: Recording, judged: str, every_s: float) -> list[dict[str, Any]]:
+    from ...waveforms.windows import cut_windows
+
+    return [_window(w) for w in cut_windows(recording, (judged,), every_s=every_s)]
+
+
+def _window(window: Window) -> dict[str, Any]:
+    verdict = window.verdict
+    return {
+        "start_s": window.start_s,
+        "end_s": window.end_s,
+        "usable": verdict.usable,
+        "reason": verdict.reason,
+        "hint": verdict.hint,
+        "at_s": verdict.at_s,
+        "message": verdict.message or None,
+        "heart_rate": _finite(verdict.heart_rate),
+        "mean": _finite(verdict.mean),
+        "findings": [
+            {"code": f.code, "message": f.message, "start_s": f.start_s, "end_s": f.end_s, "marks": list(f.marks)}
+            for f in verdict.findings
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def _page(report: dict[str, Any]) -> str:
+    lines = [f"{report['file']}: {report['duration_s']:.1f} s"]
+    lines += [f"  note: {text}" for text in report["findings"]]
+    width = max((len(c["name"]) for c in report["channels"]), default=7)
+    lines.append(f"  {'channel':{max(width, 7)}}  role   unit     rate [Hz]  length [s]  missing")
+    for c in report["channels"]:
+        lines.append(
+            f"  {c['name']:{max(width, 7)}}  {c['role'] or '-':5}  {c['unit'] or '-':7}  {c['fs']:9.3f}"
+            f"  {c['duration_s']:10.1f}  {c['missing']:7.1%}"
+        )
+        lines += [f"    note: {text}" for text in c["findings"]]
+    if report["judged"] is None:
+        return "\n".join([*lines, f"  no channel with pulses; try: {report['hint'] or '--channel NAME=ART'}"])
+    usable = sum(w["usable"] for w in report["windows"])
+    lines.append(f"  windows of {report['judged']}: {len(report['windows'])}, usable {usable}")
+    for w in report["windows"]:
+        lines.append(f"    {w['start_s']:7.1f} s  {_window_text(w)}")
+    return "\n".join(lines)
+
+
+def _window_text(window: dict[str, Any]) -> str:
+    if not window["usable"]:
+        return f"refused, {window['reason']}: {window['message']}" + (f" | {window['hint']}" if window["hint"] else "")
+    rate = "-" if window["heart_rate"] is None else f"{window['heart_rate']:.0f} /min"
+    mean = "-" if window["mean"] is None else f"{window['mean']:.1f}"
+    notes = "; ".join(f["message"] for f in window["findings"])
+    return f"usable, rate {rate}, mean {mean}" + (f" | {notes}" if notes else "")

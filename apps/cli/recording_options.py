@@ -1,0 +1,114 @@
+r"""The options that say what is in a waveform file, and how times are written on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import CommandError
+
+if TYPE_CHECKING:
+    from ...waveforms.recording import Recording
+
+__all__ = ["CHANNEL", "FILES", "FS", "UNIT", "open_recording", "parse_pairs", "parse_seconds"]
+
+FILES = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Waveform files: WFDB, Vital Recorder, CSV.")]
+CHANNEL = Annotated[
+    list[str] | None, typer.Option("--channel", metavar="NAME=ROLE", help='What a channel is: "col 3=ART".')
+]
+UNIT = Annotated[
+    list[str] | None, typer.Option("--unit", metavar="NAME=UNIT", help="Unit of a channel or role: ART=kPa.")
+]
+FS = Annotated[float, typer.Option("--fs", min=0.0, help="Sampling rate in Hz, where the file states none.")]
+
+_UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "ms": 1e-3}
+
+
+def parse_pairs(option: str, pairs: Iterable[str] | None) -> dict[str, str]:
+    r"""Read the values of a repeatable `NAME=VALUE` option.
+
+    Arguments:
+        option: Name of the option, for the message.
+        pairs: What was given.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        CommandError: If a value has no `=`, or nothing on one side of it, or a name comes twice.
+
+    Example:
+        >>> from pulsebayes.apps.cli.recording_options import parse_pairs
+        >>> parse_pairs("--channel", ["col 3=ART"])
+        {'col 3': 'ART'}
+    """
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        name, separator, value = (part.strip() for part in pair.rpartition("="))
+        if not (separator and name and value):
+            example = "--channel 'col 3=ART'" if option == "--channel" else f"{option} ART=mmHg"
+            raise CommandError(f"{option} takes NAME=VALUE, got {pair!r}", code="usage", hint=example)
+        if name in found and found[name] != value:
+            raise CommandError(f"{option} says {name}={found[name]} and {name}={value}", code="usage", hint="say it once")
+        found[name] = value
+    return found
+
+
+def parse_seconds(option: str, text: str) -> float:
+    r"""Read a time: `8`, `8s`, `2min`, `1.5h`, `12:30` (minutes and seconds) or `1:02:03`.
+
+    Arguments:
+        option: Name of the option, for the message.
+        text: What was given.
+
+    Returns:
+        The time [s].
+
+    Raises:
+        CommandError: If the text is no time.
+
+    Example:
+        >>> from pulsebayes.apps.cli.recording_options import parse_seconds
+        >>> parse_seconds("--every", "8s"), parse_seconds("--start", "1:02:03")
+        (8.0, 3723.0)
+    """
+    plain = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower())
+    if plain and plain[2] in _UNITS_S:
+        return float(plain[1]) * _UNITS_S[plain[2]]
+    clock = re.fullmatch(r"\s*(?:(\d+):)?(\d+):(\d{2}(?:\.\d*)?)\s*", text)
+    if clock:
+        return 3600.0 * float(clock[1] or 0) + 60.0 * float(clock[2]) + float(clock[3])
+    raise CommandError(f"{option} takes a time, got {text!r}", code="usage", hint=f"{option} 90s, 2min or 1:30")
+
+
+def open_recording(path: Path, *, fs: float, channel: Iterable[str] | None, unit: Iterable[str] | None) -> Recording:
+    r"""Read a waveform file with what the command line says about it.
+
+    Arguments:
+        path: The file.
+        fs: Sampling rate [Hz], 0 where it was not given.
+        channel: Values of `--channel`.
+        unit: Values of `--unit`.
+
+    Returns:
+        The recording.
+
+    Raises:
+        CommandError: If an option cannot be read.
+        RecordingError: If the file cannot be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pulsebayes.apps.cli.recording_options import open_recording
+        >>> _ = Path("abp.csv").write_text("ABP [mmHg]\\n" + "80\\n90\\n" * 500)
+        >>> open_recording(Path("abp.csv"), fs=125.0, channel=None, unit=None).duration_s
+        8.0
+    """
+    roles, units = parse_pairs("--channel", channel), parse_pairs("--unit", unit)
+    from ...waveforms.readers import read
+
+    return read(path, fs=fs or None, roles=roles or None, units=units or None)  # type: ignore[no-any-return]

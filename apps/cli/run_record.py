@@ -1,0 +1,127 @@
+r"""`run.json`: what a command did, kept beside what it wrote.
+
+It holds the command, its options, seeds, versions and the SHA-256 of every input; files are named without their
+folders, so that a record can be passed on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RECORD", "hash_input", "write_run_record"]
+
+RECORD = "run.json"
+_LIBRARIES = ("numpy", "scipy", "torch", "zuko", "jax", "xarray", "zarr")
+_BLOCK = 1 << 20
+
+
+def hash_input(path: Path) -> dict[str, str]:
+    r"""Hash an input: a file, all files of a folder, or all files of a WFDB record.
+
+    Arguments:
+        path: File, folder, or WFDB record named with or without its suffix.
+
+    Returns:
+        SHA-256 by file name, sorted by name.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pulsebayes.apps.cli.run_record import hash_input
+        >>> _ = Path("a.csv").write_text("1")
+        >>> hash_input(Path("a.csv"))["a.csv"][:8]
+        '6b86b273'
+    """
+    if path.is_dir():
+        files = [p for p in sorted(path.iterdir()) if p.is_file()]
+    else:
+        files = [path] if path.is_file() and path.suffix != ".hea" else _record_files(path)
+    return {p.name: _sha256(p) for p in files if p.is_file()}
+
+
+def write_run_record(
+    folder: Path,
+    *,
+    command: str,
+    config: Mapping[str, Any],
+    inputs: Iterable[Path] = (),
+    outputs: Iterable[str] = (),
+    seed: int = 0,
+) -> Path:
+    r"""Write `run.json` into a folder of results.
+
+    Arguments:
+        folder: Folder of the results.
+        command: The verb.
+        config: Its options; paths are cut down to their names.
+        inputs: Files that were read.
+        outputs: Names of the files that were written.
+        seed: Seed of everything random.
+
+    Returns:
+        The file written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pulsebayes.apps.cli.run_record import write_run_record
+        >>> write_run_record(Path("."), command="infer", config={"level": 0.9}).name
+        'run.json'
+    """
+    hashes: dict[str, str] = {}
+    for path in inputs:
+        hashes.update(hash_input(path))
+    record = {
+        "schema": 1,
+        "command": command,
+        "config": {name: _plain(value) for name, value in config.items()},
+        "seed": seed,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "inputs": hashes,
+        "outputs": sorted(outputs),
+    }
+    target = folder / RECORD
+    target.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return target
+
+
+def _record_files(path: Path) -> list[Path]:
+    r"""Header, signals and segments of a WFDB record: every file its headers name, and theirs."""
+    header = path if path.suffix == ".hea" else path.with_name(path.name + ".hea")
+    if not header.is_file():
+        return []
+    names = {line.split()[0] for line in header.read_text("latin-1").splitlines() if line.split()[:1]}
+    beside = {p for p in header.parent.iterdir() if p.is_file() and (p.name in names or p.stem in names)}
+    return sorted({header, *beside})
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("pulsebayes", *_LIBRARIES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
