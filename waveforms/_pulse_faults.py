@@ -30,6 +30,8 @@ ROUGHEST = 0.13
 r"""Noise faster than 20 Hz, as a share of the pulse, above which its shape is lost; white noise has 0.17."""
 FASTEST_RISE_S = 0.02
 r"""Time from 10 to 90 % of the upstroke below which no ventricle and no catheter line can have drawn it [s]."""
+SLOWEST_RISE_S = 0.23
+r"""The same time above which it is no ejection but a breath or a wander [s]; late systolic peaks take up to 0.2."""
 LEAST_SKEWNESS = (-2.0, -0.8)
 r"""Skewness of the values: below the first spikes point down, below the second the wave is upside down; arteries stay
 above -0.3, for they spend longer below their middle than above."""
@@ -52,7 +54,7 @@ r"""Units tried, in this order, on values that cannot be mmHg."""
 def pulse_faults(signal: Signal, beats: Beats) -> Fault | None:
     r"""First fault among unit, level, zero, pulse pressure, noise, rate, inversion, shape and double counting."""
     pulses = _pulses(signal, beats)
-    checks = (_scale, _noise, _inverted, _shape, _rate, _double_counting)
+    checks = (_scale, _noise, _rate, _inverted, _shape, _double_counting)
     for check in checks:
         fault = check(signal, beats, pulses)
         if fault is not None:
@@ -233,6 +235,8 @@ def _shape(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
         seen = f"the pulses last {pulses.width_s * 1000:.0f} ms at half height: too short for an ejection, as in an ECG"
     elif pulses.rise_s < FASTEST_RISE_S:
         seen = f"the upstrokes take {pulses.rise_s * 1000:.0f} ms: faster than any ventricle and catheter line"
+    elif pulses.rise_s > SLOWEST_RISE_S:
+        seen = f"the upstrokes take {pulses.rise_s * 1000:.0f} ms: too slow for an ejection, as in breathing"
     elif pulses.skewness < LEAST_SKEWNESS[0]:
         seen = f"the wave stays near its top and dips now and then (skewness {pulses.skewness:.1f}), unlike a pulse"
     elif symmetric:

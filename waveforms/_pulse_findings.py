@@ -42,7 +42,7 @@ def _splices(signal: Signal, height: float) -> tuple[Seen, ...]:
     reach = max(1, round(SPLICE_S * signal.fs))
     fall = signal.wave[:-reach] - signal.wave[reach:]
     at = int(fall.argmax())
-    if fall[at] < SPLICE_SHARE * height:
+    if fall[at] < max(SPLICE_SHARE * height, 12 * float(np.median(np.abs(fall)))):  # no splice among equals: noise
         return ()
     start, end = at / signal.fs, (at + reach) / signal.fs
     message = f"the signal falls by {fall[at]:.3g} within {(end - start) * 1000:.0f} ms: samples lost or pieces joined"

@@ -178,6 +178,25 @@ def test_ecg_scaled_to_mmhg_is_refused_by_its_shape(real_data):
     assert kept <= 0.05 * total
 
 
+def test_respiration_scaled_to_mmhg_is_refused(real_data):
+    kept = total = 0
+    files = {
+        "physionet_wfdb/mixedsignals.hea": "Resp",
+        "physionet_wfdb/03700181.hea": "RESP",
+        "physionet_wfdb/v102s.hea": "RESP",
+        "vitalrecorder_demo/test_intelliue_demo2.vital": "RESP",
+    }
+    for file, channel in files.items():
+        made = load(real_data, file)
+        fs = made.channel(channel).fs
+        wave, n = made.values(channel).astype(np.float64), round(8 * fs)
+        for i in range(n, len(wave) - n + 1, n):
+            if np.isfinite(wave[i : i + n]).all() and np.ptp(wave[i : i + n]) > 0:
+                kept, total = kept + assess(scaled(wave[i : i + n]), fs).usable, total + 1
+    print(f"respiration scaled to 70..130 mmHg: {total - kept} of {total} refused")
+    assert kept <= 0.05 * total
+
+
 FAULTS: dict[str, tuple[Callable[[np.ndarray, np.random.Generator], np.ndarray], set[str], float]] = {
     "kPa": (lambda w, r: w * 0.133322, {"unit"}, 1.0),
     "0.1 mmHg": (lambda w, r: w * 10, {"unit"}, 1.0),

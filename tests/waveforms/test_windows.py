@@ -27,8 +27,10 @@ def test_starts_and_ends_follow_length_and_interval(pulse_train):
 
 def test_the_last_window_may_lack_half_a_sample():
     made = recording({"ABP": np.ones(3998)}, 124.945)  # 31.9981 s, and 4 windows of 8 s need 32 s
-    assert len(list(cut_windows(made))) == 4
-    assert all(np.isfinite(w.values).all() for w in cut_windows(made))
+    windows = list(cut_windows(made))
+    assert len(windows) == 4
+    assert all(np.isfinite(w.values).all() for w in windows)
+    assert all(w.verdict.n_interpolated == 0 and not w.verdict.findings for w in windows)
 
 
 def test_native_samples_are_copied_where_they_stand_on_the_grid(pulse_train):
@@ -101,6 +103,15 @@ def test_the_verdict_names_the_second_of_the_recording(pulse_train):
     assert "19.00 s" in windows[2].verdict.message
 
 
+def test_a_long_gap_stays_missing_after_resampling(pulse_train):
+    wave = pulse_train(0, duration_s=16.0, fs=250.0).wave
+    wave[1000:1250] = np.nan
+    values = next(cut_windows(recording({"ABP": wave}, 250.0))).values[0]
+    assert np.isnan(values[501:624]).all()
+    assert np.isfinite(values[:499]).all()
+    assert np.isfinite(values[626:]).all()
+
+
 def test_a_short_gap_is_bridged_in_the_values(pulse_train):
     for fs in (125.0, 250.0):
         wave = pulse_train(0, duration_s=16.0, fs=fs).wave
@@ -132,13 +143,14 @@ def test_a_channel_named_as_role_is_judged_as_that_role(pulse_train):
     assert next(cut_windows(made)).verdict.reason == "not-zeroed"
 
 
-def test_a_recording_shorter_than_a_window_is_refused_not_dropped(pulse_train):
-    (window,) = cut_windows(recording({"ABP": pulse_train(0, duration_s=6.0).wave}, 125))
+@pytest.mark.parametrize("seconds", [6.0, 7.92])
+def test_a_recording_shorter_than_a_window_is_refused_not_dropped(seconds, pulse_train):
+    (window,) = cut_windows(recording({"ABP": pulse_train(0, duration_s=seconds).wave}, 125))
     assert window.verdict.reason == "too-short"
-    assert "6.00 s" in window.verdict.message
+    assert f"{seconds:.2f} s" in window.verdict.message
     assert window.values.shape == (1, 1000)
-    assert np.isnan(window.values[0, 750:]).all()
-    assert np.isfinite(window.values[0, :750]).all()
+    assert np.isnan(window.values[0, round(125 * seconds) :]).all()
+    assert np.isfinite(window.values[0, : round(125 * seconds)]).all()
 
 
 def test_windows_outside_the_channel_are_gaps(pulse_train):
