@@ -11,6 +11,7 @@ import typer
 
 from .errors import CommandError, ExitCode
 from .options import Settings, with_settings
+from .run_record import write_run_record
 
 if TYPE_CHECKING:
     from ...simulators.dataset import Progress, TrainingSetReport
@@ -71,6 +72,13 @@ def simulate(
             model, config, n, settings,
             resume=resume, workers=workers or settings.threads, sizes=(shard_size, batch_size), progress=progress,
         )  # fmt: skip
+    write_run_record(
+        settings.out,
+        command="simulate",
+        config={"model": model, "n": n, "shard_size": shard_size, "batch_size": batch_size, **config},
+        outputs=(settings.out.name,),
+        seed=settings.seed,
+    )
     typer.echo(json.dumps(_as_json(report, settings)) if settings.json else _as_text(model, report))
 
 

@@ -1,0 +1,113 @@
+r"""`pulsebayes simulate`: what it prints, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pulsebayes.apps.cli.main import run
+from pulsebayes.simulators.dataset import TrainingSet
+
+TOYS = Path(__file__).parents[2] / "simulators"
+TOY = "toy_simulator:DampedPulse"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOYS))
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*words: str) -> int:
+    return run(["simulate", TOY, "-n", "96", "--out", "set.zarr", "--workers", "1", "--shard-size", "64", *words])
+
+
+def test_json_has_the_agreed_keys_and_true_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--json", "--seed", "4", "--fs", "40") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert set(told) >= {"n", "seconds", "compile_seconds", "rate", "status", "out"}
+    assert told["n"] == sum(told["status"].values()) == 96
+    assert told["rate"] == pytest.approx(96 / told["seconds"], rel=0.05)  # seconds are rounded to a millisecond
+    found = TrainingSet.open(told["out"])
+    assert (found.attributes["seed"], found.attributes["fs"]) == (4, 40.0)
+
+
+def test_people_are_told_speed_and_acceptance(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call() == 0
+    captured = capsys.readouterr()
+    assert "96 simulations in" in captured.out
+    assert "per second" in captured.out
+    assert "usable 8" in captured.out
+    assert "unphysiological: Pressures or flows are not those of a living adult" in captured.out
+    assert captured.err == "", "no progress bar without a terminal"
+
+
+def test_run_record_stands_with_the_set() -> None:
+    assert call("--seed", "3") == 0
+    record = json.loads(Path("set.zarr/run.json").read_text())
+    assert record["command"] == "simulate"
+    assert record["config"]["model"] == TOY
+
+
+def test_what_stands_there_is_kept_and_resume_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call() == 0
+    assert call("--json") == 2
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["error"]["code"] == "exists"
+    assert call("--resume", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rate"] is None
+    assert call("--resume", "--seed", "9") == 2
+    assert "seed is 0 there, 9 asked" in capsys.readouterr().err
+    assert call("--force", "--seed", "9") == 0
+    assert TrainingSet.open("set.zarr").attributes["seed"] == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--beat", "periodic"], 2, "does not take that"),
+        (["--set", "fs=-2"], 2, "fs must be positive, got -2"),
+        (["--set", "fs"], 2, "--set must be KEY=VALUE, got 'fs'"),
+        (["--set", "fault=full", "--batch-size", "16"], 3, "No space left on device"),
+        (["--set", "fault=die", "--batch-size", "16"], 1, "was killed by signal 9"),
+        (["--resume", "--force"], 2, "give one of them"),
+    ],
+)
+def test_failures_are_told_in_one_line(
+    words: list[str], code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*words) == code
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+
+
+def test_a_folder_to_write_to_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", TOY, "-n", "8"]) == 2
+    assert "--out SET.zarr" in capsys.readouterr().err
+    assert run(["simulate", "no-such-model", "-n", "8", "--out", "set.zarr"]) == 2
+    assert "must be one of ['linear-network', 'windkessel']" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on() -> None:
+    words = [TOY, "-n", "6400", "--out", "set.zarr", "--workers", "1", "--shard-size", "64", "--set", "pause_s=0.1"]
+    command = [sys.executable, "-c", "from pulsebayes.apps.cli.main import main; main()", "simulate", *words]
+    environment = {**os.environ, "PYTHONPATH": str(TOYS)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        deadline = time.monotonic() + 30
+        while not Path("set.zarr/done/000001.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "finishing the shards in progress" in told
+    assert "of 6400 rows are done" in told
+    assert "run the same command with --resume to go on" in told
+    assert len(list(Path("set.zarr/done").iterdir())) * 64 == int(told.split("set.zarr: ")[1].split(" of")[0])
