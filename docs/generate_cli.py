@@ -72,7 +72,9 @@ def commands() -> list[list[str]]:
 def page() -> str:
     r"""The whole page."""
     rows = "".join(f"| {int(code)} | {meaning} |\n" for code, meaning in MEANINGS.items())
-    parts = [f"## pulsebayes {' '.join(words)}".strip() + f"\n\n```text\n{help_text(words)}\n```\n" for words in commands()]
+    parts = [
+        f"## pulsebayes {' '.join(words)}".strip() + f"\n\n```text\n{help_text(words)}\n```\n" for words in commands()
+    ]
     return HEAD + rows + "\n" + "\n".join(parts)
 
 

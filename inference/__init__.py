@@ -6,6 +6,7 @@ from importlib import import_module
 
 _HOMES: dict[str, str] = {
     "Answer": ".answer",
+    "AnsweredWindow": ".answering",
     "Batches": ".streaming",
     "Bundle": ".bundle",
     "BundleError": ".bundle",
@@ -21,11 +22,13 @@ _HOMES: dict[str, str] = {
     "PRESETS": ".npe",
     "Prior": ".answer",
     "Progress": ".training",
+    "Question": ".answering",
     "Recipe": ".recipe",
     "Refusal": ".answer",
     "TrainConfig": ".training",
     "TrainData": ".training",
     "TrainResult": ".training",
+    "answer_recording": ".answering",
     "answer_window": ".answer",
     "find_bundle": ".bundle",
     "find_recipe": ".recipe",
@@ -39,6 +42,7 @@ _HOMES: dict[str, str] = {
 
 __all__ = [
     "Answer",
+    "AnsweredWindow",
     "Batches",
     "Bundle",
     "BundleError",
@@ -54,11 +58,13 @@ __all__ = [
     "PRESETS",
     "Prior",
     "Progress",
+    "Question",
     "Recipe",
     "Refusal",
     "TrainConfig",
     "TrainData",
     "TrainResult",
+    "answer_recording",
     "answer_window",
     "find_bundle",
     "find_recipe",

@@ -78,7 +78,9 @@ def test_no_floor_imports_what_it_must_never_know() -> None:
     wrong = []
     for path in MODULES:
         never = NEVER.get(path.relative_to(ROOT).parts[0], set())
-        wrong += [f"{path.relative_to(ROOT)}:{line} {name}" for _, name, line in imports(path) if name.split(".")[0] in never]
+        wrong += [
+            f"{path.relative_to(ROOT)}:{line} {name}" for _, name, line in imports(path) if name.split(".")[0] in never
+        ]
     assert not wrong
 
 

@@ -6,10 +6,13 @@ lines on stderr. Nobody sees a traceback unless `PULSEBAYES_TRACEBACK=1` asks fo
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["CommandError", "ExitCode", "Failure", "describe"]
+import typer
+
+__all__ = ["CommandError", "ExitCode", "Failure", "describe", "tell"]
 
 TRACEBACK_VARIABLE = "PULSEBAYES_TRACEBACK"
 
@@ -128,6 +131,31 @@ def describe(error: BaseException) -> Failure:
         return Failure(ExitCode.USAGE, code or "value", text, hint or f"set {TRACEBACK_VARIABLE}=1 to see where")
     message = f"{type(error).__name__}: {text} (this is a fault of pulsebayes)"
     return Failure(ExitCode.INTERNAL, "internal", message, f"set {TRACEBACK_VARIABLE}=1 to see where, and report it")
+
+
+def tell(failure: Failure, *, as_json: bool) -> int:
+    r"""Say a failure: one JSON line on stdout, or what happened and what to try on stderr.
+
+    Arguments:
+        failure: What failed.
+        as_json: Whether `--json` was given.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> from pulsebayes.apps.cli.errors import ExitCode, Failure, tell
+        >>> tell(Failure(ExitCode.USAGE, "usage", "no such option", ""), as_json=True)
+        {"error": {"code": "usage", "message": "no such option", "hint": null}}
+        2
+    """
+    if as_json:
+        typer.echo(json.dumps(failure.to_json()))
+        return int(failure.exit_code)
+    typer.echo(f"error: {failure.message}", err=True)
+    if failure.hint:
+        typer.echo(f"try:   {failure.hint}", err=True)
+    return int(failure.exit_code)
 
 
 def _usage_text(error: BaseException) -> str:

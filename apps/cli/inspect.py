@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import describe
+from .errors import describe, tell
 from .options import Settings, with_settings
-from .recording_options import CHANNEL, FILES, FS, UNIT, open_recording, parse_seconds
+from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_seconds
 
 if TYPE_CHECKING:
     from ...waveforms.recording import Recording
@@ -57,34 +57,25 @@ def inspect(
         0
     """
     step = parse_seconds("--every", every)
+    labels = Labels.parse(channel, unit, fs)
     exit_code = 0
     for path in files:
         try:
-            report = inspect_file(path, channel=channel, unit=unit, fs=fs, every_s=step)
+            report = inspect_file(path, labels, every_s=step)
         except (ValueError, OSError) as error:
             failure = describe(error)
-            exit_code = exit_code or int(failure.exit_code)
-            if settings.json:
-                typer.echo(json.dumps(failure.to_json()))
-            else:
-                typer.echo(f"error: {failure.message}", err=True)
-                if failure.hint:
-                    typer.echo(f"try:   {failure.hint}", err=True)
+            exit_code = exit_code or tell(failure, as_json=settings.json)
             continue
         typer.echo(json.dumps(report, allow_nan=False) if settings.json else _page(report))
     raise typer.Exit(exit_code)
 
 
-def inspect_file(
-    path: Path, *, channel: list[str] | None, unit: list[str] | None, fs: float, every_s: float
-) -> dict[str, Any]:
+def inspect_file(path: Path, labels: Labels, *, every_s: float) -> dict[str, Any]:
     r"""What a file holds, as the object that `inspect --json` prints.
 
     Arguments:
         path: The file.
-        channel: Values of `--channel`.
-        unit: Values of `--unit`.
-        fs: Sampling rate [Hz], 0 where it was not given.
+        labels: Roles, units and rate that the command line states.
         every_s: Time from one window to the next [s].
 
     Returns:
@@ -92,7 +83,7 @@ def inspect_file(
     """
     from ...waveforms.recording import missing_share
 
-    recording = open_recording(path, fs=fs, channel=channel, unit=unit)
+    recording = labels.open(path)
     channels = [
         {
             "name": c.name,

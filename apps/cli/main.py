@@ -8,7 +8,6 @@ another code than 0 raises `typer.Exit(code)`. Data goes to stdout, talk to `set
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -17,15 +16,17 @@ from typing import Annotated
 import typer
 
 from .doctor import doctor
-from .errors import TRACEBACK_VARIABLE, Failure, describe
+from .errors import TRACEBACK_VARIABLE, describe, tell
+from .infer import infer
 from .inspect import inspect
+from .models import models
 from .options import Settings, help_of, with_settings
 from .simulate import simulate
 from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (doctor, inspect, simulate, train)
+_VERBS = (doctor, infer, inspect, simulate, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -52,6 +53,7 @@ def pulsebayes(
 
 for _verb in _VERBS:
     app.command(help=help_of(_verb))(_verb)
+app.add_typer(models, name="models")
 
 
 def run(arguments: list[str]) -> int:
@@ -80,19 +82,9 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(getattr(error, "ctx").get_help())  # noqa: B009
             return 2
-        return _tell(describe(error), as_json="--json" in arguments)
+        return tell(describe(error), as_json="--json" in arguments)
     finally:
         warnings.formatwarning = previous
-
-
-def _tell(failure: Failure, *, as_json: bool) -> int:
-    if as_json:
-        typer.echo(json.dumps(failure.to_json()))
-        return int(failure.exit_code)
-    typer.echo(f"error: {failure.message}", err=True)
-    if failure.hint:
-        typer.echo(f"try:   {failure.hint}", err=True)
-    return int(failure.exit_code)
 
 
 def main() -> None:

@@ -3,7 +3,8 @@ r"""The options that say what is in a waveform file, and how times are written o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from .errors import CommandError
 if TYPE_CHECKING:
     from ...waveforms.recording import Recording
 
-__all__ = ["CHANNEL", "FILES", "FS", "UNIT", "open_recording", "parse_pairs", "parse_seconds"]
+__all__ = ["CHANNEL", "FILES", "FS", "UNIT", "Labels", "parse_pairs", "parse_seconds"]
 
 FILES = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Waveform files: WFDB, Vital Recorder, CSV.")]
 CHANNEL = Annotated[
@@ -53,7 +54,9 @@ def parse_pairs(option: str, pairs: Iterable[str] | None) -> dict[str, str]:
             example = "--channel 'col 3=ART'" if option == "--channel" else f"{option} ART=mmHg"
             raise CommandError(f"{option} takes NAME=VALUE, got {pair!r}", code="usage", hint=example)
         if name in found and found[name] != value:
-            raise CommandError(f"{option} says {name}={found[name]} and {name}={value}", code="usage", hint="say it once")
+            raise CommandError(
+                f"{option} says {name}={found[name]} and {name}={value}", code="usage", hint="say it once"
+            )
         found[name] = value
     return found
 
@@ -85,30 +88,54 @@ def parse_seconds(option: str, text: str) -> float:
     raise CommandError(f"{option} takes a time, got {text!r}", code="usage", hint=f"{option} 90s, 2min or 1:30")
 
 
-def open_recording(path: Path, *, fs: float, channel: Iterable[str] | None, unit: Iterable[str] | None) -> Recording:
-    r"""Read a waveform file with what the command line says about it.
+@dataclass(frozen=True)
+class Labels:
+    r"""What the command line says about the channels of a file.
 
     Arguments:
-        path: The file.
+        roles: Roles by channel name.
+        units: Units by channel name or role.
         fs: Sampling rate [Hz], 0 where it was not given.
-        channel: Values of `--channel`.
-        unit: Values of `--unit`.
-
-    Returns:
-        The recording.
-
-    Raises:
-        CommandError: If an option cannot be read.
-        RecordingError: If the file cannot be read.
 
     Example:
-        >>> from pathlib import Path
-        >>> from pulsebayes.apps.cli.recording_options import open_recording
-        >>> _ = Path("abp.csv").write_text("ABP [mmHg]\\n" + "80\\n90\\n" * 500)
-        >>> open_recording(Path("abp.csv"), fs=125.0, channel=None, unit=None).duration_s
-        8.0
+        >>> from pulsebayes.apps.cli.recording_options import Labels
+        >>> Labels.parse(["col 3=ART"], None, 125.0).roles
+        {'col 3': 'ART'}
     """
-    roles, units = parse_pairs("--channel", channel), parse_pairs("--unit", unit)
-    from ...waveforms.readers import read
 
-    return read(path, fs=fs or None, roles=roles or None, units=units or None)  # type: ignore[no-any-return]
+    roles: Mapping[str, str]
+    units: Mapping[str, str]
+    fs: float = 0.0
+
+    @classmethod
+    def parse(cls, channel: Iterable[str] | None, unit: Iterable[str] | None, fs: float) -> Labels:
+        r"""Read the values of `--channel`, `--unit` and `--fs`.
+
+        Arguments:
+            channel: Values of `--channel`.
+            unit: Values of `--unit`.
+            fs: Value of `--fs` [Hz].
+
+        Returns:
+            The labels.
+
+        Raises:
+            CommandError: If an option cannot be read.
+        """
+        return cls(parse_pairs("--channel", channel), parse_pairs("--unit", unit), fs)
+
+    def open(self, path: Path) -> Recording:
+        r"""Read a waveform file with these labels.
+
+        Arguments:
+            path: The file.
+
+        Returns:
+            The recording.
+
+        Raises:
+            RecordingError: If the file cannot be read.
+        """
+        from ...waveforms.readers import read
+
+        return read(path, fs=self.fs or None, roles=self.roles or None, units=self.units or None)  # type: ignore[no-any-return]

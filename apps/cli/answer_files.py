@@ -1,0 +1,205 @@
+r"""Answer waveform files one after another: what `infer` and `demo` do once their options are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...inference.answer import Answer, Prior, Refusal
+from ...inference.answering import AnsweredWindow, Question, answer_recording
+from ...inference.bundle import Bundle, find_bundle, shipped_bundles
+from ...waveforms.recording import Recording, RecordingError
+from .errors import CommandError, ExitCode, Failure, describe, tell
+from .infer_output import NOTICE, JSONPage, Page, ResultFiles, TablePage
+from .options import Settings
+from .recording_options import Labels
+from .run_record import RECORD, hash_input, write_run_record
+
+__all__ = ["answer_files"]
+
+
+@dataclass
+class _Outcome:
+    r"""What came of all files: how many windows were answered, and why not."""
+
+    answered: int = 0
+    reasons: set[str] = field(default_factory=set)
+    failed: ExitCode = ExitCode.DONE
+
+    def count(self, result: Answer | Refusal) -> None:
+        if isinstance(result, Refusal):
+            self.reasons.add(result.reason)
+        else:
+            self.answered += 1
+
+    def fail(self, failure: Failure) -> None:
+        self.failed = self.failed or failure.exit_code
+
+    @property
+    def exit_code(self) -> int:
+        if self.answered:
+            return int(ExitCode.DONE)
+        if self.failed:
+            return int(self.failed)
+        return int(ExitCode.OUTSIDE if self.reasons == {"outside"} else ExitCode.REFUSED)
+
+
+def answer_files(
+    files: Sequence[Path],
+    model: str,
+    question: Question,
+    *,
+    labels: Labels,
+    settings: Settings,
+    keep_uninformative: bool = False,
+) -> int:
+    r"""Answer files, print what was found, and write it where `--out` says.
+
+    Arguments:
+        files: Waveform files.
+        model: Name of a shipped model, or the folder of a bundle.
+        question: What is asked of each.
+        labels: Roles, units and rate that the command line states.
+        settings: The shared options.
+        keep_uninformative: Whether numbers of uninformative quantities are shown.
+
+    Returns:
+        The exit code: 0 if any window was answered.
+
+    Raises:
+        CommandError: If results stand at `--out` already.
+        BundleError: If the model cannot be used.
+
+    Example:
+        >>> from pulsebayes.apps.cli.main import run
+        >>> run(["infer", "none.csv", "--model", "no-such-model", "--json"])  # doctest: +ELLIPSIS
+        {"error": {"code": "model-unknown", ...}}
+        6
+    """
+    stems = _stems(files, settings)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, settings.threads or min(cores, 8))
+    outcome = _Outcome()
+    try:
+        for path, stem in zip(files, stems, strict=True):
+            desk.answer(path, stem, labels, outcome)
+    finally:
+        if settings.has_out and outcome.answered + len(outcome.reasons):
+            config = {"files": list(files), "model": model, **_shown(question), **_shown(labels)}
+            written = [p.name for s in stems if s for p in _results(s) if p.exists()]
+            inputs = [p for p in files if p.is_file() or p.with_name(p.name + ".hea").is_file()]
+            write_run_record(
+                settings.out, command="infer", config=config, inputs=inputs, outputs=written, seed=question.seed
+            )
+        if settings.json:
+            settings.talk(NOTICE)
+    return outcome.exit_code
+
+
+class _Desk:
+    r"""A loaded model and how its answers are to be told."""
+
+    def __init__(self, folder: Path, question: Question, settings: Settings, keep: bool, workers: int) -> None:
+        torch.set_num_threads(1)
+        self._bundle = Bundle.load(folder)
+        self._prior = Prior.of(self._bundle)
+        self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
+        self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
+
+    def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
+        r"""Answer one file; its failure is told and counted, and the next file goes on."""
+        try:
+            recording = labels.open(path)
+            windows = answer_recording(
+                self._bundle, recording, self._question, prior=self._prior, workers=self._workers
+            )
+            pages = self._pages(recording, stem)
+        except (ValueError, OSError) as error:
+            failure = self._explain(error)
+            tell(failure, as_json=self._settings.json)
+            outcome.fail(failure)
+            return
+        end: Failure | None = None
+        try:
+            for answered in windows:
+                self._take(answered, pages, outcome)
+        except (ValueError, OSError) as error:
+            end = describe(error)
+            outcome.fail(end)
+            if not self._settings.json:
+                tell(end, as_json=False)
+        except KeyboardInterrupt as error:
+            end = describe(error)
+            raise
+        finally:
+            for page in pages:
+                page.close(end)
+
+    def _take(self, answered: AnsweredWindow, pages: list[Page], outcome: _Outcome) -> None:
+        outcome.count(answered.result)
+        for page in pages:
+            page.write(answered)
+
+    def _pages(self, recording: Recording, stem: Path | None) -> list[Page]:
+        pages: list[Page] = []
+        if stem is not None:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            attributes: dict[str, Any] = {"file": recording.name, "seed": self._question.seed, **self._hashes}
+            pages.append(
+                ResultFiles(
+                    stem,
+                    self._bundle,
+                    self._question,
+                    prior=self._prior,
+                    attributes=attributes,
+                    keep_uninformative=self._keep,
+                )
+            )
+        kind = JSONPage if self._settings.json else TablePage
+        pages.append(kind(recording.name, self._bundle, self._question, keep_uninformative=self._keep))
+        return pages
+
+    def _explain(self, error: Exception) -> Failure:
+        r"""A missing channel is told with what the model needs and which shipped models fit."""
+        failure = describe(error)
+        if not (isinstance(error, RecordingError) and error.code == "channel-missing"):
+            return failure
+        contract = self._bundle.contract
+        message = f"{failure.message}; model {self._bundle.name} reads {contract.role} [{contract.unit}]"
+        others = [name for name in shipped_bundles() if name != self._bundle.name]
+        fitting = f"shipped models: {', '.join([self._bundle.name, *others])}, and none reads what is there"
+        return Failure(failure.exit_code, failure.code, message, failure.hint or fitting)
+
+
+def _shown(options: Any) -> dict[str, Any]:
+    return {name: (None if value == float("inf") else value) for name, value in vars(options).items()}
+
+
+def _stems(files: Sequence[Path], settings: Settings) -> list[Path | None]:
+    r"""Where each file's results go, without suffix; None for all without `--out`."""
+    if not settings.has_out:
+        return [None] * len(files)
+    if settings.out.is_file():
+        raise CommandError(f"--out {settings.out.name} is a file", code="exists", hint="--out FOLDER")
+    stems: list[Path] = []
+    for path in files:
+        name = path.stem if path.suffix else path.name
+        taken = {stem.name for stem in stems}
+        free = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(files) + 2))) if n not in taken)
+        stems.append(settings.out / free)
+    there = [p.name for s in stems for p in _results(s) if p.exists()]
+    there += [RECORD] if (settings.out / RECORD).exists() else []
+    if there and not settings.force:
+        raise CommandError(
+            f"{settings.out.name} holds {', '.join(there[:3])} already", code="exists", hint="--force, or another --out"
+        )
+    return list(stems)
+
+
+def _results(stem: Path) -> list[Path]:
+    return [stem.with_name(stem.name + suffix) for suffix in ResultFiles.SUFFIXES]

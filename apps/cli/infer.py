@@ -1,0 +1,82 @@
+r"""`pulsebayes infer`: a posterior for every window of a recording, or the reason why there is none."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .errors import CommandError
+from .options import Device, Settings, with_settings
+from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_seconds
+
+__all__ = ["DEFAULT_MODEL", "infer"]
+
+DEFAULT_MODEL = "radial-abp"
+
+_MODEL = Annotated[str, typer.Option(help="Shipped model, or the folder of a bundle.")]
+_LEVEL = Annotated[float, typer.Option(help="Level of the intervals low to high.")]
+_EVERY = Annotated[str, typer.Option(help="Time from one window to the next.")]
+_START = Annotated[str, typer.Option(help="Where to start: 90s, 1:30.")]
+_END = Annotated[str, typer.Option(help="Where to stop [the end].", show_default=False)]
+_DRAWS = Annotated[int, typer.Option(min=2, help="Posterior draws a window.")]
+_KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
+
+
+@with_settings
+def infer(
+    files: FILES,
+    model: _MODEL = DEFAULT_MODEL,
+    level: _LEVEL = 0.9,
+    every: _EVERY = "8s",
+    start: _START = "0s",
+    end: _END = "",
+    draws: _DRAWS = 2000,
+    channel: CHANNEL = None,
+    unit: UNIT = None,
+    fs: FS = 0.0,
+    keep_uninformative: _KEEP = False,
+    *,
+    settings: Settings,
+) -> None:
+    r"""Estimate cardiovascular quantities from a recording.
+
+    Prints a table; with --json one object a file and line. With --out FOLDER it also writes FILE.nc (draws, for ArviZ),
+    FILE.csv and run.json. Exit code 0 when a window was answered, 3 file unreadable, 4 refused by the gate, 5 outside
+    the simulations, 6 model wrong for these channels. Research use only. Not a medical device.
+
+    Arguments:
+        files: Waveform files.
+        model: Name of a shipped model, or the folder of a bundle.
+        level: Level of the intervals.
+        every: Time from one window to the next.
+        start: Where to start.
+        end: Where to stop.
+        draws: Posterior draws a window.
+        channel: Roles by channel name.
+        unit: Units by channel name or role.
+        fs: Sampling rate [Hz] where the file states none.
+        keep_uninformative: Whether numbers of uninformative quantities are shown.
+        settings: The shared options.
+
+    Raises:
+        CommandError: If an option cannot be read or does not fit.
+
+    Example:
+        >>> from pulsebayes.apps.cli.main import run
+        >>> run(["infer", "none.csv", "--level", "2"])
+        2
+    """
+    if not 0 < level < 1:
+        raise CommandError(f"--level must lie between 0 and 1, got {level:g}", code="usage", hint="--level 0.9")
+    if settings.device is not Device.cpu:
+        raise CommandError("infer runs on the processor only", code="device", hint="leave --device out")
+    labels = Labels.parse(channel, unit, fs)
+    every_s, start_s = parse_seconds("--every", every), parse_seconds("--start", start)
+    end_s = parse_seconds("--end", end) if end else float("inf")
+    from ...inference.answering import Question
+    from .answer_files import answer_files
+
+    question = Question(every_s, start_s, end_s, level, draws, settings.seed)
+    code = answer_files(files, model, question, labels=labels, settings=settings, keep_uninformative=keep_uninformative)
+    raise typer.Exit(code)

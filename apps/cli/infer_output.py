@@ -1,0 +1,242 @@
+r"""What `infer` says and writes: a table, one JSON object a file, or netCDF and CSV; each one window at a time."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import typer
+
+from ...inference.answer import Answer, Prior, Refusal, report
+from ...inference.netcdf import NetCDFWriter
+from ...inference.table import CSVWriter
+
+if TYPE_CHECKING:
+    from ...inference.answering import AnsweredWindow, Question
+    from ...inference.bundle import Bundle
+    from .errors import Failure
+
+__all__ = ["NOTICE", "JSONPage", "Page", "ResultFiles", "TablePage"]
+
+NOTICE = "Research use only. Not a medical device."
+_COLUMNS = ("HR", "MAP", "SV", "CO", "SVR")
+
+
+class Page(Protocol):
+    r"""Where answers go, one window after another.
+
+    Example:
+        >>> from pulsebayes.apps.cli.infer_output import Page
+        >>> hasattr(Page, "write")
+        True
+    """
+
+    def write(self, answered: AnsweredWindow) -> None:
+        r"""Take one window."""
+
+    def close(self, failure: Failure | None) -> None:
+        r"""End the page; `failure` says why before its time."""
+
+
+class JSONPage:
+    r"""One strict JSON object on one line, written window by window.
+
+    Arguments:
+        file: Name of the recording.
+        bundle: The model.
+        question: What was asked.
+        keep_uninformative: Whether numbers of uninformative quantities are shown.
+
+    Example:
+        >>> from pulsebayes.apps.cli.infer_output import JSONPage
+        >>> JSONPage.__name__
+        'JSONPage'
+    """
+
+    def __init__(self, file: str, bundle: Bundle, question: Question, *, keep_uninformative: bool) -> None:
+        empty = json.dumps(report(file, bundle, [], {}, level=question.level), allow_nan=False)
+        head, _, _ = empty.partition('"windows": [')
+        typer.echo(head + '"windows": [', nl=False)
+        self._keep = keep_uninformative
+        self._reasons: Counter[str | None] = Counter()
+
+    def write(self, answered: AnsweredWindow) -> None:
+        r"""Write one window.
+
+        Arguments:
+            answered: The window and its answer.
+        """
+        row = answered.result.to_json(keep_uninformative=self._keep)
+        typer.echo((", " if self._reasons else "") + json.dumps(row, allow_nan=False), nl=False)
+        self._reasons[row["reason"]] += 1
+
+    def close(self, failure: Failure | None) -> None:
+        r"""Write the summary and end the line.
+
+        Arguments:
+            failure: Why the page ends before its time, or None.
+        """
+        answered = self._reasons.pop(None, 0)
+        summary = {"answered": answered, "refused": self._reasons.total(), "by_reason": dict(self._reasons)}
+        error = {} if failure is None else failure.to_json()
+        typer.echo("], " + json.dumps({"summary": summary, **error})[1:])
+
+
+class TablePage:
+    r"""A table for people: a line a window, then every quantity over the recording, then where the numbers come from.
+
+    Arguments:
+        file: Name of the recording.
+        bundle: The model.
+        question: What was asked.
+        keep_uninformative: Whether numbers of uninformative quantities are shown.
+
+    Example:
+        >>> from pulsebayes.apps.cli.infer_output import TablePage
+        >>> TablePage.__name__
+        'TablePage'
+    """
+
+    def __init__(self, file: str, bundle: Bundle, question: Question, *, keep_uninformative: bool) -> None:
+        self._level, self._keep = question.level, keep_uninformative
+        self._columns = [n for n in _COLUMNS if n in bundle.outputs.reported]
+        self._names = list(bundle.outputs.reported)
+        self._decimals = {n: _decimals(n) for n in self._names}
+        self._rows: dict[str, list[tuple[float, float, float]]] = {n: [] for n in self._names}
+        self._reasons: Counter[str] = Counter()
+        self._blind: Counter[str] = Counter()
+        self._marked: Counter[str] = Counter()
+        self._last: Answer | None = None
+        typer.echo(f"{file}: {bundle.name}, median and {100 * self._level:g} % interval of each window")
+        units = bundle.outputs.reported
+        typer.echo("start [s]  " + "  ".join(f"{f'{n} [{units[n]}]':>20}" for n in self._columns) + "  domain")
+
+    def write(self, answered: AnsweredWindow) -> None:
+        r"""Print one window.
+
+        Arguments:
+            answered: The window and its answer.
+        """
+        result = answered.result
+        if isinstance(result, Refusal):
+            self._reasons[result.reason] += 1
+            said = result.signal.get("message") or result.hint or ""
+            typer.echo(f"{result.start_s:9.1f}  refused, {result.reason}: {said}")
+            return
+        self._last = result
+        self._marked.update({mark for found in result.signal.get("findings", ()) for mark in found["marks"]})
+        for name, e in result.estimates.items():
+            self._rows[name].append((e.median, e.low, e.high))
+            self._blind[name] += e.uninformative
+        cells = [f"{self._cell(result, name):>20}" for name in self._columns]
+        domain = "-" if result.domain is None else result.domain.verdict
+        typer.echo(f"{result.start_s:9.1f}  " + "  ".join(cells) + f"  {domain}")
+
+    def close(self, failure: Failure | None) -> None:
+        r"""Print the recording's summary and the four source lines of its last answer.
+
+        Arguments:
+            failure: Why the page ends before its time, or None.
+        """
+        answered = len(self._rows[self._names[0]])
+        reasons = ", ".join(f"{reason} {n}" for reason, n in self._reasons.most_common())
+        typer.echo(f"answered {answered}, refused {self._reasons.total()}" + (f" ({reasons})" if reasons else ""))
+        if self._last is None:
+            typer.echo(NOTICE)
+            return
+        typer.echo(
+            f"\n{'quantity':10}{'unit':>13}{'median':>10}{'low':>10}{'high':>10}   {'prior 90 %':>16}  contraction"
+        )
+        for name in self._names:
+            typer.echo(self._summary(name, self._last, answered))
+        typer.echo("  (medians over the answered windows of each window's median, low and high)\n")
+        for line in self._last.sources().values():
+            typer.echo(line)
+        typer.echo(NOTICE)
+
+    def _cell(self, answer: Answer, name: str) -> str:
+        e, d = answer.estimates[name], self._decimals[name]
+        if e.uninformative and not self._keep:
+            return "uninformative"
+        return f"{e.median:.{d}f} ({e.low:.{d}f}-{e.high:.{d}f})"
+
+    def _summary(self, name: str, last: Answer, answered: int) -> str:
+        e, d = last.estimates[name], self._decimals[name]
+        median, low, high = np.median(np.array(self._rows[name]), axis=0)
+        numbers = "".join(f"{value:10.{d}f}" for value in (median, low, high))
+        note = ""
+        if 2 * self._blind[name] > answered:
+            note = "  uninformative"
+            numbers = numbers if self._keep else f"{'-':>10}" * 3
+        if self._marked[name]:
+            note += f"  less certain in {self._marked[name]} windows"
+        prior = f"{e.prior_q05:.{d}f}-{e.prior_q95:.{d}f}"
+        return f"{name:10}{e.unit:>13}{numbers}   {prior:>16}  {e.contraction:11.2f}{note}"
+
+
+class ResultFiles:
+    r"""The netCDF and CSV files of one recording, complete or absent.
+
+    Written under a temporary name and renamed when closed, so that a file that is there is whole.
+
+    Arguments:
+        stem: Path of the files without their suffix.
+        bundle: The model.
+        question: What was asked.
+        prior: Prior of the bundle's quantities.
+        attributes: What the netCDF file keeps besides.
+        keep_uninformative: Whether the table holds the numbers of uninformative quantities.
+
+    Example:
+        >>> from pulsebayes.apps.cli.infer_output import ResultFiles
+        >>> ResultFiles.SUFFIXES
+        ('.nc', '.csv')
+    """
+
+    SUFFIXES = (".nc", ".csv")
+
+    def __init__(
+        self,
+        stem: Path,
+        bundle: Bundle,
+        question: Question,
+        *,
+        prior: Prior,
+        attributes: dict[str, Any],
+        keep_uninformative: bool,
+    ) -> None:
+        self._targets = [stem.with_name(stem.name + suffix) for suffix in self.SUFFIXES]
+        self._parts = [target.with_name(target.name + ".part") for target in self._targets]
+        self._netcdf = NetCDFWriter(self._parts[0], bundle, prior, n_draws=question.n_draws, attributes=attributes)
+        self._stream = self._parts[1].open("w", encoding="utf-8", newline="")
+        self._csv = CSVWriter(self._stream, keep_uninformative=keep_uninformative)
+
+    def write(self, answered: AnsweredWindow) -> None:
+        r"""Append one window to both files.
+
+        Arguments:
+            answered: The window and its answer.
+        """
+        self._netcdf.write(answered.result, answered.values)
+        self._csv.write(answered.result)
+
+    def close(self, failure: Failure | None) -> None:
+        r"""Finish both files and give them their names.
+
+        Arguments:
+            failure: Why the files end before their time, or None; what was answered until then is kept.
+        """
+        self._netcdf.close()
+        self._stream.close()
+        for part, target in zip(self._parts, self._targets, strict=True):
+            part.replace(target)
+
+
+def _decimals(name: str) -> int:
+    from ...waveforms.quantities import QUANTITIES
+
+    known = QUANTITIES.get(name)
+    return known.decimals if known is not None else 2

@@ -1,0 +1,91 @@
+r"""`pulsebayes models`: the models that are there, what they read and say, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import describe, tell
+from .options import Settings, help_of, with_settings
+
+if TYPE_CHECKING:
+    from ...inference.bundle import Bundle
+
+__all__ = ["models"]
+
+models = typer.Typer(no_args_is_help=True, help="List, show and check models.")
+
+_NAME = Annotated[str, typer.Argument(help="Name of a shipped model, or the folder of a bundle.")]
+_NAMES = Annotated[list[str] | None, typer.Argument(help="Names or folders; none for every shipped model.")]
+
+
+@models.callback()
+@with_settings
+def models_group(*, settings: Settings) -> None:
+    """List, show and check models."""
+
+
+@with_settings
+def list_models(*, settings: Settings) -> None:
+    """List the models that the package ships."""
+    from ...inference.bundle import Bundle, shipped_bundles
+
+    rows = [_row(Bundle.load(folder)) for folder in shipped_bundles().values()]
+    if settings.json:
+        typer.echo(json.dumps(rows, allow_nan=False))
+        return
+    for row in rows:
+        reads = row["input"]
+        typer.echo(f"{row['name']}: {reads['role']} [{reads['unit']}], windows of {row['window_s']:g} s")
+        typer.echo(f"  {', '.join(row['quantities'])}")
+    if not rows:
+        typer.echo("no models are shipped with this version")
+
+
+@with_settings
+def show(name: _NAME, *, settings: Settings) -> None:
+    """Show the card of a model."""
+    from ...inference.bundle import Bundle, find_bundle
+
+    bundle = Bundle.load(find_bundle(name))
+    if settings.json:
+        typer.echo(json.dumps({**_row(bundle), "measured": dict(bundle.measured)}, allow_nan=False))
+        return
+    typer.echo(bundle.card.rstrip() or f"{bundle.name} has no card")
+
+
+@with_settings
+def verify(names: _NAMES = None, *, settings: Settings) -> None:
+    """Check models against their hashes."""
+    from ...inference.bundle import Bundle, find_bundle, shipped_bundles
+
+    exit_code = 0
+    rows: list[dict[str, Any]] = []
+    for name in names or list(shipped_bundles()):
+        try:
+            bundle = Bundle.load(find_bundle(name))
+        except ValueError as error:
+            exit_code = tell(describe(error), as_json=settings.json)
+            continue
+        rows.append({"name": bundle.name, "whole": True})
+    if settings.json:
+        typer.echo(json.dumps(rows))
+    else:
+        typer.echo("\n".join(f"{row['name']}: whole" for row in rows) or "nothing to check")
+    raise typer.Exit(exit_code)
+
+
+for _name, _verb in (("list", list_models), ("show", show), ("verify", verify)):
+    models.command(_name, help=help_of(_verb))(_verb)
+
+
+def _row(bundle: Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "input": bundle.contract.to_json(),
+        "window_s": bundle.contract.window_s,
+        "quantities": dict(bundle.outputs.reported),
+        "estimated": list(bundle.outputs.names),
+    }

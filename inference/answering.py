@@ -1,0 +1,232 @@
+r"""A recording answered window by window: cut, gated, asked whether it is in the simulations' world, and sampled.
+
+Windows stream: a few are in flight at a time, spread over threads, and come out in the order of time, so neither the
+length of the recording nor the number of threads changes an answer or the memory it takes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..waveforms.quality import Verdict
+from ..waveforms.recording import Recording, require_data, require_pressure_unit
+from ..waveforms.roles import PRESSURE_ROLES
+from ..waveforms.windows import Window, cut_windows
+from .answer import Answer, Prior, Refusal, VerdictLike, answer_window
+from .bundle import Bundle
+
+if TYPE_CHECKING:
+    from .domain import DomainModel
+
+__all__ = ["AnsweredWindow", "Question", "answer_recording", "signal_summary"]
+
+
+@dataclass(frozen=True)
+class Question:
+    r"""What is asked of a recording.
+
+    Arguments:
+        every_s: Time from one window's start to the next [s].
+        start_s: Start of the first window [s].
+        end_s: Where to stop [s]; infinity for the end of the recording.
+        level: Level of the intervals.
+        n_draws: Posterior draws a window.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If a time or the level is out of range, or fewer than two draws are asked for.
+
+    Example:
+        >>> Question(every_s=60.0).level
+        0.9
+    """
+
+    every_s: float = 8.0
+    start_s: float = 0.0
+    end_s: float = math.inf
+    level: float = 0.9
+    n_draws: int = 2000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.every_s > 0 and self.start_s >= 0 and self.end_s > self.start_s):
+            raise ValueError(
+                f"every_s must be positive and start_s before end_s [s], got {self.every_s:g}, {self.start_s:g} and "
+                f"{self.end_s:g}"
+            )
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must lie between 0 and 1, got {self.level:g}; try 0.9")
+        if self.n_draws < 2:
+            raise ValueError(f"n_draws must be at least 2, got {self.n_draws}; try 2000")
+
+
+@dataclass(frozen=True)
+class AnsweredWindow:
+    r"""A window and what it was answered.
+
+    Arguments:
+        values: Samples in the unit and at the rate of the model's contract.
+        result: The answer or refusal.
+
+    Example:
+        >>> AnsweredWindow(np.zeros(1000, np.float32), Refusal(0.0, 8.0, "flat")).result.reason
+        'flat'
+    """
+
+    values: Float[np.ndarray, " T"]
+    result: Answer | Refusal
+
+
+def answer_recording(
+    bundle: Bundle,
+    recording: Recording,
+    question: Question,
+    *,
+    prior: Prior | None = None,
+    workers: int = 1,
+) -> Iterator[AnsweredWindow]:
+    r"""Answer a recording window by window, in order of time.
+
+    Arguments:
+        bundle: The model.
+        recording: The recording; must hold the channel that the model reads.
+        question: Which windows, how many draws, which level.
+        prior: Prior of the bundle's quantities, where it is known already.
+        workers: Threads; each wants torch to use one thread of its own.
+
+    Returns:
+        An iterator over windows with their answers or refusals.
+
+    Raises:
+        RecordingError: If the channel is missing, ambiguous or without a unit, or more than half of it is missing.
+        ValueError: If `workers` is not positive, or the question asks for no part of the recording.
+
+    Example:
+        >>> from pulsebayes.inference.npe import NPE, PRESETS
+        >>> from pulsebayes.inference.outputs import OutputSpace
+        >>> outputs = OutputSpace.from_names(("HR", "SV"))
+        >>> prior_draws = np.array([[60.0, 70.0], [80.0, 60.0]], np.float32)
+        >>> bundle = Bundle("tiny", NPE(outputs, PRESETS["small"]), prior_draws)
+        >>> recording = Recording.from_arrays("demo", {"ABP": np.full(2000, 80.0)}, fs=125, units={"ABP": "mmHg"})
+        >>> [w.result.reason for w in answer_recording(bundle, recording, Question())]
+        ['flat', 'flat']
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    contract = bundle.contract
+    channel = recording.channel(contract.role)
+    if contract.role in PRESSURE_ROLES:
+        require_pressure_unit(recording, contract.role)
+    end_s = min(question.end_s, recording.duration_s)
+    require_data(recording, channel.name, question.start_s, end_s)
+    windows = cut_windows(
+        recording,
+        (contract.role,),
+        length_s=contract.window_s,
+        every_s=question.every_s,
+        fs=contract.fs,
+        start_s=question.start_s,
+        end_s=end_s,
+    )
+    return _in_order(windows, _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle)), workers)
+
+
+def domain_model(bundle: Bundle) -> DomainModel | None:
+    r"""The domain model of a bundle, or None where it has none.
+
+    Arguments:
+        bundle: The bundle.
+    """
+    if not bundle.domain:
+        return None
+    from .domain import DomainModel
+
+    return DomainModel.from_arrays(bundle.domain)
+
+
+def signal_summary(verdict: Verdict) -> dict[str, Any]:
+    r"""What the gate found, as the JSON-able `signal` of an answer or refusal.
+
+    Arguments:
+        verdict: The gate's verdict on a window.
+
+    Returns:
+        Beats, their rate [1/min], mean pressure [mmHg], samples interpolated and findings; for a refusal also the
+        message and the second it happened.
+
+    Example:
+        >>> signal_summary(Verdict(True, None, None, None, (), heart_rate=61.04, mean=88.0, n_beats=8))["heart_rate"]
+        61.0
+    """
+    found: dict[str, Any] = {"beats": verdict.n_beats}
+    if math.isfinite(verdict.heart_rate):
+        found["heart_rate"] = round(verdict.heart_rate, 1)
+    if math.isfinite(verdict.mean):
+        found["mean"] = round(verdict.mean, 1)
+    if verdict.n_interpolated:
+        found["interpolated"] = verdict.n_interpolated
+    if not verdict.usable:
+        found |= {"message": verdict.message, "at_s": verdict.at_s}
+    found["findings"] = [
+        {"code": f.code, "message": f.message, "start_s": f.start_s, "end_s": f.end_s, "marks": list(f.marks)}
+        for f in verdict.findings
+    ]
+    return found
+
+
+@dataclass(frozen=True)
+class _Desk:
+    r"""Answers one window at a time; may be used from several threads."""
+
+    bundle: Bundle
+    question: Question
+    prior: Prior
+    domain: DomainModel | None
+
+    def __call__(self, window: Window) -> AnsweredWindow:
+        values, verdict = window.values[0], window.verdict
+        signal = signal_summary(verdict)
+        if not verdict.usable:
+            reason = verdict.reason or "unusable"
+            refusal = Refusal(window.start_s, window.end_s, reason, verdict.hint, signal)
+            return AnsweredWindow(values, refusal)
+        place: VerdictLike | None = None if self.domain is None else self.domain.assess(values)
+        result = answer_window(
+            self.bundle,
+            values,
+            start_s=window.start_s,
+            end_s=window.end_s,
+            prior=self.prior,
+            level=self.question.level,
+            n_draws=self.question.n_draws,
+            seed=self.question.seed,
+            signal=signal,
+            domain=place,
+        )
+        return AnsweredWindow(values, result)
+
+
+def _in_order(windows: Iterator[Window], desk: _Desk, workers: int) -> Iterator[AnsweredWindow]:
+    r"""Answers in the order of the windows, at most a few more in flight than there are threads."""
+    if workers == 1:
+        yield from map(desk, windows)
+        return
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future[AnsweredWindow]] = deque()
+    try:
+        for window in windows:
+            waiting.append(pool.submit(desk, window))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
