@@ -2,8 +2,8 @@ r"""The command `pulsebayes`: its verbs, and the one place where failures become
 
 To add a verb: write `apps/cli/VERB.py` with a function `VERB(..., settings: Settings) -> None` decorated with
 `@with_settings` (its docstring's first line is the help), import it below and add it to `_VERBS`. Heavy imports go
-inside the function: `--help` loads no numerical library. A foreseen failure is a `CommandError`; a command that ends with
-another code than 0 raises `typer.Exit(code)`. Data goes to stdout, talk to `settings.talk`.
+inside the function: `--help` loads no numerical library. A foreseen failure is a `CommandError`; a command that ends
+with another code than 0 raises `typer.Exit(code)`. Data goes to stdout, talk to `settings.talk`.
 """
 
 from __future__ import annotations

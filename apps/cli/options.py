@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from enum import Enum
+from enum import StrEnum
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -22,7 +22,7 @@ __all__ = ["Device", "Settings", "help_of", "with_settings"]
 _GIVEN = "pulsebayes.given"
 
 
-class Device(str, Enum):
+class Device(StrEnum):
     r"""Where the networks run.
 
     Example:
