@@ -57,6 +57,7 @@ def answer_files(
     labels: Labels,
     settings: Settings,
     keep_uninformative: bool = False,
+    command: str = "infer",
 ) -> int:
     r"""Answer files, print what was found, and write it where `--out` says.
 
@@ -67,6 +68,7 @@ def answer_files(
         labels: Roles, units and rate that the command line states.
         settings: The shared options.
         keep_uninformative: Whether numbers of uninformative quantities are shown.
+        command: The verb, for the run record.
 
     Returns:
         The exit code: 0 if any window was answered.
@@ -90,11 +92,12 @@ def answer_files(
             desk.answer(path, stem, labels, outcome)
     finally:
         if settings.has_out and outcome.answered + len(outcome.reasons):
-            config = {"files": list(files), "model": model, **_shown(question), **_shown(labels)}
+            config = {"files": list(files), "model": Path(model).name, **_shown(question), **_shown(labels)}
             written = [p.name for s in stems if s for p in _results(s) if p.exists()]
-            inputs = [p for p in files if p.is_file() or p.with_name(p.name + ".hea").is_file()]
+            inputs = [find_bundle(model)]
+            inputs += [p for p in files if p.is_file() or p.with_name(p.name + ".hea").is_file()]
             write_run_record(
-                settings.out, command="infer", config=config, inputs=inputs, outputs=written, seed=question.seed
+                settings.out, command=command, config=config, inputs=inputs, outputs=written, seed=question.seed
             )
         if settings.json:
             settings.talk(NOTICE)

@@ -7,9 +7,12 @@ import os
 import platform
 import shutil
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import typer
 
+from .errors import ExitCode
 from .options import Settings, with_settings
 
 __all__ = ["doctor"]
@@ -22,7 +25,8 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 def doctor(settings: Settings) -> None:
     r"""Say what this machine has and holds.
 
-    Versions, cores, shipped models (each checked against its hashes), the folder of test data and Chromium.
+    Versions, cores, shipped models (each checked against its hashes), the folder of test data and Chromium. Exit code
+    6 when a model is damaged or a library is missing.
 
     Arguments:
         settings: The shared options.
@@ -32,20 +36,61 @@ def doctor(settings: Settings) -> None:
         >>> run(["doctor", "--help"])  # doctest: +ELLIPSIS
         Usage: ...
     """
-    versions = {name: _version(name) for name in _LIBRARIES}
-    report = {
+    models = _models()
+    report: dict[str, Any] = {
         "pulsebayes": _version("pulsebayes"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": _cores(),
-        "libraries": versions,
+        "cuda": _cuda(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "models": models,
+        "data": _data(),
         "chromium": any(shutil.which(name) for name in _BROWSERS),
     }
     if settings.json:
         typer.echo(json.dumps(report))
-        return
+    else:
+        typer.echo(_page(report))
+    whole = all(state == "whole" for state in models.values()) and all(report["libraries"].values())
+    raise typer.Exit(0 if whole else int(ExitCode.BUNDLE))
+
+
+def _page(report: dict[str, Any]) -> str:
+    words = {True: "found", False: "not found"}
+    lines = []
     for name, value in report.items():
-        typer.echo(f"{name:12} {value}")
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {entry or 'missing'}" for key, entry in value.items()) or "none"
+        lines.append(f"{name:11} {words[value] if isinstance(value, bool) else value}")
+    return "\n".join(lines)
+
+
+def _models() -> dict[str, str]:
+    r"""Every shipped model: whole, or what is wrong with it."""
+    from ...inference.bundle import Bundle, shipped_bundles
+
+    found = {}
+    for name, folder in shipped_bundles().items():
+        try:
+            Bundle.load(folder)
+            found[name] = "whole"
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
+def _cuda() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _data() -> bool:
+    r"""Whether the recordings that the tests use are where the tests look."""
+    root = Path(__file__).resolve().parents[2]
+    folder = Path(os.environ.get("PULSEBAYES_DATA") or root.parent / "shared" / "data")
+    return (folder / "real").is_dir()
 
 
 def _version(name: str) -> str | None:

@@ -94,9 +94,15 @@ def _record_files(path: Path) -> list[Path]:
     header = path if path.suffix == ".hea" else path.with_name(path.name + ".hea")
     if not header.is_file():
         return []
-    names = {line.split()[0] for line in header.read_text("latin-1").splitlines() if line.split()[:1]}
-    beside = {p for p in header.parent.iterdir() if p.is_file() and (p.name in names or p.stem in names)}
-    return sorted({header, *beside})
+    lines = [line.split() for line in header.read_text("latin-1").splitlines() if not line.startswith("#")]
+    found = {header}
+    for words in filter(None, lines[1:]):
+        beside = header.with_name(Path(words[0]).name)
+        if beside.is_file():
+            found.add(beside)
+        elif beside.with_name(beside.name + ".hea") != header:
+            found.update(_record_files(beside))
+    return sorted(found)
 
 
 def _versions() -> dict[str, str]:
