@@ -58,6 +58,7 @@ types: $(VENV)/dev.stamp
 
 docs: $(VENV)/core.stamp
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_api.py
 
 clean:
 	rm -rf $(VENV) build dist pulsebayes.egg-info .pytest_cache .mypy_cache .ruff_cache pulsebayes-demo

@@ -1,7 +1,8 @@
 r"""Make the recording that the package ships: a simulated patient, as WFDB and CSV, marked as simulated.
 
 Two minutes of radial pressure from the linear network under an aperiodic inflow, seen through a catheter line. The
-truth stands in `simulated_patient.json` beside the files. Run from the repository root: `python docs/make_demo_data.py`.
+truth stands in `simulated_patient.json` beside the files. Run it from the repository root:
+`python docs/make_demo_data.py`.
 """
 
 from __future__ import annotations
