@@ -4,9 +4,65 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOMES: dict[str, str] = {}
+_HOMES: dict[str, str] = {
+    "Beta": ".parameters",
+    "CatheterLine": ".sensors",
+    "Gain": ".sensors",
+    "LogUniform": ".parameters",
+    "Offset": ".sensors",
+    "Parameter": ".parameters",
+    "ParameterSpace": ".parameters",
+    "Progress": ".dataset",
+    "Quantisation": ".sensors",
+    "RandomStart": ".sensors",
+    "STATUS": ".status",
+    "SensorModel": ".sensors",
+    "Simulated": ".registry",
+    "Simulator": ".registry",
+    "SimulatorSpec": ".registry",
+    "TrainingSet": ".dataset",
+    "TrainingSetError": ".dataset",
+    "TrainingSetInterrupted": ".dataset",
+    "TrainingSetReport": ".dataset",
+    "TruncatedLogNormal": ".parameters",
+    "TruncatedNormal": ".parameters",
+    "Uniform": ".parameters",
+    "WhiteNoise": ".sensors",
+    "build": ".registry",
+    "count_status": ".status",
+    "make_training_set": ".dataset",
+    "usable": ".status",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "Beta",
+    "CatheterLine",
+    "Gain",
+    "LogUniform",
+    "Offset",
+    "Parameter",
+    "ParameterSpace",
+    "Progress",
+    "Quantisation",
+    "RandomStart",
+    "STATUS",
+    "SensorModel",
+    "Simulated",
+    "Simulator",
+    "SimulatorSpec",
+    "TrainingSet",
+    "TrainingSetError",
+    "TrainingSetInterrupted",
+    "TrainingSetReport",
+    "TruncatedLogNormal",
+    "TruncatedNormal",
+    "Uniform",
+    "WhiteNoise",
+    "build",
+    "count_status",
+    "make_training_set",
+    "usable",
+]
 
 
 def __getattr__(name: str) -> object:
