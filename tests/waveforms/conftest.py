@@ -74,9 +74,10 @@ def make_train(
     for k, (start, fill) in enumerate(zip(starts, filling, strict=True)):
         volume = fill**0.7 * (1 + breathing * np.sin(2 * np.pi * start / 4.0)) * (1 - alternans * (k % 2))
         ejection = np.clip(0.4 * np.sqrt(60 / rate), 0.16, 0.40) * min(fill, 1.0) ** 0.25
-        u = (t - start) / ejection
-        flow += volume * np.where((u >= 0) & (u < 1), np.sin(np.pi * np.clip(u, 0, 1) ** 0.8), 0.0) / ejection
-        flow -= 0.12 * volume * np.where((u >= 1) & (u < 1.12), 1.0, 0.0) / ejection  # closing of the valve
+        first = int(np.ceil(start * SIMULATION_FS))
+        u = (t[first : first + int(1.2 * ejection * SIMULATION_FS)] - start) / ejection
+        pulse_flow = np.where(u < 1, np.sin(np.pi * np.clip(u, 0, 1) ** 0.8), -0.12 * (u < 1.12))  # the valve closes
+        flow[first : first + len(u)] += volume * pulse_flow / ejection
     decay = np.exp(-1 / SIMULATION_FS / 1.3)
     stored = lfilter([1 - decay], [1, -decay], flow)
     wave = _second_order(stored + 0.06 * flow, *resonance)

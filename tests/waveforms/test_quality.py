@@ -70,6 +70,13 @@ def nonsense() -> dict[str, tuple[np.ndarray, set[str]]]:
         "square": (90 + 20 * np.sign(np.sin(2 * np.pi * 1.1 * T)), {"shape", "railed", "clipped"}),
         "triangle": (70 + 80 * np.abs((T * 1.2) % 1 - 0.5), {"shape"}),
         "sudden rises": (70 + 50 * (1 - (T * 1.2) % 1), {"shape", "ramp"}),
+        "rises within a sample": (70 + 50 * np.exp(-beat / 0.4) + 0.2 * rng.standard_normal(1000), {"shape"}),
+        "narrow pulses": (
+            70 + 60 * np.exp(-(((beat - 0.3) / np.where(beat < 0.3, 0.032, 0.05)) ** 2)) + 0.2 * np.sin(2 * T),
+            {"shape"},
+        ),
+        "ECG pointing down": (130 - 60 * qrs, {"shape"}),
+        "slow swells": (80 + 20 * np.sin(2 * np.pi * 0.6 * T) + 3 * np.sin(2 * np.pi * 1.2 * T), {"shape"}),
         "breathing": (90 + 10 * np.sin(2 * np.pi * 0.25 * T), {"noise", "rate", "shape", "flat"}),
         "ECG scaled to mmHg": (70 + 60 * qrs, {"shape"}),
         "ECG in mV": (qrs, {"not-pulsatile", "flat"}),
@@ -135,6 +142,19 @@ def test_a_faulty_pressure_is_refused_with_the_second(case, pulse_train):
 
 def test_every_fault_has_its_case(pulse_train):
     assert list(faulty(pulse_train)) == FAULTS
+
+
+def test_thirty_six_mmhg_is_too_low_and_thirty_nine_is_not(pulse_train):
+    wave = good(pulse_train, pulse=20.0)
+    wave -= wave.mean()
+    assert assess(wave + 36, FS).reason == "level"
+    assert assess(wave + 39, FS).usable
+
+
+def test_symmetric_pulses_pass_only_where_a_damped_line_makes_them():
+    for rate, reason in ((80, "shape"), (150, None)):
+        swell = np.exp(1.2 * np.cos(2 * np.pi * rate / 60 * T))
+        assert assess(70 + 15 * swell, FS).reason == reason
 
 
 @pytest.mark.parametrize(
