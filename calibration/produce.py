@@ -27,6 +27,9 @@ from .evaluate import measure
 
 __all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "sensor_of"]
 
+LEAST_HELD_OUT = 100
+"""Fewest held-out rows that a bundle is measured on."""
+
 PRIOR_DRAWS = 4000
 """Simulated rows that a bundle keeps as draws of its prior."""
 
@@ -123,9 +126,14 @@ def held_out_windows(
 
     Returns:
         Windows, and the outputs that were simulated.
+
+    Raises:
+        ValueError: If there are too few usable rows to measure anything.
     """
     data = read_rows(held, recipe)
     keep = np.flatnonzero(data.usable(outputs)[0])[:most]
+    if len(keep) < LEAST_HELD_OUT:
+        raise ValueError(f"at least {LEAST_HELD_OUT} usable rows must be held out, got {len(keep)}: simulate more")
     waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
     rng = np.random.default_rng([seed, 2])
     windows = data.sensor.apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples, width=width)
@@ -172,6 +180,7 @@ def produce(
         raise FileExistsError(f"{out.name} already holds files: choose another name or use --force")
     outputs = OutputSpace.from_names(recipe.outputs, extra=training.training_set.space)
     data = read_rows(training, recipe)
+    held = held_out_windows(test, recipe, outputs, seed=recipe.test.seed)
     config = dataclasses.replace(TrainConfig(**recipe.train), max_time=max_time)
     result = train(
         data,
@@ -195,17 +204,12 @@ def produce(
     )
     bundle.save(out, half=recipe.half, force=True)
     bundle = Bundle.load(out)  # what is measured is what was written, rounding included
-    measured = _measured(bundle, recipe, test, measuring)
+    draws, seed = recipe.test.draws, recipe.test.seed
+    measured = measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
     card = render_card(recipe.name, recipe.title, bundle.contract, bundle.training, measured, outputs.reported)
     bundle = dataclasses.replace(bundle, measured=measured, card=card)
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
-
-
-def _measured(bundle: Bundle, recipe: Recipe, test: Held, measuring: Callable[[int], None]) -> dict[str, Any]:
-    x, theta = held_out_windows(test, recipe, bundle.outputs, seed=recipe.test.seed)
-    draws, seed = recipe.test.draws, recipe.test.seed
-    return measure(bundle.npe, x, theta, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
 
 
 def _described(

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from ..simulators.parameters import Parameter, ParameterSpace
 from ..waveforms import quantities as q
 
-__all__ = ["INDEPENDENT", "OUTPUTS", "OutputSpace"]
+__all__ = ["INDEPENDENT", "OUTPUTS", "OutputSpace", "check_independent"]
 
 OUTPUTS: Mapping[str, Parameter] = {
     p.name: p
@@ -72,7 +72,7 @@ class OutputSpace:
     space: ParameterSpace
 
     def __post_init__(self) -> None:
-        _check_independent(self.space.names)
+        check_independent(self.space.names)
 
     @classmethod
     def from_names(cls, names: Iterable[str] = INDEPENDENT, *, extra: ParameterSpace | None = None) -> OutputSpace:
@@ -194,8 +194,18 @@ def _derive(values: dict[str, Float[np.ndarray, "*batch"]]) -> dict[str, Float[n
     return have
 
 
-def _check_independent(names: tuple[str, ...]) -> None:
-    """Rank of the Jacobian of the known outputs with respect to the independent set, at a typical patient."""
+def check_independent(names: tuple[str, ...]) -> None:
+    r"""Refuses outputs that depend on each other: the rank of their Jacobian tells, at a typical patient.
+
+    Arguments:
+        names: Names of outputs; those that the catalogue does not hold are taken as independent.
+
+    Raises:
+        ValueError: If the Jacobian with respect to the independent set has less than full rank.
+
+    Example:
+        >>> check_independent(("HR", "SV", "MAP"))
+    """
     known = [name for name in names if name in OUTPUTS]
     point = np.log(np.array(_TYPICAL))
 

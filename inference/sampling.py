@@ -53,6 +53,8 @@ def invert_flow(
         >>> same
         True
     """
+    if noise.shape[-1] == 1:  # one output is not coupled to any other
+        return flow(context).transform.inv(noise)  # type: ignore[no-any-return]
     z = noise.T.contiguous()
     for transform in reversed(flow.transform.transforms):
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)

@@ -14,12 +14,15 @@ import typer
 
 from .errors import CommandError, ExitCode
 from .options import Settings, with_settings
+from .run_record import write_run_record
 
 if TYPE_CHECKING:
     from ...calibration.produce import Held
     from ...inference.recipe import Recipe
 
 __all__ = ["parse_duration", "train"]
+
+_LEAST_HELD = 120  # a tenth is held out, but no fewer: rank tests need 100
 
 _SET = Annotated[Path | None, typer.Argument(metavar="[SET.zarr]", help="A training set; none with a full --recipe.")]
 _RECIPE = Annotated[str, typer.Option(help="Name or TOML file of a recipe.")]
@@ -103,7 +106,7 @@ def _recipe(name: str, preset: str, outputs: str, settings: Settings) -> Recipe:
     import dataclasses
 
     from ...calibration.produce import network_of
-    from ...inference.outputs import OutputSpace
+    from ...inference.outputs import check_independent
     from ...inference.recipe import find_recipe
 
     try:
@@ -111,7 +114,7 @@ def _recipe(name: str, preset: str, outputs: str, settings: Settings) -> Recipe:
         changes: dict[str, Any] = {"preset": preset} if preset else {}
         if outputs:
             changes["outputs"] = tuple(part.strip() for part in outputs.split(","))
-            OutputSpace.from_names(changes["outputs"])
+            check_independent(changes["outputs"])
         if settings.seed:
             changes["train"] = {**found.train, "seed": settings.seed}
         found = dataclasses.replace(found, **changes)
@@ -143,7 +146,13 @@ def _sets(path: Path | None, recipe: Recipe, work: Path, resume: bool, settings:
             raise CommandError(
                 str(error), code="bad-set", hint="pulsebayes simulate", exit_code=ExitCode.UNREADABLE
             ) from error
-        held = max(1, min(recipe.test.n, found.n // 10))
+        held = min(recipe.test.n, max(_LEAST_HELD, found.n // 10))
+        if found.n < 4 * held:
+            raise CommandError(
+                f"{path.name} must have at least {4 * _LEAST_HELD} rows, got {found.n}",
+                code="set-small",
+                hint="pulsebayes simulate with a greater -n",
+            )
         return Held(found, 0, found.n - held), Held(found, found.n - held, found.n)
     made = []
     spec = recipe.simulate
@@ -170,6 +179,7 @@ def _train(
     from ...calibration.produce import produce
     from ...inference.checkpoint import Checkpoint
 
+    _check_fit(recipe, training)
     checkpoint = Checkpoint(work / "checkpoint")
     with _interrupts() as stop:
         bundle, result = produce(
@@ -197,10 +207,30 @@ def _train(
         "counts": result.counts,
         "measured": dict(bundle.measured),
     }
+    write_run_record(
+        settings.out,
+        command="train",
+        config={"recipe": recipe.to_json(), "max_time_s": limit if limit < float("inf") else None},
+        inputs=[path / "zarr.json" for path in (training.training_set.path, test.training_set.path)],
+        outputs=[settings.out.name],
+        seed=settings.seed,
+    )
     if settings.json:
         typer.echo(json.dumps(summary, allow_nan=False))
     else:
         typer.echo(bundle.card)
+
+
+def _check_fit(recipe: Recipe, training: Held) -> None:
+    """Tells at once when the set has no such site, rate or outputs."""
+    from ...calibration.produce import read_rows
+    from ...inference.outputs import OutputSpace
+
+    try:
+        outputs = OutputSpace.from_names(recipe.outputs, extra=training.training_set.space)
+        outputs.encode(read_rows(training, recipe).columns)
+    except ValueError as error:
+        raise CommandError(str(error), code="set-unfit", hint="another --recipe, --outputs or set") from error
 
 
 def _narrate(settings: Settings) -> Any:

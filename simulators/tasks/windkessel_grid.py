@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -66,8 +67,8 @@ class WindkesselTask:
         Returns:
             Pressure [mmHg].
         """
-        time = np.arange(self.samples, dtype=np.float32) * (self.windkessel.period / self.samples)
-        return np.asarray(self.windkessel.pressure(np.asarray(theta, np.float32), time))
+        time = jnp.arange(self.samples, dtype=jnp.float32) * (self.windkessel.period / self.samples)
+        return np.asarray(self.windkessel.pressure(jnp.asarray(theta, jnp.float32), time))
 
     def observe(
         self, theta: Float[np.ndarray, "*batch 2"], rng: np.random.Generator
@@ -82,7 +83,7 @@ class WindkesselTask:
             Pressure [mmHg].
         """
         clean = self.pressure(theta)
-        return clean + self.noise * rng.standard_normal(clean.shape, dtype=np.float32)
+        return np.asarray(clean + self.noise * rng.standard_normal(clean.shape, dtype=np.float32))
 
     def reference(
         self, x: Float[np.ndarray, " samples"], n: int, rng: np.random.Generator, *, cells: int = 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pulsebayes.calibration.c2st import c2st
 from pulsebayes.calibration.diagnostics import contraction, coverage, holm, median_error, ranks, sbc
 

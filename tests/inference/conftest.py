@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from pulsebayes.inference.bundle import Bundle, InputContract
 from pulsebayes.inference.embedding import EmbeddingConfig
 from pulsebayes.inference.npe import NPE, NPEConfig

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+
 from pulsebayes.inference.answer import Answer, Prior, Refusal, answer_window, report, summarise_windows
 from pulsebayes.inference.netcdf import NetCDFWriter
 from pulsebayes.inference.table import COLUMNS, CSVWriter
@@ -61,7 +62,20 @@ def test_json_is_strict_and_as_documented(ask, bundle):
     assert set(found) == {"schema", "file", "model", "level", "window_s", "windows", "summary"}
     keys = {"start_s", "end_s", "status", "reason", "hint", "quantities", "region", "signal", "calibration", "domain"}
     assert all(set(row) == keys for row in found["windows"])
-    shown = "unit median q05 q25 q75 q95 low high prior_q05 prior_q95 contraction uninformative".split()
+    shown = [
+        "unit",
+        "median",
+        "q05",
+        "q25",
+        "q75",
+        "q95",
+        "low",
+        "high",
+        "prior_q05",
+        "prior_q95",
+        "contraction",
+        "uninformative",
+    ]
     assert list(found["windows"][0]["quantities"]["HR"]) == shown
     assert found["windows"][0]["domain"] == {"verdict": "inside", "p": 0.2}
     assert found["windows"][1]["quantities"] == {}

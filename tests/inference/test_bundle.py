@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+
 from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle, shipped_bundles
 
 

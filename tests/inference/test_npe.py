@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+
 from pulsebayes.inference.embedding import EmbeddingConfig, build_embedding, summaries
 from pulsebayes.inference.npe import NPE, PRESETS, NPEConfig
 from pulsebayes.inference.outputs import OutputSpace
@@ -91,6 +92,13 @@ def test_fast_draws_equal_the_flows_own(bundle):
     # float32 inversion of steep splines: most digits agree for all, five for nearly all
     assert (fast - own).abs().max() < 1e-2
     assert (fast - own).abs().median() < 1e-6
+
+
+def test_a_single_output_can_be_estimated():
+    npe = NPE(OutputSpace.from_names(("HR",)), NPEConfig(TINY, transforms=2, hidden=(8,)))
+    x = 90 + 20 * torch.randn(2, 1000)
+    assert npe.sample(x, 7, torch.Generator().manual_seed(0)).shape == (2, 7, 1)
+    assert np.isfinite(npe.log_prob(np.full((2, 1), 70.0), x)).all()
 
 
 def test_draws_are_inside_and_repeat_with_the_seed(bundle, window):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pulsebayes.inference.outputs import INDEPENDENT, OUTPUTS, OutputSpace
 from pulsebayes.simulators.parameters import Parameter, ParameterSpace
 

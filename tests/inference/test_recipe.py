@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pulsebayes.inference.bundle import InputContract
 from pulsebayes.inference.card import render_card
 from pulsebayes.inference.npe import PRESETS

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+
 from pulsebayes.inference.checkpoint import Checkpoint, CheckpointError
 from pulsebayes.inference.embedding import EmbeddingConfig
 from pulsebayes.inference.npe import NPEConfig

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from pulsebayes.simulators.registry import build
 from pulsebayes.simulators.tasks import WindkesselTask
 from pulsebayes.simulators.windkessel import Windkessel, half_sine_inflow, windkessel_pressure
