@@ -38,7 +38,8 @@ def page() -> str:
             f"| `{public}` | `{folder._HOMES[public].lstrip('.')}` | {first_line(getattr(folder, public))} |"
             for public in folder.__all__
         ]
-        title = f"\n## pulsebayes.{name}\n\n{(folder.__doc__ or '').strip()}\n\n| name | module | what it is |\n|---|---|---|\n"
+        title = f"\n## pulsebayes.{name}\n\n{(folder.__doc__ or '').strip()}\n\n"
+        title += "| name | module | what it is |\n|---|---|---|\n"
         parts.append(title + "\n".join(rows) + "\n")
     return "".join(parts)
 

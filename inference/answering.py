@@ -222,10 +222,16 @@ def _in_order(windows: Iterator[Window], desk: _Desk, workers: int) -> Iterator[
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[AnsweredWindow]] = deque()
     try:
-        for window in windows:
-            waiting.append(pool.submit(desk, window))
-            if len(waiting) > 2 * workers:
+        try:
+            for window in windows:
+                waiting.append(pool.submit(desk, window))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+        except ValueError:
+            # The recording is damaged further on: what came before still counts.
+            while waiting:
                 yield waiting.popleft().result()
+            raise
         while waiting:
             yield waiting.popleft().result()
     finally:
