@@ -50,6 +50,15 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     assert hashes(sets[0]) == hashes(sets[1]) == hashes(sets[2])
 
 
+def test_a_jax_simulator_gives_the_same_bytes_too(tmp_path: Path) -> None:
+    sets = []
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}.zarr"
+        make_training_set(("windkessel", {}), 96, out, seed=2, shard_size=32, batch_size=16, workers=workers)
+        sets.append(hashes(out))
+    assert sets[0] == sets[1]
+
+
 def test_another_seed_gives_other_rows(tmp_path: Path) -> None:
     first, second = (TrainingSet.open(make(tmp_path / f"{seed}.zarr", seed=seed).out) for seed in (5, 6))
     assert not np.isin(first.theta, second.theta).any()

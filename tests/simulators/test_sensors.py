@@ -103,10 +103,13 @@ def test_same_generator_same_recording_and_inputs_stay_untouched() -> None:
 
 def test_width_doubles_the_spread_and_zero_gives_the_centre() -> None:
     flat = np.full((4000, 1250), 90.0, np.float32)
-    sensor = only(offset=Offset(sd=1.0))
-    spread = [np.std(sensor.apply(flat, rng(), fs=FS, width=width)[:, 0]) for width in (0.0, 1.0, 2.0)]
-    assert spread[0] == 0
-    assert spread[2] / spread[1] == pytest.approx(2.0, rel=1e-3)
+    for sensor in (only(offset=Offset(sd=1.0)), only(gain=Gain(sd=0.01))):
+        spread = [np.std(sensor.apply(flat, rng(), fs=FS, width=width)[:, 0]) for width in (0.0, 1.0, 2.0)]
+        assert spread[0] == 0
+        assert spread[2] / spread[1] == pytest.approx(2.0, rel=1e-3)
+    for part, width in ((WhiteNoise(), 2.0), (Quantisation(none_share=0.0), 2.0)):
+        narrow, wide = (np.ptp(np.log(part.draw(rng(), 20_000, width=w))) for w in (1.0, width))
+        assert wide / narrow == pytest.approx(width, rel=1e-3)
     wide = SensorModel.radial_line().apply(waves(512), rng(), fs=FS, width=2.0)
     assert np.isfinite(wide).all()
     assert 0 < wide.min() < wide.max() < 250
