@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -41,6 +41,7 @@ _GRID: Final = (
 )
 
 
+@runtime_checkable
 class Samples(Protocol):
     r"""Where a recording's samples come from: an array in memory, or a file read piece by piece.
 
@@ -59,7 +60,7 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class _Arrays:
-    waves: tuple[Float[np.ndarray, " time"], ...]
+    waves: tuple[Float[np.ndarray, " _"], ...]  # of any lengths
 
     def __call__(self, index: int, first: int, stop: int) -> Float[np.ndarray, " time"]:
         return self.waves[index][first:stop]

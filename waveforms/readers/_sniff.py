@@ -96,6 +96,15 @@ def sniff(path: str | Path) -> Sniffed:
         'csv'
     """
     path = Path(path)
+    try:
+        return _sniffed(path)
+    except OSError as error:
+        raise RecordingError(
+            f"cannot be opened ({error.strerror or error})", code="unreadable", file=path.name
+        ) from error
+
+
+def _sniffed(path: Path) -> Sniffed:
     if path.is_dir():
         raise RecordingError("expected a file, got a folder", code="directory", file=path.name or str(path))
     header = find_header(path)
@@ -119,13 +128,8 @@ def sniff(path: str | Path) -> Sniffed:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-    except OSError as error:
-        raise RecordingError(
-            f"cannot be opened ({error.strerror or error})", code="unreadable", file=path.name
-        ) from error
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
     if not head:
         raise RecordingError("the file is empty", code="empty", file=path.name)
     return head

@@ -74,7 +74,8 @@ def read_table(path: Path) -> Table:
 
 
 def _columns(layout: Layout) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    kinds = [_kind(layout, index) for index in range(layout.n_columns)]
+    peek = [cells_of(line, layout.delimiter) for _, line in islice(layout.rows(), PEEK)]
+    kinds = [_kind(layout, peek, index) for index in range(layout.n_columns)]
     numeric = [index for index, kind in enumerate(kinds) if kind == "number"]
     numbers = _numbers(layout, numeric)
     findings, columns = [], []
@@ -118,13 +119,11 @@ def _empty_line(layout: Layout) -> int | None:
     return None
 
 
-def _kind(layout: Layout, index: int) -> str:
+def _kind(layout: Layout, peek: list[list[str]], index: int) -> str:
     """What a column holds, from its first rows: number, clock, once (one number, then nothing), nothing, text."""
-    cells = []
-    for _, line in islice(layout.rows(), PEEK):
-        row = cells_of(line, layout.delimiter)
-        if index < len(row):
-            cells.append(row[index].replace(",", ".") if layout.decimal_comma else row[index])
+    cells = [row[index] for row in peek if index < len(row)]
+    if layout.decimal_comma:
+        cells = [cell.replace(",", ".") for cell in cells]
     filled = [cell for cell in cells if cell.casefold() not in MISSING]
     if not filled:
         return "number" if _filled_later(layout, index) else "nothing"

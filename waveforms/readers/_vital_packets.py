@@ -56,7 +56,7 @@ class Track:
     offset: float
     monitor_type: int
     stamps: list[float] = field(default_factory=list)
-    records: list[Shaped[np.ndarray, " time"]] = field(default_factory=list)
+    records: list[Shaped[np.ndarray, " _"]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,8 @@ def read_vital(
             "expected at least one wave track with samples, there is none", code="no-data", file=path.name
         )
     zero = min(min(track.stamps) for track in waves)
+    _check_starts(path.name, waves, zero)
+    _check_rate(path.name, waves, fs)
     raw, arrays = [], []
     for track in waves:
         rate = _rate(path.name, track, fs)
@@ -146,6 +148,31 @@ def read_numbers(path: str | Path) -> dict[str, Numbers]:
             values = _scaled(track, np.concatenate(track.records), packed=False)
             result[track.name] = Numbers(np.asarray(track.stamps)[order] - zero, values[order], track.unit or None)
     return result
+
+
+def _check_starts(file: str, waves: list[Track], zero: float) -> None:
+    """Tracks a day apart mean a clock that was set, not one recording."""
+    for track in waves:
+        late = min(track.stamps) - zero
+        if late > _LONGEST_GAP_S:
+            raise RecordingError(
+                f"the track starts {late / 3600:.1f} h after the first one, at most 24 h are taken for one recording",
+                code="time-stamps",
+                file=file,
+                channel=track.name,
+            )
+
+
+def _check_rate(file: str, waves: list[Track], fs: float | None) -> None:
+    """An option that no track needs or agrees with is a mistake, not a wish to pass over."""
+    stated = [float(track.fs) for track in waves]
+    if fs is not None and all(rate > 0 and not np.isclose(rate, fs, rtol=1.0e-3) for rate in stated):
+        raise RecordingError(
+            f"--fs says {fs:g} Hz, the file {', '.join(f'{rate:g}' for rate in sorted(set(stated)))} Hz",
+            code="bad-rate",
+            file=file,
+            hint="leave --fs out",
+        )
 
 
 def _sample_count(track: Track) -> int:

@@ -91,6 +91,18 @@ def test_folders_and_absent_files_are_named(tmp_path: Path, refused: Any) -> Non
     assert (error.code, error.file) == ("not-found", "nothing.csv")
 
 
+def test_a_name_no_file_can_have_is_refused(tmp_path: Path, refused: Any) -> None:
+    assert refused(read, tmp_path / ("a" * 300)).code == "unreadable"
+
+
+def test_brackets_and_stars_in_a_path_are_only_letters(tmp_path: Path, real_data: Path) -> None:
+    folder = tmp_path / "a[1] *b"
+    folder.mkdir()
+    for name in ("mixedsignals.hea", "mixedsignals_p.dat", "mixedsignals_e.dat", "mixedsignals_r.dat"):
+        (folder / name).write_bytes((real_data / "physionet_wfdb" / name).read_bytes())
+    assert read(folder / "mixedsignals").values("ART", 10, 11).size in (124, 125)
+
+
 def test_a_signal_file_without_header_asks_for_it(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "a.dat").write_bytes(np.arange(1000, dtype="<i2").tobytes())
     assert refused(read, tmp_path / "a.dat").hint == "give the path of the .hea file"

@@ -312,6 +312,22 @@ def test_a_gap_of_days_is_no_recording(
     assert "a gap of 277.8 h" in error.message
 
 
+def test_tracks_that_start_days_apart_are_no_recording(
+    write_vital: Any, vital_track: Any, refused: Callable[..., RecordingError]
+) -> None:
+    tracks = [vital_track("ABP", [(EPOCH, counts(9))]), vital_track("CVP", [(EPOCH + 1e6, counts(9))])]
+    error = refused(read, write_vital(tracks))
+    assert (error.code, error.channel) == ("time-stamps", "Monitor/CVP")
+
+
+def test_a_rate_that_no_track_has_is_refused(
+    write_vital: Any, vital_track: Any, refused: Callable[..., RecordingError]
+) -> None:
+    path = write_vital([vital_track("ABP", [(EPOCH, counts(125))])])
+    assert refused(read, path, fs=250).code == "bad-rate"
+    assert read(path, fs=125).duration_s == 1.0
+
+
 def test_a_wave_without_rate_needs_the_option(
     write_vital: Any, vital_track: Any, refused: Callable[..., RecordingError]
 ) -> None:
