@@ -151,6 +151,14 @@ def test_thirty_six_mmhg_is_too_low_and_thirty_nine_is_not(pulse_train):
     assert assess(wave + 39, FS).usable
 
 
+def test_a_diastole_below_zero_is_not_zeroed_whatever_the_mean(pulse_train):
+    wave = good(pulse_train, pulse=100.0)
+    assert assess(wave - wave.min() + 30, FS).usable
+    verdict = assess(wave - wave.min() - 3, FS)
+    assert verdict.reason == "not-zeroed"
+    assert verdict.mean > 37
+
+
 def test_symmetric_pulses_pass_only_where_a_damped_line_makes_them():
     for rate, reason in ((80, "shape"), (150, None)):
         swell = np.exp(1.2 * np.cos(2 * np.pi * rate / 60 * T))
