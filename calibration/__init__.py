@@ -3,6 +3,7 @@ r"""What can be promised: diagnostics of posteriors on simulations and on real r
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 _HOMES: dict[str, str] = {
     "Held": ".produce",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@ r"""Simulators of the circulation, their parameters, sensors and training sets; 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 _HOMES: dict[str, str] = {
     "Beta": ".parameters",
@@ -65,7 +66,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

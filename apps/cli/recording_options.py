@@ -138,4 +138,5 @@ class Labels:
         """
         from ...waveforms.readers import read
 
-        return read(path, fs=self.fs or None, roles=self.roles or None, units=self.units or None)  # type: ignore[no-any-return]
+        recording: Recording = read(path, fs=self.fs or None, roles=self.roles or None, units=self.units or None)
+        return recording

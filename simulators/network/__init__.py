@@ -3,6 +3,7 @@ r"""The arterial network: geometry, inflow, outlets and the linear one-dimension
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 _HOMES: dict[str, str] = {
     "Chain": ".transmission",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
