@@ -32,7 +32,8 @@ _DIMENSIONS = {
     "status": ("simulation",),
 }
 _KEYS = {"theta": "c/{}/0", "waves": "c/{}/0/0", "quantities": "c/{}/0", "status": "c/{}"}
-_ALWAYS_WRITE = {"write_empty_chunks": True}  # a shard of zeros (status ok) must be a file too
+_NEVER_FLOAT = float(np.finfo(np.float32).min)
+"""Fill value: Zarr writes no file for a shard of fill values, so it must be what no simulator gives; NaN they do."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def create(
             chunks=(chunk, 1, rest[1]) if name == "waves" else (rows, *rest),
             shards=(rows, *rest),
             dtype={"theta": "float64", "status": "uint8"}.get(name, "float32"),
-            fill_value=255 if name == "status" else math.nan,
+            fill_value=255 if name == "status" else _NEVER_FLOAT,
             dimension_names=_DIMENSIONS[name],
         )
     with warnings.catch_warnings():  # that Zarr v3 has no word yet on consolidated metadata: readers may ignore it
@@ -164,7 +165,7 @@ def write_shard(out: Path, layout: Layout, shard: int, theta: np.ndarray, rows: 
     for name, value in values.items():
         path = out / name / _KEYS[name].format(shard)
         path.unlink(missing_ok=True)  # the last shard is not full: Zarr would read what a killed run left
-        array = zarr.open_array(out / name, mode="r+", config=_ALWAYS_WRITE)
+        array = zarr.open_array(out / name, mode="r+")
         array[span.start : span.stop] = value
         _sync_file(path)
         _sync_folder(path.parent)

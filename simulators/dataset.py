@@ -211,12 +211,14 @@ def make_training_set(
     environment = {"JAX_PLATFORMS": device, "JAX_ENABLE_X64": str(int(double))}
     with _interrupts() as interrupts, WorkerPool(setup, n_workers, environment=environment) as pool, run:
         while not run.is_complete:
+            for worker, message in pool.hear(0.2):
+                if interrupts and not run.stopping:
+                    run.stop()
+                run.take(worker, message)
             if interrupts and not run.stopping:
                 run.stop()
             if run.stopping and not run.busy:
                 break
-            for worker, message in pool.hear(0.2):
-                run.take(worker, message)
     return run.report()
 
 

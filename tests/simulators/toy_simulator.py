@@ -43,6 +43,8 @@ class DampedPulse:
         wave = 90 + 30 * np.exp(-theta[:, 1:] * self._t) * np.cos(2 * np.pi * theta[:, :1] * self._t)
         waves = np.stack([wave, wave + 1], axis=1) + rng.normal(0, 0.1, (len(theta), 2, len(self._t)))
         status = np.where(rng.random(len(theta)) < 1 / 8, 3, 0).astype(np.uint8)
+        if self._fault == "nan":
+            return Simulated(waves.astype("f4") * np.nan, np.full((len(theta), 2), np.nan, "f4"), status * 0 + 1)
         return Simulated(waves.astype("f4"), np.stack([theta[:, 0], waves.max((1, 2))], 1).astype("f4"), status)
 
     def _break(self) -> None:
