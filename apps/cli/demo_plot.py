@@ -82,7 +82,9 @@ def _draw_quantity(axes: Axes, name: str, rows: list[dict[str, str]], truth: flo
         axes.axhline(float(rows[0][edge]), color=_GREY, lw=0.8, label="prior 90 %" if edge == "prior_q05" else None)
     if truth is not None:
         axes.axhline(truth, color="black", lw=1.2, ls="--", label="truth")
+    if np.isnan(median).all():
+        axes.text(0.5, 0.5, "uninformative: withheld", transform=axes.transAxes, ha="center", color=_GREY)
     axes.set_title(f"{name} [{rows[0]['unit']}]", fontsize=10, loc="left")
-    axes.set_xlabel("time [s]")
+    axes.set(xlabel="time [s]", xlim=(start[0] - 4, start[-1] + 4))
     if name == _SHOWN[0]:
         axes.legend(fontsize=7, framealpha=0.8)
