@@ -47,6 +47,8 @@ class TrainConfig:
         patience: Epochs without a better validation loss before stopping early.
         seed: Seed of weights, order and sensors.
         precision: ``"auto"`` takes bfloat16 convolutions where the processor is fast at them.
+        exact: Last epochs, always in float32: what bfloat16 rounds away is otherwise learned as noise, and the
+            sharpest quantities (heart rate) come out too wide.
 
     Raises:
         ValueError: If a number is out of range.
@@ -69,6 +71,7 @@ class TrainConfig:
     patience: int = 15
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    exact: int = 2
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
@@ -78,6 +81,8 @@ class TrainConfig:
             raise ValueError(
                 f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
             )
+        if self.exact < 0:
+            raise ValueError(f"exact must not be negative, got {self.exact}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
 
@@ -360,7 +365,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.npe.loss(z, x, low_precision=self.low_precision)
+        rough = self.low_precision and self.share < 1 - self.config.exact / self.config.epochs
+        loss = self.npe.loss(z, x, low_precision=rough)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.npe.parameters(), self.config.clip)
         self.step += 1
