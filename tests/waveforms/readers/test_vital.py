@@ -135,7 +135,8 @@ def test_jitter_below_a_sample_tears_no_hole(write_vital: Any, vital_track: Any)
     rng = np.random.default_rng(1)
     stored = counts(125 * 60)
     # up to 2.8 ms of clock jitter at 8 ms a sample: up to .7 samples between two records, which rounding would tear
-    records = [(EPOCH + k + rng.uniform(-0.0028, 0.0028), stored[k * 125 : k * 125 + 125]) for k in range(60)]
+    jitter = np.r_[-0.0028, rng.uniform(-0.0028, 0.0028, 59)]
+    records = [(EPOCH + k + jitter[k], stored[k * 125 : k * 125 + 125]) for k in range(60)]
     recording = read(write_vital([vital_track("ABP", records)]))
     np.testing.assert_allclose(recording.values("ART"), stored * 0.0625 - 50)
     assert recording.channel("ART").findings == ()
