@@ -18,6 +18,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 from jax import nn
 from jaxtyping import Array, Float
@@ -114,6 +116,17 @@ def _logistic(median: Scalar, low: Scalar | float, high: Scalar | float, shift: 
     return low + (high - low) * nn.sigmoid(jnp.log(share / (1 - share)) + shift)
 
 
+def _ejection(p: Mapping[str, Scalar], stature: Scalar) -> tuple[Scalar, Scalar]:
+    """Stroke volume [mL] and ejection time [ms] from rate and stature."""
+    rate = p["heart_rate"]
+    expected_volume = 65.0 * stature**1.5 * (rate / 75.0) ** -0.4
+    volume = _logistic(expected_volume, *STROKE_VOLUME, 0.9 * p["stroke_volume_deviation"])
+    beat = 60000.0 / rate
+    longest = jnp.minimum(EJECTION_TIME[1], jnp.maximum(LONGEST_EJECTION * beat, 1.25 * EJECTION_TIME[0]))
+    expected_time = 413.0 - 1.7 * rate + 0.5 * (volume - expected_volume)
+    return volume, _logistic(expected_time, EJECTION_TIME[0], longest, 0.7 * p["ejection_time_deviation"])
+
+
 def clinical_subject(theta: Float[Array, "*batch D"]) -> tuple[Subject, Variability]:
     r"""Parameters of the clinical population to an adult and the variability of its heart.
 
@@ -133,12 +146,7 @@ def clinical_subject(theta: Float[Array, "*batch D"]) -> tuple[Subject, Variabil
     p = dict(zip(CLINICAL.names, jnp.moveaxis(theta, -1, 0), strict=True))
     age, rate, pressure = p["age"], p["heart_rate"], p["mean_pressure"]
     stature = p["height"] / 1.70
-    expected_volume = 65.0 * stature**1.5 * (rate / 75.0) ** -0.4
-    volume = _logistic(expected_volume, *STROKE_VOLUME, 0.9 * p["stroke_volume_deviation"])
-    beat = 60000.0 / rate
-    longest = jnp.minimum(EJECTION_TIME[1], jnp.maximum(LONGEST_EJECTION * beat, 1.25 * EJECTION_TIME[0]))
-    expected_time = 413.0 - 1.7 * rate + 0.5 * (volume - expected_volume)
-    ejection = _logistic(expected_time, EJECTION_TIME[0], longest, 0.7 * p["ejection_time_deviation"])
+    volume, ejection = _ejection(p, stature)
     speed = _logistic(
         expected_pulse_wave_velocity(age, pressure), *PULSE_WAVE_VELOCITY, 0.35 * p["wave_speed_deviation"]
     )
