@@ -18,14 +18,14 @@ HERE = Path(__file__).parent
 RUN = """
 import sys
 from pulsebayes.simulators.dataset import make_training_set
-make_training_set(("toy_simulator:DampedPulse", {"pause_s": 0.02}), 1440, sys.argv[1], seed=11, shard_size=48,
-                  batch_size=16, workers=int(sys.argv[2]), resume=True)
+toy = ("toy_simulator:DampedPulse", {"pause_s": float(sys.argv[3])})
+make_training_set(toy, 1440, sys.argv[1], seed=11, shard_size=48, batch_size=16, workers=int(sys.argv[2]), resume=True)
 """
 
 
-def start(out: Path, workers: int) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    return subprocess.Popen([sys.executable, "-c", RUN, str(out), str(workers)], env=environment)
+def start(out: Path, workers: int, pause_s: float = 0.02) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    return subprocess.Popen([sys.executable, "-c", RUN, str(out), str(workers), str(pause_s)], env=environment)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -64,12 +64,13 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(tmp_path: Path) -> No
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    process = start(tmp_path / "set.zarr", 2)
-    deadline = time.monotonic() + 20
+    process = start(tmp_path / "set.zarr", 2, pause_s=300.0)  # busy for minutes: they must not wait to be done
+    deadline = time.monotonic() + 30
     while len(processes_of(process.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     workers = processes_of(process.pid)
     assert len(workers) == 2
+    time.sleep(2.0)
     process.send_signal(signal.SIGKILL)
     process.wait()
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
