@@ -8,7 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("api.md")
-FOLDERS = ("waveforms", "waveforms.readers", "simulators", "simulators.network", "inference", "calibration", "apps.cli")
+ROOT = PAGE.parents[1]
+FLOORS = ("waveforms", "simulators", "inference", "calibration", "apps")
+FOLDERS = [
+    ".".join(p.parent.relative_to(ROOT).parts) for floor in FLOORS for p in sorted((ROOT / floor).rglob("__init__.py"))
+]
 HEAD = """# Public names
 
 <!-- Written by docs/generate_api.py from the docstrings; do not edit. -->

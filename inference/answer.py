@@ -322,6 +322,17 @@ def answer_window(
 
     Raises:
         ValueError: If the window has another length, is not finite, or level or draws are out of range.
+
+    Example:
+        >>> from pulsebayes.inference.npe import NPE, PRESETS
+        >>> from pulsebayes.inference.outputs import OutputSpace
+        >>> outputs = OutputSpace.from_names(("HR", "SV"))
+        >>> drawn = np.array([[60.0, 70.0], [80.0, 60.0]], np.float32)
+        >>> bundle = Bundle("tiny", NPE(outputs, PRESETS["small"]), drawn)
+        >>> window = 90 + 20 * np.sin(np.arange(1000) / 15)
+        >>> answer = answer_window(bundle, window, start_s=0.0, end_s=8.0, prior=Prior.of(bundle), n_draws=50)
+        >>> bool(np.allclose(answer.draws["CO"], answer.draws["HR"] * answer.draws["SV"] / 1000))
+        True
     """
     import torch
 
@@ -375,6 +386,13 @@ def report(
         windows: ``to_json`` of each answer and refusal.
         summary: Counts, from ``summarise_windows``.
         level: Level of the intervals.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> model = SimpleNamespace(name="tiny", contract=SimpleNamespace(window_s=8.0))
+        >>> row = Refusal(0.0, 8.0, "flat")
+        >>> report("abp.csv", model, [row.to_json()], summarise_windows([row]), level=0.9)["summary"]["refused"]
+        1
     """
     return {
         "schema": 1,

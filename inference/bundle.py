@@ -221,6 +221,12 @@ def find_bundle(model: str | Path) -> Path:
 
     Raises:
         BundleError: If there is neither.
+
+    Example:
+        >>> find_bundle("no-such-model")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        pulsebayes.inference.bundle.BundleError: no model 'no-such-model': neither a shipped one nor a folder
     """
     shipped = shipped_bundles()
     if str(model) in shipped:

@@ -18,7 +18,9 @@ from .run_record import write_run_record
 
 if TYPE_CHECKING:
     from ...calibration.produce import Held
+    from ...inference.bundle import Bundle
     from ...inference.recipe import Recipe
+    from ...inference.training import TrainResult
 
 __all__ = ["parse_duration", "train"]
 
@@ -199,14 +201,7 @@ def _train(
         settings.talk(f"stopped after epoch {epochs}; go on with the same command and --resume")
         raise typer.Exit(int(ExitCode.INTERRUPTED))
     checkpoint.remove()
-    summary = {
-        "out": settings.out.name,
-        "epochs": len(result.history),
-        "validation_loss": bundle.training["validation_loss"],
-        "seconds": bundle.training["seconds"],
-        "counts": result.counts,
-        "measured": dict(bundle.measured),
-    }
+    _tell(bundle, result, settings)
     write_run_record(
         settings.out,
         command="train",
@@ -215,6 +210,18 @@ def _train(
         outputs=[settings.out.name],
         seed=settings.seed,
     )
+
+
+def _tell(bundle: Bundle, result: TrainResult, settings: Settings) -> None:
+    """Prints the card, or under --json what was measured."""
+    summary = {
+        "out": settings.out.name,
+        "epochs": len(result.history),
+        "validation_loss": bundle.training["validation_loss"],
+        "seconds": bundle.training["seconds"],
+        "counts": result.counts,
+        "measured": dict(bundle.measured),
+    }
     if settings.json:
         typer.echo(json.dumps(summary, allow_nan=False))
     else:
