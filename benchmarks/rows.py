@@ -1,0 +1,54 @@
+r"""Rows of a benchmark: what was measured, by what, how; printed as a table or as JSON, kept for a run that resumes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement: task, method with version, setting, measure with unit, value and spread (None: one run)."""
+
+    task: str
+    method: str
+    setting: str
+    measure: str
+    value: float | str
+    spread: float | None = None
+
+
+def run(name: str, parts: Mapping[str, Callable[[bool], Iterable[Row]]]) -> None:
+    """Runs the parts of a benchmark that `--out` does not hold yet and prints all rows."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+    parser.add_argument("--quick", action="store_true", help="end within 50 s on two cores")
+    parser.add_argument("--json", action="store_true", help="print a list of rows")
+    parser.add_argument("--out", type=Path, help="folder where rows are kept; a run goes on from there")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for part, measure in parts.items():
+        kept = options.out / f"{name}-{part}{'-quick' if options.quick else ''}.json" if options.out else None
+        if kept is not None and kept.is_file():
+            rows += json.loads(kept.read_text())
+            continue
+        made = [asdict(row) for row in measure(options.quick)]
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(made, indent=1))
+        rows += made
+    print(json.dumps(rows, indent=1) if options.json else _table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    names = list(Row.__dataclass_fields__)
+    lines = [[_shown(row[name]) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in [names, *lines]) for i in range(len(names))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) for line in [names, *lines])
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
