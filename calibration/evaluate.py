@@ -2,7 +2,7 @@ r"""Measures an estimator on held-out simulations: what goes to the bundle's ``m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from ..inference.npe import NPE
-from .diagnostics import contraction, coverage, median_error, ranks, sbc
+from .diagnostics import contraction, coverage, ranks, sbc
 
 __all__ = ["CURVE", "draw_quantities", "measure"]
 
@@ -95,35 +95,40 @@ def measure(
     outputs = npe.outputs
     names = list(outputs.reported)
     by_name = draw_quantities(npe, x, n_draws=n_draws, seed=seed, progress=progress)
-    floors = np.array([outputs.floors[name] for name in names])
-    draws = np.stack([by_name[name] for name in names], axis=-1)
-    truth = _stack(outputs.derive(theta), names)
-    before = _stack(outputs.derive(prior), names)
-    logs = np.array([outputs.log_scaled[name] for name in names])
-    covered = coverage(draws, truth, CURVE)
-    tests = sbc(ranks(draws, truth), n_draws=n_draws)
-    width = np.median(np.diff(np.quantile(draws, [0.05, 0.95], axis=1), axis=0)[0], axis=0)
-    ends = np.quantile(before, [0.05, 0.95], axis=0)
-    absolute = median_error(draws, truth, relative=False)
-    relative = np.median(np.abs(np.median(draws, 1) - truth) / np.maximum(np.abs(truth), 1e-9), axis=0)
-    found = dict(zip(names, absolute.tolist(), strict=True))
+    truth, before = outputs.derive(theta), outputs.derive(prior)
+    rows: dict[str, dict[str, float]] = {key: {} for key in ("contraction", "median_error", "interval", "absolute")}
+    covered, u = [], []
+    for name in names:  # one quantity at a time: all of them together would not fit small machines
+        draws, true = by_name.pop(name)[..., None], truth[name][:, None]
+        floor, log = outputs.floors[name], np.array([outputs.log_scaled[name]])
+        prior_draws = np.maximum(before[name], floor)[:, None]
+        covered.append(coverage(draws, true, CURVE)[:, 0])
+        u.append(ranks(draws, true))
+        rows["contraction"][name] = _digits(contraction(np.maximum(draws, floor), prior_draws, log)[0])
+        low, median, high = np.quantile(draws[..., 0], [0.05, 0.5, 0.95], axis=1)
+        error = np.abs(median - truth[name])
+        rows["absolute"][name] = _digits(np.median(error))
+        rows["median_error"][name] = _digits(np.median(error / np.maximum(np.abs(truth[name]), 1e-9)))
+        rows["interval"][name] = _digits(np.median(high - low))
+    tests = sbc(np.concatenate(u, axis=1), n_draws=n_draws)
+    absolute = rows.pop("absolute")
     return {
         "n": len(x),
         "draws": n_draws,
-        "coverage": {f"{level:g}": _row(names, values) for level, values in zip(CURVE, covered, strict=True)},
+        "coverage": {
+            f"{level:g}": _row(names, values) for level, values in zip(CURVE, np.stack(covered, 1), strict=True)
+        },
         "sbc": _row(names, tests.ks),
         "sbc_holm": _row(names, tests.holm),
-        "contraction": _row(names, contraction(np.maximum(draws, floors), np.maximum(before, floors), logs)),
-        "median_error": _row(names, relative),
-        "median_error_mmHg": {name: round(value, 6) for name, value in found.items() if name in _ABSOLUTE},
-        "interval": _row(names, width),
-        "prior_range": {name: [round(float(v), 6) for v in ends[:, d]] for d, name in enumerate(names)},
+        **rows,
+        "median_error_mmHg": {name: absolute[name] for name in names if name in _ABSOLUTE},
+        "prior_range": {name: [_digits(v) for v in np.quantile(before[name], [0.05, 0.95])] for name in names},
     }
 
 
-def _stack(columns: Mapping[str, np.ndarray], names: list[str]) -> Float[np.ndarray, "N Q"]:
-    return np.stack([columns[name] for name in names], axis=-1)
-
-
 def _row(names: list[str], values: Float[np.ndarray, " Q"]) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in zip(names, values, strict=True)}
+    return {name: _digits(value) for name, value in zip(names, values, strict=True)}
+
+
+def _digits(value: float | np.floating[Any]) -> float:
+    return round(float(value), 6)

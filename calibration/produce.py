@@ -25,7 +25,7 @@ from ..simulators.dataset import TrainingSet
 from ..simulators.sensors import SensorModel
 from .evaluate import measure
 
-__all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "sensor_of"]
+__all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "remeasure", "sensor_of"]
 
 LEAST_HELD_OUT = 100
 """Fewest held-out rows that a bundle is measured on."""
@@ -112,7 +112,7 @@ def read_rows(held: Held, recipe: Recipe) -> TrainData:
 
 
 def held_out_windows(
-    held: Held, recipe: Recipe, outputs: OutputSpace, *, seed: int, width: float = 1.0, most: int = 2000
+    held: Held, recipe: Recipe, outputs: OutputSpace, *, seed: int, width: float = 1.0
 ) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N D"]]:
     r"""Observes usable held-out rows.
 
@@ -122,7 +122,6 @@ def held_out_windows(
         outputs: Outputs with their intervals.
         seed: Seed of the sensors.
         width: Factor on the width of the sensor's priors.
-        most: Most rows.
 
     Returns:
         Windows, and the outputs that were simulated.
@@ -131,7 +130,7 @@ def held_out_windows(
         ValueError: If there are too few usable rows to measure anything.
     """
     data = read_rows(held, recipe)
-    keep = np.flatnonzero(data.usable(outputs)[0])[:most]
+    keep = np.flatnonzero(data.usable(outputs)[0])
     if len(keep) < LEAST_HELD_OUT:
         raise ValueError(f"at least {LEAST_HELD_OUT} usable rows must be held out, got {len(keep)}: simulate more")
     waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
@@ -205,11 +204,43 @@ def produce(
     bundle.save(out, half=recipe.half, force=True)
     bundle = Bundle.load(out)  # what is measured is what was written, rounding included
     draws, seed = recipe.test.draws, recipe.test.seed
-    measured = measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
-    card = render_card(recipe.name, recipe.title, bundle.contract, bundle.training, measured, outputs.reported)
-    bundle = dataclasses.replace(bundle, measured=measured, card=card)
+    bundle = _with_measures(
+        bundle, recipe, measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
+    )
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
+
+
+def remeasure(
+    bundle: Bundle, recipe: Recipe, test: Held, *, measuring: Callable[[int], None] = lambda _: None
+) -> Bundle:
+    r"""Measures a bundle on other held-out simulations, its weights unchanged.
+
+    Arguments:
+        bundle: The bundle.
+        recipe: Site, sensor, rate and draws.
+        test: Held-out rows.
+        measuring: Called with the number of windows done.
+
+    Returns:
+        The bundle with the new measures and card; its other files as they were.
+
+    Raises:
+        ValueError: If there are too few usable rows or the set does not fit.
+    """
+    draws, seed = recipe.test.draws, recipe.test.seed
+    x, theta = held_out_windows(test, recipe, bundle.outputs, seed=seed)
+    measured = measure(bundle.npe, x, theta, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
+    attributes = test.training_set.attributes
+    training = {**bundle.training, "test_fingerprint": test.training_set.fingerprint, "recipe": recipe.to_json()}
+    training["seeds"] = {**training.get("seeds", {}), "test": attributes.get("seed")}
+    return _with_measures(dataclasses.replace(bundle, training=training), recipe, measured)
+
+
+def _with_measures(bundle: Bundle, recipe: Recipe, measured: Mapping[str, Any]) -> Bundle:
+    units = bundle.outputs.reported
+    card = render_card(recipe.name, recipe.title, bundle.contract, bundle.training, measured, units)
+    return dataclasses.replace(bundle, measured=measured, card=card)
 
 
 def _described(

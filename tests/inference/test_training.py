@@ -89,6 +89,14 @@ def test_sensors_are_fresh_each_epoch_but_not_for_validation():
     np.testing.assert_array_equal(*fixed)
 
 
+def test_a_row_meets_another_sensor_each_epoch():
+    rows = np.zeros((64, 8), np.float32)
+    stream = Batches(ArraySource(rows), rows[:, :1], np.ones(64, bool), Noise(), samples=8, batch=32)
+    noise = [np.concatenate([x for x, _ in stream.epoch(e)]) for e in (0, 1, 0)]
+    assert not set(noise[0][:, 0]) & set(noise[1][:, 0])
+    np.testing.assert_array_equal(noise[0], noise[2])
+
+
 def test_errors_of_the_reader_reach_the_trainer():
     class Broken(ArraySource):
         def rows(self, start, stop):
