@@ -58,6 +58,16 @@ def test_packages_in_pyproject_are_the_folders() -> None:
     assert not strays, "folders with modules but without an __init__.py are absent from the wheel"
 
 
+def test_every_data_file_of_a_package_is_in_the_wheel() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    shipped = set()
+    for package, patterns in settings["package-data"].items():
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        shipped |= {path for pattern in patterns for path in folder.glob(pattern)}
+    data = {p for p in tracked_files() if p.suffix != ".py" and p.relative_to(ROOT).parts[0] in FLOORS}
+    assert data <= shipped
+
+
 def test_the_root_holds_one_python_file() -> None:
     assert [p.name for p in ROOT.glob("*.py")] == ["__init__.py"]
 
