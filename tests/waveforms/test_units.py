@@ -71,7 +71,7 @@ def test_unknown_units_are_refused(text: str) -> None:
 
 
 def test_a_unit_must_be_a_text() -> None:
-    with pytest.raises(TypeError, match="must be a text|Type-check"):
+    with pytest.raises(TypeError, match=r"must be a text|Type-check"):
         unit(3)  # type: ignore[arg-type]
 
 

@@ -48,6 +48,7 @@ def test_a_vital_file_is_known_without_its_suffix(write_vital: Any, vital_track:
         ("a.csv", bytes(range(256)) * 20, "wrong-suffix", "expected a text table (CSV/TSV), got binary data"),
         ("a.vital", bytes(range(256)) * 20, "wrong-suffix", "expected a Vital Recorder file, got binary data"),
         ("a.dat", bytes(range(256)) * 20, "unsupported", "binary data of an unknown kind"),
+        ("a.csv", bytes(range(1, 32)) * 20, "wrong-suffix", "expected a text table (CSV/TSV), got binary data"),
         ("a.vital", TABLE, "wrong-suffix", "the content is a text table"),
         ("a.edf", TABLE, "wrong-suffix", "the suffix .edf says EDF"),
         ("a.edf", b"0       " + b"X" * 248, "unsupported", "EDF files are not read yet"),
