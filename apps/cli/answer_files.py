@@ -2,6 +2,7 @@ r"""Answer waveform files one after another: what `infer` and `demo` do once the
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,8 +31,10 @@ class _Outcome:
     answered: int = 0
     reasons: set[str] = field(default_factory=set)
     failed: ExitCode = ExitCode.DONE
+    last_start_s: float = 0.0
 
     def count(self, result: Answer | Refusal) -> None:
+        self.last_start_s = result.start_s
         if isinstance(result, Refusal):
             self.reasons.add(result.reason)
         else:
@@ -116,6 +119,7 @@ class _Desk:
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""
+        recording: Recording | None = None
         try:
             recording = labels.open(path)
             windows = answer_recording(
@@ -123,7 +127,7 @@ class _Desk:
             )
             pages = self._pages(recording, stem)
         except (ValueError, OSError) as error:
-            failure = self._explain(error)
+            failure = self._explain(error, recording)
             tell(failure, as_json=self._settings.json)
             outcome.fail(failure)
             return
@@ -136,9 +140,10 @@ class _Desk:
             outcome.fail(end)
             if not self._settings.json:
                 tell(end, as_json=False)
-        except KeyboardInterrupt as error:
-            end = describe(error)
-            raise
+        except KeyboardInterrupt:
+            stop = _interrupted(recording.name, outcome.last_start_s)
+            end = describe(stop)
+            raise stop from None
         finally:
             for page in pages:
                 page.close(end)
@@ -167,16 +172,29 @@ class _Desk:
         pages.append(kind(recording.name, self._bundle, self._question, keep_uninformative=self._keep))
         return pages
 
-    def _explain(self, error: Exception) -> Failure:
+    def _explain(self, error: Exception, recording: Recording | None) -> Failure:
         r"""A missing channel is told with what the model needs and which shipped models fit."""
         failure = describe(error)
-        if not (isinstance(error, RecordingError) and error.code == "channel-missing"):
+        if recording is None or not (isinstance(error, RecordingError) and error.code == "channel-missing"):
             return failure
         contract = self._bundle.contract
-        message = f"{failure.message}; model {self._bundle.name} reads {contract.role} [{contract.unit}]"
-        others = [name for name in shipped_bundles() if name != self._bundle.name]
-        fitting = f"shipped models: {', '.join([self._bundle.name, *others])}, and none reads what is there"
-        return Failure(failure.exit_code, failure.code, message, failure.hint or fitting)
+        roles = {channel.role for channel in recording.channels}
+        fitting = [name for name, role in _shipped_roles().items() if role in roles]
+        fits = f"models that fit: {', '.join(fitting)}" if fitting else "no shipped model fits"
+        message = f"{failure.message}; model {self._bundle.name} reads {contract.role} [{contract.unit}]; {fits}"
+        return Failure(failure.exit_code, failure.code, message, failure.hint)
+
+
+def _interrupted(file: str, last_start_s: float) -> CommandError:
+    message = f"interrupted in {file}; what was answered until then is kept"
+    hint = f"--start {last_start_s:g}s goes on from the last window"
+    return CommandError(message, code="interrupted", hint=hint, exit_code=ExitCode.INTERRUPTED)
+
+
+def _shipped_roles() -> dict[str, str]:
+    r"""What each shipped model reads, without loading its weights."""
+    infos = {name: folder / "bundle.json" for name, folder in shipped_bundles().items()}
+    return {name: json.loads(path.read_text(encoding="utf-8"))["input"]["role"] for name, path in infos.items()}
 
 
 def _shown(options: Any) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def hash_input(path: Path) -> dict[str, str]:
     if path.is_dir():
         files = [p for p in sorted(path.iterdir()) if p.is_file()]
     else:
-        files = [path] if path.is_file() and path.suffix != ".hea" else _record_files(path)
+        record = path if path.suffix not in {".hea", ".dat", ".mat"} else path.with_suffix("")
+        files = sorted({*_record_files(record), *([path] if path.is_file() else [])})
     return {p.name: _sha256(p) for p in files if p.is_file()}
 
 
@@ -91,7 +92,7 @@ def write_run_record(
 
 def _record_files(path: Path) -> list[Path]:
     r"""Header, signals and segments of a WFDB record: every file its headers name, and theirs."""
-    header = path if path.suffix == ".hea" else path.with_name(path.name + ".hea")
+    header = path.with_name(path.name + ".hea")
     if not header.is_file():
         return []
     lines = [line.split() for line in header.read_text("latin-1").splitlines() if not line.startswith("#")]
