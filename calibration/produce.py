@@ -16,6 +16,7 @@ from jaxtyping import Float
 from ..inference.bundle import Bundle, InputContract
 from ..inference.card import render_card
 from ..inference.checkpoint import Checkpoint
+from ..inference.domain import DomainModel, fit_domain
 from ..inference.npe import PRESETS, NPEConfig
 from ..inference.outputs import OutputSpace
 from ..inference.recipe import Recipe
@@ -24,9 +25,16 @@ from ..inference.training import Progress, TrainConfig, TrainData, TrainResult, 
 from ..simulators.dataset import TrainingSet
 from ..simulators.sensors import SensorModel
 from .evaluate import measure
+from .refusals import refused_shares, simulated_cases
 
-__all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "remeasure", "sensor_of"]
+__all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "remeasure", "sensor_of", "with_domain"]
 
+DOMAIN_ROWS = 16_000
+"""Most training rows that the domain model is fitted on."""
+LEAST_DOMAIN_ROWS = 2000
+"""Training rows below which a bundle gets no domain model: too few references to refuse anybody by."""
+REFUSAL_ROWS = 2000
+"""Most held-out rows on which refusals are counted."""
 LEAST_HELD_OUT = 100
 """Fewest held-out rows that a bundle is measured on."""
 
@@ -97,6 +105,10 @@ def read_rows(held: Held, recipe: Recipe) -> TrainData:
 
     Raises:
         ValueError: If the set has no such site or another rate.
+
+    Example:
+        >>> read_rows(Held(training_set, 0, 100), recipe).source.n  # doctest: +SKIP
+        100
     """
     found = held.training_set
     if recipe.site not in found.sites:
@@ -128,6 +140,9 @@ def held_out_windows(
 
     Raises:
         ValueError: If there are too few usable rows to measure anything.
+
+    Example:
+        >>> x, theta = held_out_windows(Held(training_set, 0, 500), recipe, outputs, seed=2)  # doctest: +SKIP
     """
     data = read_rows(held, recipe)
     keep = np.flatnonzero(data.usable(outputs)[0])
@@ -174,6 +189,9 @@ def produce(
     Raises:
         FileExistsError: If ``out`` holds files and ``force`` is not given.
         ValueError: If the sets do not fit the recipe.
+
+    Example:
+        >>> bundle, result = produce(recipe, Held(a, 0, a.n), Held(b, 0, b.n), Path("mine"))  # doctest: +SKIP
     """
     if out.exists() and any(out.iterdir()) and not force:
         raise FileExistsError(f"{out.name} already holds files: choose another name or use --force")
@@ -203,10 +221,10 @@ def produce(
     )
     bundle.save(out, half=recipe.half, force=True)
     bundle = Bundle.load(out)  # what is measured is what was written, rounding included
+    bundle = with_domain(bundle, recipe, training)
     draws, seed = recipe.test.draws, recipe.test.seed
-    bundle = _with_measures(
-        bundle, recipe, measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
-    )
+    measured = measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
+    bundle = _with_measures(bundle, recipe, {**measured, **_refusals(bundle, recipe, test)})
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
 
@@ -227,6 +245,10 @@ def remeasure(
 
     Raises:
         ValueError: If there are too few usable rows or the set does not fit.
+
+    Example:
+        >>> remeasure(bundle, recipe, Held(larger, 0, larger.n)).measured["n"]  # doctest: +SKIP
+        8191
     """
     draws, seed = recipe.test.draws, recipe.test.seed
     x, theta = held_out_windows(test, recipe, bundle.outputs, seed=seed)
@@ -234,7 +256,43 @@ def remeasure(
     attributes = test.training_set.attributes
     training = {**bundle.training, "test_fingerprint": test.training_set.fingerprint, "recipe": recipe.to_json()}
     training["seeds"] = {**training.get("seeds", {}), "test": attributes.get("seed")}
+    measured = {**measured, **_refusals(bundle, recipe, test)}
     return _with_measures(dataclasses.replace(bundle, training=training), recipe, measured)
+
+
+def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
+    r"""Fits the domain model on training rows; a small set leaves the bundle without one.
+
+    Arguments:
+        bundle: The bundle.
+        recipe: Site, sensor and rate.
+        training: Rows the bundle was trained on.
+
+    Returns:
+        The bundle with the arrays of its domain model.
+
+    Example:
+        >>> bundle = with_domain(bundle, recipe, Held(training_set, 0, 100_000))  # doctest: +SKIP
+    """
+    data = read_rows(training, recipe)
+    keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:DOMAIN_ROWS]
+    if recipe.role != "ART" or len(keep) < LEAST_DOMAIN_ROWS:
+        return bundle
+    waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
+    model = fit_domain(waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed)
+    return dataclasses.replace(bundle, domain=model.to_arrays())
+
+
+def _refusals(bundle: Bundle, recipe: Recipe, test: Held) -> dict[str, Any]:
+    """Shares refused of held-out simulations; nothing for a bundle without a domain model."""
+    if not bundle.domain:
+        return {}
+    seed = recipe.test.seed
+    narrow, wide = (
+        held_out_windows(test, recipe, bundle.outputs, seed=seed, width=width)[0][:REFUSAL_ROWS] for width in (1, 2)
+    )
+    model = DomainModel.from_arrays(bundle.domain)
+    return {"refused": refused_shares(model, simulated_cases(narrow, wide), fs=recipe.fs)}
 
 
 def _with_measures(bundle: Bundle, recipe: Recipe, measured: Mapping[str, Any]) -> Bundle:

@@ -43,6 +43,7 @@ def render_card(
         _use(contract),
         _data(training),
         _results(measured, units) if measured else "## Measured\n\nNothing was measured.",
+        *([_refused(measured["refused"])] if measured.get("refused") else []),
         _limits(),
         "## Licence\n\nApache-2.0. The training data are simulated; no patient's data were used.",
     ]
@@ -69,6 +70,9 @@ def _data(training: Mapping[str, Any]) -> str:
         "left out, not finite": counts.get("not finite"),
         "left out, outside the outputs' bounds": counts.get("outside bounds"),
         "fingerprint of the set": training.get("fingerprint"),
+        "seeds": training.get("seeds"),
+        "made again by": training.get("recipe")
+        and f"`pulsebayes train --recipe {training['recipe']['name']} --out BUNDLE`",
         "epochs": training.get("epochs"),
         "best validation loss [nats]": training.get("validation_loss"),
     }
@@ -88,6 +92,20 @@ def _results(measured: Mapping[str, Any], units: Mapping[str, str]) -> str:
     columns += ["SBC p", "SBC p (Holm)"]
     rows = [_result_row(quantity, measured, units) for quantity in measured["contraction"]]
     return head + _table(columns, rows)
+
+
+def _refused(shares: Mapping[str, Mapping[str, float]]) -> str:
+    head = "## What is refused\n\n"
+    head += "Shares of windows, in per cent: refused by the quality gate, outside the domain, either;\n"
+    head += (
+        "shifted windows are answered and marked uncalibrated. Held-out simulations and what is made of them; real\n"
+    )
+    head += "recordings and nonsense are below where they were measured.\n\n"
+    names = ("gate", "outside", "refused", "shifted")
+    rows = [
+        [what, str(int(share["n"])), *(f"{100 * share[name]:.1f}" for name in names)] for what, share in shares.items()
+    ]
+    return head + _table(["windows", "n", *names], rows)
 
 
 def _result_row(quantity: str, measured: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:

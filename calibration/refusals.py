@@ -1,0 +1,76 @@
+r"""What a model refuses: shares of windows turned away by the quality gate and by the domain verdict.
+
+Held-out simulations must pass, also through a sensor twice as wide as in training; the same windows reversed in time,
+inverted, at half speed or doubled show what is caught. Half speed and double pressure are possible patients in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from ..inference.domain import DomainModel
+from ..waveforms.quality import assess
+
+__all__ = ["refused_shares", "simulated_cases"]
+
+
+def simulated_cases(
+    windows: Float[np.ndarray, "N T"], wide: Float[np.ndarray, "M T"]
+) -> dict[str, Float[np.ndarray, "K T"]]:
+    r"""Held-out simulations and what is made of them.
+
+    Arguments:
+        windows: Held-out windows through the sensor [mmHg].
+        wide: Held-out windows through the sensor with twice its prior width [mmHg].
+
+    Returns:
+        Windows by name.
+
+    Example:
+        >>> sorted(simulated_cases(np.ones((2, 4)), np.ones((2, 4))))[:2]
+        ['simulated, doubled', 'simulated, half speed']
+    """
+    return {
+        "simulated": windows,
+        "simulated, sensor twice as wide": wide,
+        "simulated, reversed in time": windows[:, ::-1],
+        "simulated, inverted": 2 * windows.mean(axis=1, keepdims=True) - windows,
+        "simulated, half speed": np.repeat(windows, 2, axis=1)[:, : windows.shape[1]],
+        "simulated, doubled": 2 * windows,
+    }
+
+
+def refused_shares(
+    model: DomainModel, cases: Mapping[str, Float[np.ndarray, "N T"]], *, fs: float
+) -> dict[str, dict[str, float]]:
+    r"""Shares of windows refused by the gate, outside the domain, and shifted.
+
+    Arguments:
+        model: The domain model.
+        cases: Windows by name [mmHg].
+        fs: Sampling rate [Hz].
+
+    Returns:
+        For each name `n`, `gate`, `outside`, `refused` (either) and `shifted`, shares of all its windows.
+
+    Example:
+        >>> refused_shares(None, {"flat": np.full((2, 1000), 90.0)}, fs=125.0)["flat"]["gate"]  # type: ignore
+        1.0
+    """
+    shares = {}
+    for name, windows in cases.items():
+        passed = [window for window in windows if assess(window, fs).usable]
+        verdicts = [model.assess(window).verdict for window in passed]
+        n = len(windows)
+        gate, outside, shifted = n - len(passed), verdicts.count("outside"), verdicts.count("shifted")
+        shares[name] = {
+            "n": n,
+            "gate": round(gate / n, 4),
+            "outside": round(outside / n, 4),
+            "refused": round((gate + outside) / n, 4),
+            "shifted": round(shifted / n, 4),
+        }
+    return shares
