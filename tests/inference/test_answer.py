@@ -102,6 +102,16 @@ def test_contraction_is_measured_on_the_quantitys_scale(prior):
     assert prior.contraction("CO", half) == pytest.approx(0.75, abs=0.03)
 
 
+def test_contraction_takes_the_logarithm_above_the_floor_only_where_asked():
+    draws = np.exp(np.random.default_rng(0).normal(size=20_000))
+    halved = np.sqrt(draws)
+    logs = Prior({"a": draws}, {"a": "1"}, {"a": 1e-6})
+    assert logs.contraction("a", halved) == pytest.approx(0.75, abs=0.01)
+    plain = Prior({"a": draws}, {"a": "1"}, {"a": -np.inf})
+    assert plain.contraction("a", halved) > 0.9
+    assert np.isfinite(logs.contraction("a", np.append(halved, -3.0)))
+
+
 def test_draws_depend_on_seed_and_start_only(ask):
     one, again, later, other = ask(), ask(level=0.5), ask(start_s=8.0), ask(seed=1)
     np.testing.assert_array_equal(one.draws["HR"], again.draws["HR"])

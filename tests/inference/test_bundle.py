@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 
@@ -46,6 +47,7 @@ def test_domain_arrays_travel(bundle, tmp_path):
     np.testing.assert_array_equal(again.domain["mean"], np.arange(3.0))
     replace(bundle, domain={}).save(tmp_path / "b", force=True)
     assert not Bundle.load(tmp_path / "b").domain
+    assert not (tmp_path / "b" / "domain.safetensors").exists()
 
 
 def refuses(folder, code):
@@ -98,7 +100,8 @@ def test_a_path_in_the_file_list_is_refused(folder):
     from pulsebayes.inference.bundle import _own_hash
 
     info = json.loads((folder / "bundle.json").read_text())
-    info["files"]["../outside"] = "00"
+    (folder.parent / "outside").write_bytes(b"")
+    info["files"]["../outside"] = hashlib.sha256(b"").hexdigest()
     info["hash"] = _own_hash(info)
     (folder / "bundle.json").write_text(json.dumps(info))
     refuses(folder, "bundle-edited")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pulsebayes.inference import training
 from pulsebayes.inference.checkpoint import Checkpoint, CheckpointError
 from pulsebayes.inference.embedding import EmbeddingConfig
 from pulsebayes.inference.npe import NPEConfig
@@ -134,6 +135,13 @@ def test_unusable_rows_are_counted_by_reason():
     keep, counts = replace(data, status=status).usable(OUTPUTS)
     assert keep.tolist() == [False, False, False, False] + [True] * 6
     assert counts == {"rows": 10, "kept": 6, "unusable status": 2, "not finite": 1, "outside bounds": 1}
+
+
+def test_validation_rows_are_never_trained_on():
+    run = training._Run(make_data(), OUTPUTS, SHAPE, CONFIG)
+    assert run.counts["validation"] == 64
+    assert not run.batches.keep[-64:].any()
+    assert run.batches.keep[:-64].all()
 
 
 def test_training_learns_what_the_window_tells():
