@@ -170,7 +170,7 @@ def infer(quick: bool) -> Iterator[Row]:
         yield from _draws(bundle.npe, x, setting)
         command = [str(Path(sys.executable).with_name("pulsebayes")), "infer", str(file), "--fs", "125", "--unit", "ART=mmHg"]
         whole, spread, done = _best(
-            lambda: subprocess.run([*command, "--out", folder, "--force"], capture_output=True), 1 if quick else 3
+            lambda: subprocess.run([*command, "--out", f"{folder}/answers", "--force"], capture_output=True), 1 if quick else 3
         )
         if done.returncode:
             raise RuntimeError(done.stderr.decode())

@@ -213,6 +213,10 @@ def _stems(files: Sequence[Path], settings: Settings) -> list[Path | None]:
         taken = {stem.name for stem in stems}
         free = next(n for n in (name, *(f"{name}-{i}" for i in range(2, len(files) + 2))) if n not in taken)
         stems.append(settings.out / free)
+    inputs = {path.resolve() for path in files}
+    lost = [p.name for s in stems for p in _results(s) if p.resolve() in inputs]
+    if lost:
+        raise CommandError(f"results would replace the input {lost[0]}", code="exists", hint="--out ANOTHER-FOLDER")
     there = [p.name for s in stems for p in _results(s) if p.exists()]
     there += [RECORD] if (settings.out / RECORD).exists() else []
     if there and not settings.force:

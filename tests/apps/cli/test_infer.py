@@ -240,3 +240,10 @@ def test_jax_is_not_loaded_to_infer(recording: Path, model: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ}, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_results_never_replace_their_input(run: Run, recording: Path, model: Path) -> None:
+    before = recording.read_bytes()
+    ran = run("infer", recording, "--fs", 125, "--model", model, "--out", recording.parent, "--force")
+    assert ran.code == 2 and "would replace the input abp.csv" in ran.err
+    assert recording.read_bytes() == before
