@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from itertools import combinations
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -176,7 +177,7 @@ def plan_elimination(inlet: Int[np.ndarray, " P"], outlet: Int[np.ndarray, " P"]
     order = _order(edges, late)
     degree = max(len(near) for _, near in order)
     fills, owns = _Registers(), _Registers()
-    rows: list[list[object]] = []
+    rows: list[list[Any]] = []
     for node, near in order:
         pairs = [frozenset(pair) for pair in combinations(near, 2)]
         fill = [fills.read(frozenset((node, j))) for j in near]
@@ -196,7 +197,7 @@ def plan_elimination(inlet: Int[np.ndarray, " P"], outlet: Int[np.ndarray, " P"]
     )  # fmt: skip
 
 
-def _padded(rows: list[list[object]], n_nodes: int, n_edges: int, degree: int, count: tuple[int, int]) -> Steps:
+def _padded(rows: list[list[Any]], n_nodes: int, n_edges: int, degree: int, count: tuple[int, int]) -> Steps:
     pairs = list(combinations(range(degree), 2))
     m = len(rows)
     node, own = np.zeros(m, int), np.full(m, count[1] - 1)
@@ -243,7 +244,8 @@ def assemble(
 
 
 def _row(rows: Array, index: Array, axis: int) -> Array:
-    return jax.lax.dynamic_index_in_dim(rows, index, axis, keepdims=False)
+    row: Array = jax.lax.dynamic_index_in_dim(rows, index, axis, keepdims=False)
+    return row
 
 
 def solve_nodes(

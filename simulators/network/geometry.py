@@ -62,7 +62,8 @@ class Network:
     @property
     def mean_radius(self) -> Float[np.ndarray, " S"]:
         """Mean of the inlet and outlet radius [mm]."""
-        return 0.5 * (self.inlet_radius + self.outlet_radius)
+        radius: Float[np.ndarray, " S"] = 0.5 * (self.inlet_radius + self.outlet_radius)
+        return radius
 
 
 def scaled_radii(

@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,7 +70,11 @@ def aortic_flow(subject: Subject, train: BeatTrain, time: Float[Array, " T"]) ->
 
     beat = jnp.searchsorted(train.onset, time, side="right") - 1
     scaled = (time - train.onset[beat]) / train.ejection_time[beat]
-    phases = ((scaled, 0.0, rise_share), (scaled, rise_share, 1.0), (scaled, 1.0, 1.0 + REVERSE_SHARE))
+    phases: tuple[tuple[Array, Any, Any], ...] = (
+        (scaled, 0.0, rise_share),
+        (scaled, rise_share, 1.0),
+        (scaled, 1.0, 1.0 + REVERSE_SHARE),
+    )
     flow = jnp.zeros_like(time)
     for row, (x, start, end) in enumerate(phases):
         place = jnp.clip((x - start) / (end - start), 0.0, 1.0) * _TABLE

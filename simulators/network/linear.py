@@ -78,14 +78,14 @@ def make_tubes(subject: Subject) -> Tubes:
     one = jnp.ones((n, 1), inlet.dtype)
     factor = subject.length_factor * (1 + aortic * (subject.aortic_length_factor - 1))
     return Tubes(
-        length=1e-3 * network.length[:, None].astype(inlet.dtype) * factor,
+        length=factor * jnp.asarray(1e-3 * network.length[:, None], inlet.dtype),
         inlet_radius=1e-3 * inlet.T,
         outlet_radius=1e-3 * outlet.T,
         k1=0.1 * subject.k1 * one,
         k3=0.1 * subject.k3 * one,
         viscosity=subject.blood_viscosity * one,
-        b0=1e-3 * WALL_VISCOSITY[0] * viscous * subject.wall_viscosity_factor * one,
-        b1=1e-5 * WALL_VISCOSITY[1] * viscous * subject.wall_viscosity_factor * one,
+        b0=subject.wall_viscosity_factor * (1e-3 * WALL_VISCOSITY[0] * viscous) * one,
+        b1=subject.wall_viscosity_factor * (1e-5 * WALL_VISCOSITY[1] * viscous) * one,
     )
 
 
@@ -145,7 +145,8 @@ def solve_network(
         >>> plan = plan_elimination(pieces.inlet, pieces.outlet, (0,))
         >>> tubes = make_tubes(adult)
         >>> zero = jnp.zeros((1, 1))
-        >>> steady = solve_network(plan, pieces, tubes, make_outlets(adult, tubes), zero, zero + 80.6, zero + 33.2, (0,))
+        >>> outlets = make_outlets(adult, tubes)
+        >>> steady = solve_network(plan, pieces, tubes, outlets, zero, zero + 80.6, zero + 33.2, (0,))
         >>> 88 < float(steady[0, 0, 0].real) < 91
         True
     """
@@ -351,7 +352,7 @@ def beat_extremes(coefficients: Complex[Array, " F"], train: BeatTrain) -> tuple
         >>> [round(float(p)) for p in beat_extremes(jnp.array([90.0, 10.0]) + 0j, beat)]
         [110, 70]
     """
-    samples = 1024
+    samples = _FINE // 4
     wave = jnp.fft.irfft(coefficients, samples) * samples
     time = train.period * jnp.arange(samples) / samples
     number = jnp.arange(train.onset.shape[0])
@@ -360,7 +361,7 @@ def beat_extremes(coefficients: Complex[Array, " F"], train: BeatTrain) -> tuple
     high = jnp.where(inside, wave, -jnp.inf).max(-1)
     low = jnp.where(inside, wave, jnp.inf).min(-1)
     real = number < train.n_beats
-    return tuple(jnp.where(real, value, 0.0).sum() / train.n_beats for value in (high, low))
+    return jnp.where(real, high, 0.0).sum() / train.n_beats, jnp.where(real, low, 0.0).sum() / train.n_beats
 
 
 def _quantities(

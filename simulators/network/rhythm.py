@@ -9,8 +9,8 @@ the harmonics of their total time is the exact response, and every start phase a
 
 References:
     Hirsch J.A., Bishop B. (1981), Am J Physiol 241:H620 (respiratory arrhythmia); Michard F. (2005), Anesthesiology
-    103:419 (stroke volume variation under ventilation); Hardman S.M.C. et al. (1994), Am J Physiol 266:H2143 (stroke volume
-    and filling time in irregular rhythm). Units: s, mL.
+    103:419 (stroke volume variation under ventilation); Hardman S.M.C. et al. (1994), Am J Physiol 266:H2143 (stroke
+    volume and filling time in irregular rhythm). Units: s, mL.
 """
 
 from __future__ import annotations

@@ -305,4 +305,5 @@ def element_series(tubes: Tubes, pieces: Pieces, omega: Float[Array, "B F"]) -> 
         >>> len(element_series(tubes, cut_segments(adult_network(), {}), jnp.ones((1, 4))))
         5
     """
-    return jax.lax.map(lambda args: _elements(*args), (_element_lines(tubes, pieces), omega))
+    series: tuple[Array, ...] = jax.lax.map(lambda args: _elements(*args), (_element_lines(tubes, pieces), omega))
+    return series
