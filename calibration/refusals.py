@@ -31,7 +31,7 @@ def simulated_cases(
 
     Example:
         >>> sorted(simulated_cases(np.ones((2, 4)), np.ones((2, 4))))[:2]
-        ['simulated, doubled', 'simulated, half speed']
+        ['simulated', 'simulated, doubled']
     """
     return {
         "simulated": windows,
