@@ -105,7 +105,7 @@ class TablePage:
         self._columns = [n for n in _COLUMNS if n in bundle.outputs.reported]
         self._names = list(bundle.outputs.reported)
         self._decimals = {n: _decimals(n) for n in self._names}
-        self._rows: dict[str, list[tuple[float, float, float]]] = {n: [] for n in self._names}
+        self._rows: dict[str, list[tuple[float, float, float, float]]] = {n: [] for n in self._names}
         self._reasons: Counter[str] = Counter()
         self._blind: Counter[str] = Counter()
         self._marked: Counter[str] = Counter()
@@ -129,7 +129,7 @@ class TablePage:
         self._last = result
         self._marked.update({mark for found in result.signal.get("findings", ()) for mark in found["marks"]})
         for name, e in result.estimates.items():
-            self._rows[name].append((e.median, e.low, e.high))
+            self._rows[name].append((e.median, e.low, e.high, e.contraction))
             self._blind[name] += e.uninformative
         cells = [f"{self._cell(result, name):>20}" for name in self._columns]
         domain = "-" if result.domain is None else result.domain.verdict
@@ -152,7 +152,7 @@ class TablePage:
         )
         for name in self._names:
             typer.echo(self._summary(name, self._last, answered))
-        typer.echo("  (medians over the answered windows of each window's median, low and high)\n")
+        typer.echo("  (medians over the answered windows of each window's median, low, high and contraction)\n")
         for line in self._last.sources().values():
             typer.echo(line)
         typer.echo(NOTICE)
@@ -165,7 +165,7 @@ class TablePage:
 
     def _summary(self, name: str, last: Answer, answered: int) -> str:
         e, d = last.estimates[name], self._decimals[name]
-        median, low, high = np.median(np.array(self._rows[name]), axis=0)
+        median, low, high, contraction = np.median(np.array(self._rows[name]), axis=0)
         numbers = "".join(f"{value:10.{d}f}" for value in (median, low, high))
         note = ""
         if 2 * self._blind[name] > answered:
@@ -174,7 +174,7 @@ class TablePage:
         if self._marked[name]:
             note += f"  less certain in {self._marked[name]} windows"
         prior = f"{e.prior_q05:.{d}f}-{e.prior_q95:.{d}f}"
-        return f"{name:10}{e.unit:>13}{numbers}   {prior:>16}  {e.contraction:11.2f}{note}"
+        return f"{name:10}{e.unit:>13}{numbers}   {prior:>16}  {contraction:11.2f}{note}"
 
 
 class ResultFiles:
