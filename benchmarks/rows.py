@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,21 @@ class Row:
     measure: str
     value: float | str
     spread: float | None = None
+
+
+def best(work: Callable[[], Any], repeats: int = 3) -> tuple[float, float, Any]:
+    """Shortest time and spread of times [s], and the last result."""
+    times, result = [], None
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        result = work()
+        times.append(time.perf_counter() - begun)
+    return min(times), max(times) - min(times), result
+
+
+def rate(n: int, seconds: float, spread: float) -> tuple[float, float]:
+    """Things per second, and their spread, from a shortest time and a spread of times [s]."""
+    return n / seconds, n / seconds - n / (seconds + spread)
 
 
 def run(name: str, parts: Mapping[str, Callable[[bool], Iterable[Row]]]) -> None:
