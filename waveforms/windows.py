@@ -200,16 +200,52 @@ def _piece(
     position = (begin - channel.start_s) * channel.fs
     first = math.ceil(position - 1e-3)
     stop = math.ceil((end - channel.start_s) * channel.fs - 1e-3)
-    native = stream.samples(first, stop)
+    around = stream.samples(first - _margin(channel), stop + _margin(channel))
+    native = around[_margin(channel) : len(around) - _margin(channel)]
     if stop == channel.n_samples + 1:  # the last sample may lie a fraction beyond the end of the recording
         native = native[:-1]
     verdict = assess(native, channel.fs, role=channel.role or "UNKNOWN", unit=channel.unit, start_s=begin)
+    if verdict.usable:
+        verdict = _without_edge_gap(verdict, channel, around, first - _margin(channel))
     if end - begin < length_s - 0.5 / channel.fs and verdict.usable:
         verdict = _too_short(verdict, end - begin, length_s, begin)
     values = _resampled(stream, position, n_out, channel.fs / fs)
     held = round((end - begin) * fs)
     values[held:] = np.nan
     return values, verdict
+
+
+def _margin(channel: Channel) -> int:
+    r"""Samples on either side of a window that tell how long a gap across its edge is."""
+    return math.ceil(LONGEST_BRIDGED_GAP_S * channel.fs) + 2
+
+
+def _without_edge_gap(verdict: Verdict, channel: Channel, around: Float[np.ndarray, " time"], first: int) -> Verdict:
+    r"""The verdict, refused where a gap across an edge of the window is too long as a whole, though not inside it.
+
+    `around` holds the window's samples and a margin on either side, counted from sample `first` of the channel.
+    """
+    margin = _margin(channel)
+    index = np.arange(first, first + len(around))
+    missing = ~np.isfinite(around) & (index >= 0) & (index < channel.n_samples)
+    for start, stop in _runs(missing):
+        seconds = (stop - start) / channel.fs
+        touches = start <= len(around) - margin and stop >= margin
+        if touches and seconds > LONGEST_BRIDGED_GAP_S + 1e-9:
+            at_s = channel.start_s + (first + start) / channel.fs
+            message = (
+                f"{channel.role or channel.name} at {at_s:.2f} s: {seconds:.2f} s or more of samples are missing across "
+                f"the edge of the window; up to {LONGEST_BRIDGED_GAP_S:g} s are interpolated"
+            )
+            hint = "use --start and --end to choose a stretch without gaps"
+            return replace(verdict, usable=False, reason="gap", hint=hint, at_s=at_s, message=message)
+    return verdict
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    r"""First sample of each run of true flags, and the first after it."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _too_short(verdict: Verdict, seconds: float, length_s: float, begin: float) -> Verdict:
@@ -222,12 +258,12 @@ def _resampled(stream: _Stream, position: float, n_out: int, step: float) -> Flo
     r"""`n_out` values, the first at native sample `position`, `step` native samples apart; long gaps stay NaN."""
     nearest = round(position)
     if abs(step - 1.0) < 1e-9 and abs(position - nearest) < 1e-3:
-        values, lost = _bridged(stream.samples(nearest, nearest + n_out), stream.channel.fs)
+        values, lost = _bridged(stream, nearest, nearest + n_out)
         return np.where(lost, np.nan, values).astype(np.float32)
     reach = _reach(step)
     first = math.floor(position) - reach
     stop = math.floor(position + (n_out - 1) * step) + reach + 2
-    block, lost = _bridged(stream.samples(first, stop), stream.channel.fs)
+    block, lost = _bridged(stream, first, stop)
     weights, index = _weights(round(position - first, 6), round(step, 12), n_out)
     values = np.einsum("tk,tk->t", weights, block[index])
     if lost.any():
@@ -237,25 +273,27 @@ def _resampled(stream: _Stream, position: float, n_out: int, step: float) -> Flo
     return resampled
 
 
-def _bridged(block: Float[np.ndarray, " time"], fs: float) -> tuple[Float[np.ndarray, " time"], np.ndarray]:
-    r"""The samples with gaps bridged and ends continued by reflection, and where a gap was too long.
+def _bridged(stream: _Stream, first: int, stop: int) -> tuple[Float[np.ndarray, " time"], np.ndarray]:
+    r"""Samples `first` to `stop` with gaps bridged and ends continued by reflection, and where a gap was too long.
 
     Short gaps become straight lines. In long ones the line only feeds the kernel; those samples are marked lost.
+    Samples before the start and beyond the end of the recording belong to no gap.
     """
+    block = stream.samples(first, stop)
     missing = ~np.isfinite(block)
-    if not missing.any():
-        return block, missing
-    known = np.flatnonzero(~missing)
     lost = np.zeros_like(missing)
+    if not missing.any():
+        return block, lost
+    known = np.flatnonzero(~missing)
     if len(known) == 0:
-        return np.full_like(block, np.nan), np.ones_like(missing)
+        return np.full_like(block, np.nan), ~lost
     filled = np.interp(np.arange(len(block)), known, block[known])
     filled[: known[0]] = _reflected(filled[known[0] :], int(known[0]))[::-1]
     filled[known[-1] + 1 :] = _reflected(filled[known[-1] :: -1], len(block) - 1 - int(known[-1]))
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
-    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if (stop - start) / fs > LONGEST_BRIDGED_GAP_S + 1e-9:
-            lost[start:stop] = True
+    recorded = np.arange(first, stop)
+    for low, high in _runs(missing & (recorded >= 0) & (recorded < stream.channel.n_samples)):
+        if (high - low) / stream.channel.fs > LONGEST_BRIDGED_GAP_S + 1e-9:
+            lost[low:high] = True
     return filled, lost
 
 

@@ -122,6 +122,30 @@ def test_a_short_gap_is_bridged_in_the_values(pulse_train):
         assert window.verdict.n_interpolated == pytest.approx(0.1 * fs, abs=1)
 
 
+@pytest.mark.parametrize("fs", [100.0, 124.945, 125.0, 250.0])
+@pytest.mark.parametrize(("from_s", "to_s"), [(7.85, 8.15), (7.7, 8.005), (7.995, 8.3), (15.85, 16.5)])
+def test_a_long_gap_across_an_edge_refuses_both_windows_at_any_rate(fs, from_s, to_s, pulse_train):
+    time = np.arange(round(24 * fs)) / fs
+    wave = np.interp(time, np.arange(25 * 125) / 125, pulse_train(0, duration_s=25.0).wave)
+    wave[(time >= from_s) & (time < to_s)] = np.nan
+    edge = 8.0 * round(from_s / 8)
+    for window in cut_windows(recording({"ABP": wave}, fs)):
+        touched = window.start_s in (edge, edge - 8.0)
+        assert window.verdict.reason == ("gap" if touched else None)
+        assert touched or np.isfinite(window.values).all()
+
+
+@pytest.mark.parametrize("fs", [100.0, 124.945, 125.0, 250.0])
+@pytest.mark.parametrize(("from_s", "to_s"), [(7.92, 8.08), (0.0, 0.15), (23.9, 24.0)])
+def test_a_usable_window_has_no_missing_values_at_any_rate(fs, from_s, to_s, pulse_train):
+    time = np.arange(round(24 * fs)) / fs
+    wave = np.interp(time, np.arange(25 * 125) / 125, pulse_train(0, duration_s=25.0).wave)
+    wave[(time >= from_s) & (time < to_s)] = np.nan
+    windows = list(cut_windows(recording({"ABP": wave}, fs)))
+    assert [window.verdict.reason for window in windows] == [None] * 3
+    assert all(np.isfinite(window.values).all() for window in windows)
+
+
 def test_one_bad_channel_refuses_the_window(pulse_train):
     waves = {"ABP": pulse_train(0, duration_s=16.0).wave, "PLETH": np.zeros(2000)}
     window = next(cut_windows(recording(waves, 125), ("ART", "PLETH")))
