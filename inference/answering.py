@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..waveforms.quality import Verdict
-from ..waveforms.recording import Recording, require_data, require_pressure_unit
+from ..waveforms.recording import Recording, RecordingError, require_data, require_pressure_unit
 from ..waveforms.roles import PRESSURE_ROLES
 from ..waveforms.windows import Window, cut_windows
 from .answer import Answer, Prior, Refusal, VerdictLike, answer_window
@@ -26,7 +26,20 @@ from .bundle import Bundle
 if TYPE_CHECKING:
     from .domain import DomainModel
 
-__all__ = ["AnsweredWindow", "Question", "answer_recording", "signal_summary"]
+__all__ = ["AnsweredWindow", "Question", "answer_recording", "least_draws", "signal_summary"]
+
+
+def least_draws(level: float) -> int:
+    r"""Fewest draws that can show an interval: one beyond each end, and beyond the 5 and 95 % quantiles.
+
+    Arguments:
+        level: Level of the interval.
+
+    Example:
+        >>> least_draws(0.5), least_draws(0.99)
+        (20, 200)
+    """
+    return max(20, math.ceil((1.0 - 1e-9) * 2.0 / (1.0 - level)))
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,8 @@ class Question:
         seed: Seed of the draws.
 
     Raises:
-        ValueError: If a time or the level is out of range, or fewer than two draws are asked for.
+        ValueError: If a time or the level is out of range, or so few draws are asked for that none lies beyond either
+            end of the interval.
 
     Example:
         >>> Question(every_s=60.0).level
@@ -64,8 +78,11 @@ class Question:
             )
         if not 0 < self.level < 1:
             raise ValueError(f"level must lie between 0 and 1, got {self.level:g}; try 0.9")
-        if self.n_draws < 2:
-            raise ValueError(f"n_draws must be at least 2, got {self.n_draws}; try 2000")
+        least = least_draws(self.level)
+        if self.n_draws < least:
+            raise ValueError(
+                f"n_draws must be at least {least} for intervals of level {self.level:g}, got {self.n_draws}; try 2000"
+            )
 
 
 @dataclass(frozen=True)
@@ -106,8 +123,9 @@ def answer_recording(
         An iterator over windows with their answers or refusals.
 
     Raises:
-        RecordingError: If the channel is missing, ambiguous or without a unit, or more than half of it is missing.
-        ValueError: If `workers` is not positive, or the question asks for no part of the recording.
+        RecordingError: If the channel is missing, ambiguous or without a unit, more than half of it is missing, or
+            the question starts beyond its end.
+        ValueError: If `workers` is not positive.
 
     Example:
         >>> from pulsebayes.inference.npe import NPE, PRESETS
@@ -125,6 +143,13 @@ def answer_recording(
     channel = recording.channel(contract.role)
     if contract.role in PRESSURE_ROLES:
         require_pressure_unit(recording, contract.role)
+    if question.start_s >= recording.duration_s:
+        raise RecordingError(
+            f"the question starts at {question.start_s:g} s, the recording ends at {recording.duration_s:g} s",
+            code="beyond-end",
+            file=recording.name,
+            hint=f"--start below {recording.duration_s:g}s",
+        )
     end_s = min(question.end_s, recording.duration_s)
     require_data(recording, channel.name, question.start_s, end_s)
     windows = cut_windows(

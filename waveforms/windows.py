@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .quality import LONGEST_BRIDGED_GAP_S, Verdict, assess
-from .recording import Channel, Recording
+from .recording import Channel, Recording, RecordingError
 
 __all__ = ["Window", "cut_windows", "resample"]
 
@@ -38,6 +38,9 @@ KAISER_BETA = 8.0
 r"""Stop band 80 dB down."""
 PASS_SHARE = 0.92
 r"""Cut-off as a share of the lower Nyquist rate when reducing the rate."""
+LEAST_HZ, MOST_HZ = 25.0, 20_000.0
+r"""Native rates that are cut into windows [Hz]: below the least the upstroke of a pulse is lost, and above the most
+stands no monitor, but a wrong `--fs`."""
 BLOCK_S = 120.0
 r"""Length of the stretch held in memory per channel [s]."""
 
@@ -113,7 +116,7 @@ def cut_windows(
     Raises:
         ValueError: If a length, interval or rate is not positive, no channel is named, or `end_s` is not after
             `start_s`.
-        RecordingError: If a channel is missing or ambiguous.
+        RecordingError: If a channel is missing or ambiguous, or its rate is no monitor's (`bad-rate`).
 
     Example:
         >>> import numpy as np
@@ -135,7 +138,21 @@ def cut_windows(
             f"end_s must be after start_s, got {start_s:g} to {stop_s:g} s of a recording of {recording.duration_s:g} s"
         )
     streams = [_Stream(recording, name, recording.channel(name)) for name in channels]
+    for stream in streams:
+        _check_rate(recording, stream.channel)
     return _windows(streams, tuple(channels), length_s, every_s, fs, start_s, stop_s)
+
+
+def _check_rate(recording: Recording, channel: Channel) -> None:
+    if LEAST_HZ <= channel.fs <= MOST_HZ:
+        return
+    raise RecordingError(
+        f"windows are cut from channels of {LEAST_HZ:g} to {MOST_HZ:g} Hz, got {channel.fs:g} Hz",
+        code="bad-rate",
+        file=recording.name,
+        channel=channel.name,
+        hint="check --fs, or choose a channel with the waveform itself",
+    )
 
 
 def _windows(
@@ -234,8 +251,8 @@ def _without_edge_gap(verdict: Verdict, channel: Channel, around: Float[np.ndarr
         if touches and seconds > LONGEST_BRIDGED_GAP_S + 1e-9:
             at_s = channel.start_s + (first + start) / channel.fs
             message = (
-                f"{channel.role or channel.name} at {at_s:.2f} s: {seconds:.2f} s or more of samples are missing across "
-                f"the edge of the window; up to {LONGEST_BRIDGED_GAP_S:g} s are interpolated"
+                f"{channel.role or channel.name} at {at_s:.2f} s: {seconds:.2f} s or more of samples are missing "
+                f"across the edge of the window; up to {LONGEST_BRIDGED_GAP_S:g} s are interpolated"
             )
             hint = "use --start and --end to choose a stretch without gaps"
             return replace(verdict, usable=False, reason="gap", hint=hint, at_s=at_s, message=message)

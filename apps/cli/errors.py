@@ -38,6 +38,13 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+_RECORDING_CODES = {
+    "channel-missing": ExitCode.BUNDLE,
+    "unknown-role": ExitCode.USAGE,
+    "unknown-unit": ExitCode.USAGE,
+}
+
+
 class CommandError(Exception):
     r"""A failure that a command foresaw.
 
@@ -112,7 +119,7 @@ def describe(error: BaseException) -> Failure:
     if isinstance(error, CommandError):
         return Failure(error.exit_code, error.code, error.message, error.hint)
     if "RecordingError" in names:
-        exit_code = ExitCode.BUNDLE if code == "channel-missing" else ExitCode.UNREADABLE
+        exit_code = _RECORDING_CODES.get(code, ExitCode.UNREADABLE)
         return Failure(exit_code, code, text, hint)
     if "BundleError" in names:
         return Failure(ExitCode.BUNDLE, code or "bundle", text, hint)

@@ -8,7 +8,7 @@ import typer
 
 from .errors import CommandError
 from .options import Device, Settings, with_settings
-from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_seconds
+from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval, parse_span
 
 __all__ = ["DEFAULT_MODEL", "infer"]
 
@@ -19,7 +19,7 @@ _LEVEL = Annotated[float, typer.Option(help="Level of the intervals low to high.
 _EVERY = Annotated[str, typer.Option(help="Time from one window to the next.")]
 _START = Annotated[str, typer.Option(help="Where to start: 90s, 1:30.")]
 _END = Annotated[str, typer.Option(help="Where to stop [the end].", show_default=False)]
-_DRAWS = Annotated[int, typer.Option(min=2, help="Posterior draws a window.")]
+_DRAWS = Annotated[int, typer.Option(min=20, help="Posterior draws a window.")]
 _KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
 
 
@@ -72,11 +72,16 @@ def infer(
     if settings.device is not Device.cpu:
         raise CommandError("infer runs on the processor only", code="device", hint="leave --device out")
     labels = Labels.parse(channel, unit, fs)
-    every_s, start_s = parse_seconds("--every", every), parse_seconds("--start", start)
-    end_s = parse_seconds("--end", end) if end else float("inf")
-    from ...inference.answering import Question
+    every_s, (start_s, end_s) = parse_interval("--every", every), parse_span(start, end)
+    from ...inference.answering import Question, least_draws
     from .answer_files import answer_files
 
+    if draws < least_draws(level):
+        raise CommandError(
+            f"--level {level:g} needs at least {least_draws(level)} draws, got {draws}",
+            code="usage",
+            hint=f"--draws {max(2000, least_draws(level))}",
+        )
     question = Question(every_s, start_s, end_s, level, draws, settings.seed)
     code = answer_files(files, model, question, labels=labels, settings=settings, keep_uninformative=keep_uninformative)
     raise typer.Exit(code)

@@ -11,7 +11,7 @@ import typer
 
 from .errors import describe, tell
 from .options import Settings, with_settings
-from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_seconds
+from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval
 
 if TYPE_CHECKING:
     from ...waveforms.recording import Recording
@@ -56,7 +56,7 @@ def inspect(
         ...
         0
     """
-    step = parse_seconds("--every", every)
+    step = parse_interval("--every", every)
     labels = Labels.parse(channel, unit, fs)
     exit_code = 0
     for path in files:

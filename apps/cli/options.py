@@ -82,7 +82,7 @@ class Settings:
         return not self.quiet and sys.stderr.isatty()
 
 
-_SEED = Annotated[int | None, typer.Option("--seed", help="Seed of everything random [0].", show_default=False)]
+_SEED = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random [0].", show_default=False)]
 _DEVICE = Annotated[Device | None, typer.Option("--device", help="Where the networks run [cpu].", show_default=False)]
 _THREADS = Annotated[
     int | None, typer.Option("--threads", min=0, help="Threads to use; 0: the verb's choice [0].", show_default=False)

@@ -2,6 +2,7 @@ r"""The options that say what is in a waveform file, and how times are written o
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from .errors import CommandError
 if TYPE_CHECKING:
     from ...waveforms.recording import Recording
 
-__all__ = ["CHANNEL", "FILES", "FS", "UNIT", "Labels", "parse_pairs", "parse_seconds"]
+__all__ = ["CHANNEL", "FILES", "FS", "UNIT", "Labels", "parse_interval", "parse_pairs", "parse_seconds", "parse_span"]
 
 FILES = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Waveform files: WFDB, Vital Recorder, CSV.")]
 CHANNEL = Annotated[
@@ -86,6 +87,59 @@ def parse_seconds(option: str, text: str) -> float:
     if clock:
         return 3600.0 * float(clock[1] or 0) + 60.0 * float(clock[2]) + float(clock[3])
     raise CommandError(f"{option} takes a time, got {text!r}", code="usage", hint=f"{option} 90s, 2min or 1:30")
+
+
+def parse_span(start: str, end: str) -> tuple[float, float]:
+    r"""Read `--start` and `--end`.
+
+    Arguments:
+        start: Value of `--start`.
+        end: Value of `--end`; empty for the end of the recording.
+
+    Returns:
+        Both times [s], infinity for the end of the recording.
+
+    Raises:
+        CommandError: If one is no time, or the end is not after the start.
+
+    Example:
+        >>> from pulsebayes.apps.cli.recording_options import parse_span
+        >>> parse_span("1:30", "")
+        (90.0, inf)
+    """
+    start_s = parse_seconds("--start", start)
+    end_s = parse_seconds("--end", end) if end else math.inf
+    if end_s <= start_s:
+        raise CommandError(
+            f"--end must come after --start, got {start_s:g} s to {end_s:g} s",
+            code="usage",
+            hint=f"--end after {start}",
+        )
+    return start_s, end_s
+
+
+def parse_interval(option: str, text: str) -> float:
+    r"""Read a time that must be longer than nothing.
+
+    Arguments:
+        option: Name of the option, for the message.
+        text: What was given.
+
+    Returns:
+        The time [s].
+
+    Raises:
+        CommandError: If the text is no time, or zero.
+
+    Example:
+        >>> from pulsebayes.apps.cli.recording_options import parse_interval
+        >>> parse_interval("--every", "1min")
+        60.0
+    """
+    seconds = parse_seconds(option, text)
+    if not 0 < seconds < math.inf:
+        raise CommandError(f"{option} must be longer than 0 s, got {text!r}", code="usage", hint=f"{option} 8s")
+    return seconds
 
 
 @dataclass(frozen=True)

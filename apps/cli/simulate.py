@@ -3,6 +3,7 @@ r"""`pulsebayes simulate`: make a training set, or go on with one."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -107,9 +108,9 @@ def _make(
         hint = "--workers 1, a smaller --batch-size, then --resume"
         raise CommandError(str(error), code="worker", hint=hint, exit_code=ExitCode.INTERNAL) from error
     except TypeError as error:
-        raise CommandError(
-            f"{model} does not take that: {error}", code="config", hint="leave the option out"
-        ) from error
+        text = re.sub(r"^\S*__init__\(\) ", "", str(error))
+        hint = "leave the option out" if "unexpected" in text else "give the setting a value of its own kind"
+        raise CommandError(f"{model} does not take that: {text}", code="config", hint=hint) from error
 
 
 @contextmanager

@@ -41,6 +41,7 @@ QUANTITY_UNITS = {
 }  # fmt: skip
 BLOCK = 8  # subjects solved together: larger blocks fall out of the caches
 _VISCOUS_LENGTH = 11.0  # [mm]: shorter segments have no wall viscosity (PWDB)
+_MOST_SAMPLES = 100_000  # of a wave: more does not fit the memory of a batch
 _FINE = 4096  # samples of the period behind inflow and output
 
 
@@ -213,6 +214,10 @@ class LinearNetwork:
         for name in ("duration_s", "fs", "element_mm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.beat == "aperiodic" and not self.duration_s * self.fs <= _MOST_SAMPLES:
+            raise ValueError(
+                f"duration_s * fs must be at most {_MOST_SAMPLES} samples, got {self.duration_s:g} s at {self.fs:g} Hz"
+            )
         if not 2 <= self.n_frequencies <= _FINE // 4:
             raise ValueError(f"n_frequencies must lie in 2..{_FINE // 4}, got {self.n_frequencies}")
 

@@ -140,7 +140,10 @@ def _checked_header(header: Path) -> Path:
     first = next((line for line in head.splitlines() if line.strip() and not line.lstrip().startswith(b"#")), b"")
     if b"\x00" in head or _WFDB_LINE.fullmatch(first.strip()) is None:
         raise RecordingError(
-            f"expected a WFDB header, the first line is {first[:60]!r}", code="wrong-suffix", file=header.name
+            f"expected a WFDB header, the first line is {first[:24]!r}",
+            code="wrong-suffix",
+            file=header.name,
+            hint="give the file the suffix of what it is (.csv, .vital), or fetch the record again",
         )
     return header
 

@@ -69,7 +69,7 @@ def test_files_hold_every_window_and_arviz_reads_them(run: Run, recording: Path,
 
 
 def test_results_are_not_written_over_without_force(run: Run, recording: Path, model: Path, tmp_path: Path) -> None:
-    words = ("infer", recording, "--fs", 125, "--model", model, "--draws", 10, "--out", tmp_path / "results")
+    words = ("infer", recording, "--fs", 125, "--model", model, "--draws", 20, "--out", tmp_path / "results")
     assert run(*words).code == 0
     again = run(*words)
     assert again.code == 2 and "--force" in again.err
@@ -81,7 +81,7 @@ def test_same_stems_get_names_of_their_own(
 ) -> None:
     (tmp_path / "b").mkdir()
     other = write_csv(tmp_path / "b" / "abp.csv", pulse(8))
-    run("infer", recording, other, "--fs", 125, "--model", model, "--draws", 10, "--out", tmp_path / "results")
+    run("infer", recording, other, "--fs", 125, "--model", model, "--draws", 20, "--out", tmp_path / "results")
     assert {"abp.nc", "abp-2.nc"} <= {p.name for p in (tmp_path / "results").iterdir()}
 
 
@@ -183,6 +183,30 @@ def test_a_bad_option_exits_2_without_a_traceback(
     assert ran.code == 2 and ran.err.startswith("error: ") and "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told", "hint"),
+    [
+        (("--every", "0"), 2, "--every must be longer than 0 s", "--every 8s"),
+        (("--start", "9s", "--end", "3s"), 2, "--end must come after --start, got 9 s to 3 s", "--end after 9s"),
+        (("--start", "100s"), 3, "starts at 100 s, the recording ends at 32 s", "--start below 32s"),
+        (("--level", "0.9999"), 2, "--level 0.9999 needs at least 20000 draws, got 2000", "--draws 20000"),
+        (("--draws", "3"), 2, "greater than or equal to 20", "--help"),
+        (("--seed", "-1"), 2, "greater than or equal to 0", "--help"),
+        (("--unit", "ART=bananas"), 2, "got 'bananas'", "--unit ART=mmHg"),
+        (("--channel", "ABP=heart"), 2, "got 'heart'", "--channel"),
+        (("--fs", "0.001"), 3, "windows are cut from channels of 25 to 20000 Hz, got 0.001 Hz", "check --fs"),
+        (("--fs", "1e9"), 3, "got 1e+09 Hz", "check --fs"),
+        (("--fs", "5"), 3, "got 5 Hz", "check --fs"),
+    ],
+)
+def test_an_option_that_does_not_fit_says_what_would(
+    run: Run, recording: Path, model: Path, words: tuple[str, ...], code: int, told: str, hint: str
+) -> None:
+    ran = run("infer", recording, "--fs", 125, "--model", model, "--json", *words)
+    error = json.loads(ran.out)["error"]
+    assert ran.code == code and told in error["message"] and hint in error["hint"]
+
+
 def test_uninformative_quantities_are_withheld_unless_kept(run: Run, recording: Path, model: Path) -> None:
     words = ("infer", recording, "--fs", 125, "--model", model, "--json")
     hidden, kept = (json.loads(run(*words, *extra).out)["windows"][0] for extra in ((), ("--keep-uninformative",)))
@@ -232,7 +256,7 @@ def test_ctrl_c_keeps_what_was_answered_and_exits_130(
 def test_jax_is_not_loaded_to_infer(recording: Path, model: Path) -> None:
     code = (
         "import sys\nfrom pulsebayes.apps.cli.main import run\n"
-        f"code = run(['infer', {str(recording)!r}, '--fs', '125', '--model', {str(model)!r}, '--draws', '10'])\n"
+        f"code = run(['infer', {str(recording)!r}, '--fs', '125', '--model', {str(model)!r}, '--draws', '20'])\n"
         "heavy = {'jax', 'sbi', 'pandas', 'xarray', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
     )

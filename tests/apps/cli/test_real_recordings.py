@@ -28,7 +28,7 @@ DEMO = "vitalrecorder_demo/test_data_demo.vital"
 def test_real_pressure_is_read_and_answered(
     run: Run, model: Path, real_data: Path, name: str, options: tuple[str, ...], at_least: int
 ) -> None:
-    ran = run("infer", real_data / name, *options, "--model", model, "--draws", 10, "--json")
+    ran = run("infer", real_data / name, *options, "--model", model, "--draws", 20, "--json")
     data = json.loads(ran.out)
     assert ran.code == 0 and data["summary"]["answered"] >= at_least
 

@@ -235,6 +235,8 @@ def test_configuration_round_trips() -> None:
         ({"window_s": 9.0}, r"window_s must lie in 2\.\.8 s, got 9.0"),
         ({"duration_s": 0.0}, "duration_s must be positive, got 0.0"),
         ({"fs": -1.0}, "fs must be positive, got -1.0"),
+        ({"fs": 1e9}, "duration_s .* fs must be at most 100000 samples, got 8 s at 1e.09 Hz"),
+        ({"duration_s": 1e9}, "at most 100000 samples"),
         ({"n_frequencies": 5000}, r"n_frequencies must lie in 2\.\.1024, got 5000"),
     ],
 )
