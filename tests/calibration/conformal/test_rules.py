@@ -1,0 +1,151 @@
+r"""Groups, weights, cross-fitting and streams keep what they promise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pulsebayes.calibration.conformal import (
+    NormGauge,
+    OnlineLimit,
+    PlainResidual,
+    Prediction,
+    ResidualScore,
+    conformal_limit,
+    cross_conformal,
+    cross_promise,
+    group_limits,
+    grouped_conformal,
+    jackknife_conformal,
+    make_folds,
+    weighted_conformal,
+    weighted_limits,
+)
+
+SCORE = ResidualScore(PlainResidual(), NormGauge())
+
+
+def points(y: np.ndarray) -> Prediction:
+    return Prediction(np.zeros(y.shape))
+
+
+def test_each_group_keeps_its_own_promise() -> None:
+    rng = np.random.default_rng(0)
+    score = SCORE.fit(points(rng.normal(size=(200, 2))), rng.normal(size=(200, 2)))
+    scale = {"young": 1.0, "old": 3.0}
+    groups = np.array(["young"] * 60 + ["old"] * 30)
+    hit: dict[str, list[float]] = {"young": [], "old": []}
+    marginal = []
+    for _ in range(300):
+        y = rng.normal(size=(90, 2)) * np.array([scale[g] for g in groups])[:, None]
+        rule = grouped_conformal(score, points(y), y, groups)
+        limit = conformal_limit(score.score(points(y), y), 0.1)
+        for group, s in scale.items():
+            new = s * rng.normal(size=(100, 2))
+            hit[group].append(float(rule.regions(points(new), [group] * 100).contains(new).mean()))
+            if group == "old":
+                marginal.append(float((score.score(points(new), new) <= limit).mean()))
+    assert np.mean(hit["young"]) == pytest.approx(55 / 61, abs=0.01)  # k/(n + 1) of each; s.e. below .003
+    assert np.mean(hit["old"]) == pytest.approx(28 / 31, abs=0.012)
+    assert np.mean(marginal) < 0.85
+
+
+def test_group_that_was_not_calibrated_is_unbounded() -> None:
+    y = np.random.default_rng(0).normal(size=(40, 2))
+    rule = grouped_conformal(SCORE.fit(points(y), y), points(y), y, ["a"] * 35 + ["b"] * 5)
+    assert rule.regions(points(y[:3]), ["a", "b", "c"]).limits.tolist()[1:] == [math.inf, math.inf]
+    assert "unbounded for b" in rule.guarantee
+    with pytest.raises(ValueError, match="group of each of the 3 scores"):
+        group_limits(np.ones(3), ["a"], 0.1)
+
+
+def test_weights_restore_coverage_under_covariate_shift() -> None:
+    rng = np.random.default_rng(1)
+    score = SCORE.fit(points(rng.normal(size=(300, 1))), rng.normal(size=(300, 1)))
+    weighted, plain = [], []
+    for _ in range(300):
+        x, new_x = rng.random(200), rng.beta(3, 1, size=100)  # density ratio 3 x^2
+        y = (0.3 + 2 * x)[:, None] * rng.normal(size=(200, 1))
+        new_y = (0.3 + 2 * new_x)[:, None] * rng.normal(size=(100, 1))
+        rule = weighted_conformal(score, points(y), y, 3 * x**2)
+        weighted.append(rule.regions(points(new_y), 3 * new_x**2).contains(new_y).mean())
+        plain.append((score.score(points(new_y), new_y) <= conformal_limit(score.score(points(y), y), 0.1)).mean())
+    assert np.mean(plain) < 0.83
+    assert 0.895 < np.mean(weighted) < 0.925
+
+
+def test_equal_weights_are_the_order_statistic() -> None:
+    scores = np.random.default_rng(2).random(73)
+    assert weighted_limits(scores, np.full(73, 0.3), np.full(2, 0.3), 0.1) == pytest.approx(
+        conformal_limit(scores, 0.1)
+    )
+    with pytest.raises(ValueError, match="density ratios"):
+        weighted_limits(scores, -np.ones(73), np.ones(1), 0.1)
+
+
+@pytest.mark.parametrize("folds", [5, 40])
+def test_cross_fitting_covers(folds: int) -> None:
+    rng = np.random.default_rng(3)
+    hit = []
+    for seed in range(150):
+        y, new = rng.standard_t(4, size=(40, 2)), rng.standard_t(4, size=(50, 2))
+        cross = cross_conformal(SCORE, points(y), y, folds=folds, seed=seed)
+        hit.append(cross.covers([points(new)] * folds, new).mean())
+    assert np.mean(hit) > cross_promise(40, folds, 0.1)
+    assert np.mean(hit) == pytest.approx(0.9, abs=0.03)  # what is seen, not what is promised
+
+
+def test_jackknife_promises_one_minus_two_alpha() -> None:
+    y = np.random.default_rng(4).normal(size=(25, 2))
+    assert jackknife_conformal(SCORE, points(y), y, alpha=0.1).promise == pytest.approx(0.8)
+    assert cross_promise(100, 10, 0.1) == pytest.approx(1 - 0.2 - min(2 * 0.9 / 11, 0.9 / 11))
+
+
+def test_cross_volume_is_that_of_its_members() -> None:
+    y = np.random.default_rng(5).normal(size=(200, 2))
+    cross = cross_conformal(SCORE, points(y), y, folds=4)
+    volume = cross.volumes([points(y[:1])] * 4, n=20000)[0]
+    assert volume == pytest.approx(math.pi * -2 * math.log(0.1), rel=0.2)  # the disc that holds .9 of a Gaussian
+
+
+def test_windows_of_a_patient_share_a_fold() -> None:
+    patients = np.repeat(np.arange(12), 5)
+    folds = make_folds(patients, 4)
+    assert all(len(set(folds[patients == p])) == 1 for p in range(12))
+    with pytest.raises(ValueError, match="between 2 and the number of patients 3"):
+        make_folds(["a", "b", "c"], 4)
+
+
+def stream(n: int) -> np.ndarray:
+    r"""Scores whose scale trebles half way and drifts up and down."""
+    rng = np.random.default_rng(6)
+    t = np.arange(n)
+    return np.abs(rng.normal(size=n)) * (1 + 2 * (t > n // 2)) * (1.3 + np.sin(t / 90))
+
+
+def test_online_coverage_holds_under_drift_where_a_fixed_limit_fails() -> None:
+    scores = stream(3000)
+    state = OnlineLimit(alpha=0.1, level=0.1, gamma=0.02, memory=200, scores=tuple(scores[:50]))
+    for value in scores[50:]:
+        state = state.update(float(value))
+    fixed = (scores[50:] > conformal_limit(scores[:50], 0.1)).mean()
+    assert abs(state.missed / state.n - 0.1) <= state.bound
+    assert abs(state.missed / state.n - 0.1) < 0.01
+    assert fixed > 0.2
+
+
+@pytest.mark.parametrize("kind", ["rising", "falling", "alternating"])
+def test_online_bound_holds_for_any_sequence(kind: str) -> None:
+    t = np.arange(600.0)
+    scores = {"rising": t, "falling": -t, "alternating": np.where(t % 2, 1e6 * t, 0.0)}[kind]
+    state = OnlineLimit(alpha=0.2, level=0.5, gamma=0.05, memory=30)
+    for value in scores:
+        state = state.update(float(value))
+    assert abs(state.missed / state.n - 0.2) <= state.bound + 1e-12
+
+
+def test_online_configuration_out_of_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="gamma and memory must be positive"):
+        OnlineLimit(gamma=0.0)
