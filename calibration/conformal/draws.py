@@ -105,7 +105,7 @@ class KernelDensity:
             rng: Source of randomness.
         """
         centres = self.draws[row][rng.integers(self.draws.shape[1], size=n)]
-        return centres + self.bandwidth * rng.normal(size=centres.shape) @ self.factor[row].T
+        return np.asarray(centres + self.bandwidth * rng.normal(size=centres.shape) @ self.factor[row].T)
 
 
 @dataclass(frozen=True)

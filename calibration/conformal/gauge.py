@@ -63,7 +63,7 @@ class Whitening:
         Arguments:
             z: Whitened points.
         """
-        return z @ self.factor.T + self.centre
+        return np.asarray(z @ self.factor.T + self.centre)
 
     @property
     def volume(self) -> float:

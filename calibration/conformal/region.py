@@ -411,7 +411,7 @@ class Regions:
         z = self.coordinates.transform(np.asarray(y, dtype=np.float64))
         real = np.isfinite(z).all(axis=1)
         scores = self.score.score(self.prediction, np.where(real[:, None], z, self.prediction.mean))
-        return (np.isposinf(self.limits)) | (real & (scores <= self.limits))
+        return np.asarray((np.isposinf(self.limits)) | (real & (scores <= self.limits)))
 
     def volumes(self, *, n: int = 8000, seed: int = 0) -> Float[np.ndarray, " N"]:
         r"""Volume of each region, in the product of the targets' units.

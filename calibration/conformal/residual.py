@@ -62,7 +62,7 @@ class AbstractFittedResidual(ABC):
             prediction: Cases.
             r: Residuals.
         """
-        return np.einsum("nij,mj->nmi", self.factors(prediction), r) + prediction.mean[:, None]
+        return np.asarray(np.einsum("nij,mj->nmi", self.factors(prediction), r) + prediction.mean[:, None])
 
     def volume(self, prediction: Prediction) -> Float[np.ndarray, " N"]:
         r"""Volume in target space of a unit of residual volume.
@@ -217,7 +217,7 @@ class FittedResidualScore(AbstractFittedScore):
         """
         distinct, place = np.unique(np.asarray(limits, dtype=np.float64), return_inverse=True)
         own = np.array([residual_volume(self.gauge, float(limit), n, seed) for limit in distinct])
-        return own[place.reshape(-1)] * self.residual.volume(prediction)
+        return np.asarray(own[place.reshape(-1)] * self.residual.volume(prediction))
 
     def ranges(self, prediction: Prediction, limit: float, *, n: int = 4000, seed: int = 0) -> Float[np.ndarray, "d 2"]:
         r"""Ends of the region: closed form for ellipsoids and for boxes of plain residuals, else by search.
