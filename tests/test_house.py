@@ -18,6 +18,7 @@ NEVER = {
     "inference": {"typer", "streamlit"},
     "calibration": {"typer", "streamlit"},
 }
+ENTRY = ROOT / "apps" / "dashboard" / "entry" / "app.py"  # Streamlit's entry script cannot import relatively
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 40
 MODULES = sorted(p for folder in FLOORS for p in (ROOT / folder).rglob("*.py"))
@@ -79,7 +80,7 @@ def test_imports_of_ours_are_relative_and_point_down() -> None:
         for level, name, line in imports(path):
             ours = name.split(".")[0] == "pulsebayes"
             top = name.split(".")[1] if ours and "." in name else ""
-            if ours and (level == 0 or FLOORS.get(top, 0) > floor):
+            if ours and path != ENTRY and (level == 0 or FLOORS.get(top, 0) > floor):
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
     assert not wrong
 

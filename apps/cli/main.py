@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from .dashboard import dashboard
 from .demo import demo
 from .doctor import doctor
 from .errors import TRACEBACK_VARIABLE, describe, tell
@@ -27,7 +28,7 @@ from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (demo, doctor, infer, inspect, simulate, train)
+_VERBS = (dashboard, demo, doctor, infer, inspect, simulate, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

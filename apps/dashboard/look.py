@@ -1,0 +1,211 @@
+r"""How pages look: style, headings, cards, refusals, and pictures with their words, table and files beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ..figures.interactive import draw_interactive
+from ..figures.marks import Picture
+from ..figures.palette import palette
+from ..figures.static import draw_static
+from . import session
+from .words import Said
+
+NOTICE = "Research use only. Not a medical device."
+_SHEET = Path(__file__).with_name("style.css")
+_STATES = {"good": "good", "caution": "caution", "bad": "bad", "none": "muted"}
+
+
+def is_dark() -> bool:
+    r"""Whether the theme in use is dark."""
+    return getattr(st.context.theme, "type", None) == "dark"
+
+
+def icon() -> Any:
+    r"""A pulse on a dark square: an icon of our own, as one by name would be fetched from the network."""
+    square = np.full((32, 32, 3), (10, 13, 18), np.uint8)
+    heights = np.interp(np.arange(32), [0, 8, 12, 15, 18, 22, 31], [20, 20, 5, 26, 14, 20, 20]).astype(int)
+    for x, y in enumerate(heights):
+        low, high = sorted((y, int(heights[max(x - 1, 0)])))
+        square[low : high + 3, x] = (255, 107, 107)
+    from PIL import Image
+
+    return Image.fromarray(square)
+
+
+def style() -> None:
+    r"""Put the pages' own style on the page, in the colours of the theme."""
+    sheet = Template(_SHEET.read_text(encoding="utf-8")).substitute(palette(dark=is_dark()))
+    st.html(f"<style>{sheet}</style>")
+
+
+def heading(title: str, about: str) -> None:
+    r"""Title of a page, one sentence on what it is for, and what is open.
+
+    Arguments:
+        title: Title.
+        about: One sentence.
+    """
+    st.title(title, anchor=False)
+    parts = [f"<span>{escape(about)}</span>"]
+    try:
+        case = session.case()
+    except ValueError:
+        case = None
+    if case is not None:
+        shown = case.source.name if st.session_state.get("show_names") else case.source.label
+        parts.append(f"<span><b>{escape(shown)}</b>, {clock(case.recording.duration_s)}</span>")
+        parts.append("<span>window <b>{:.1f} to {:.1f} s</b></span>".format(*session.window(case)))
+        parts.append(f"<span>model <b>{escape(session.model()[0].name)}</b></span>")
+    parts.append(f'<span class="pb-notice">{NOTICE}</span>')
+    st.html(f'<div class="pb-bar">{"".join(parts)}</div>')
+
+
+def clock(seconds: float) -> str:
+    r"""A length of time as it is said: `52 s`, `2 min 00 s`, `1 h 03 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def cards(said: Sequence[Said]) -> None:
+    r"""Questions and their answers, side by side.
+
+    Arguments:
+        said: The answers.
+    """
+    body = "".join(
+        f'<section class="pb-card pb-{_STATES[s.state]}"><h3>{escape(s.question)}</h3>'
+        f'<div class="pb-big"><span class="pb-mark" aria-hidden="true">{s.mark}</span> {escape(s.answer)}</div>'
+        f"<p>{escape(s.detail)}</p></section>"
+        for s in said
+    )
+    st.html(f'<div class="pb-cards">{body}</div>')
+
+
+def picture(shown: Picture, *, key: str = "", beside: bool = True) -> Any:
+    r"""A picture, with its text alternative, its table and its files below.
+
+    Arguments:
+        shown: The picture.
+        key: Key of the chart where the picture's own would come twice on a page.
+        beside: Whether words, table and files stand below it; where not, `details` puts them elsewhere.
+
+    Returns:
+        What Streamlit gives back for a chart: the selection, where the picture asks for one.
+    """
+    key = key or shown.key
+    dark = is_dark()
+    figure = draw_interactive(shown, dark=dark)
+    config = {"displaylogo": False, "scrollZoom": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d"]}
+    config["toImageButtonOptions"] = {"filename": shown.key, "format": "png", "scale": 2}
+    more: dict[str, Any] = {"on_select": "rerun", "selection_mode": ("box", "points")} if shown.pick else {}
+    event = st.plotly_chart(figure, theme=None, key=f"chart-{key}", config=config, alt=shown.alt, **more)
+    if beside:
+        details(shown, key=key)
+    return event
+
+
+def details(shown: Picture, *, key: str = "") -> None:
+    r"""The words, the table and the files of a picture, folded.
+
+    Arguments:
+        shown: The picture.
+        key: What its buttons are known by, where the picture's own key would come twice on a page.
+    """
+    with st.expander(f"{shown.title}: in words, as a table, as a file"):
+        st.write(shown.alt)
+        table(shown)
+        files(shown, key or shown.key)
+
+
+def table(shown: Picture) -> None:
+    r"""The numbers of a picture as an HTML table.
+
+    Arguments:
+        shown: The picture.
+    """
+    rows = shown.table.rows[:400]
+    head = "".join(f'<th scope="col">{escape(c)}</th>' for c in shown.table.columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    caption = f'<caption class="pb-hide">{escape(shown.title)}</caption>'
+    st.html(f'<table class="pb-rows">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    if len(shown.table.rows) > len(rows):
+        st.caption(f"The first {len(rows)} of {len(shown.table.rows)} rows; the CSV file has all.")
+
+
+def files(shown: Picture, key: str) -> None:
+    r"""Buttons that save a picture and its table; the files are drawn when they are asked for.
+
+    Arguments:
+        shown: The picture.
+        key: What the buttons are known by.
+    """
+    columns = st.columns(3)
+    kinds = (("SVG", "svg", "image/svg+xml"), ("PNG", "png", "image/png"), ("CSV", "csv", "text/csv"))
+    for column, (name, form, mime) in zip(columns, kinds, strict=True):
+
+        def make(form: str = form) -> bytes:
+            return shown.table.to_csv().encode() if form == "csv" else draw_static(shown, form=form)
+
+        label = f"Save {name}"
+        file_name = f"pulsebayes-{shown.key}.{form}"
+        column.download_button(label, make, file_name, mime, key=f"{form}-{key}", on_click="ignore", width="stretch")
+
+
+def failure(error: Exception) -> None:
+    r"""Something that went wrong: what was expected, what was found, what to try.
+
+    Arguments:
+        error: The error.
+    """
+    message = str(getattr(error, "message", "") or error)
+    st.error(message, icon=":material/error:")
+    hint = getattr(error, "hint", None)
+    if hint:
+        st.write(f"**Try:** `{hint}`, or say it under *Open* → *What the channels are*.")
+
+
+def absent(title: str, what: str, how: str) -> None:
+    r"""A part that is not there yet: what it will show, and how it comes about.
+
+    Arguments:
+        title: Its title.
+        what: What it shows.
+        how: What makes it appear.
+    """
+    st.subheader(title, anchor=False)
+    st.info(f"{what} {how}", icon=":material/hourglass_empty:")
+
+
+def need_case() -> session.Case:
+    r"""The recording that is open; where there is none the page says so and ends.
+
+    Returns:
+        The recording.
+    """
+    try:
+        case = session.case()
+    except (ValueError, OSError) as error:
+        failure(error)
+        st.page_link(st.session_state["pages"]["open"], label="Open another recording", icon=":material/folder_open:")
+        st.stop()
+    if case is None:
+        if st.session_state.get("missing"):
+            st.warning(
+                "The address names a recording that is not open here. Drop the same file on *Open*: addresses carry "
+                "no data."
+            )
+        st.info("No recording is open yet.", icon=":material/folder_open:")
+        st.page_link(st.session_state["pages"]["open"], label="Open a recording", icon=":material/folder_open:")
+        st.stop()
+    return case

@@ -1,0 +1,99 @@
+r"""What the app may open: nothing outside what was named, no trust in uploaded names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pulsebayes.apps.dashboard import library
+from pulsebayes.apps.dashboard.library import Labels, Library, open_recording
+from pulsebayes.waveforms import RecordingError
+
+from .conftest import pulse
+
+
+def csv(seconds: float = 20.0) -> bytes:
+    rows = "".join(f"{i / 125:.3f},{v:.2f}\n" for i, v in enumerate(pulse(seconds)))
+    return ("time [s],ABP [mmHg]\n" + rows).encode()
+
+
+def test_link_that_leads_out_is_refused(opened: Path) -> None:
+    (opened / "link.csv").symlink_to(opened.parent / "secret.csv")
+    with pytest.raises(RecordingError, match="no such file inside"):
+        Library((opened,), {}).open_path("link.csv")
+    assert "link.csv" not in {p.name for p in Library((opened,), {}).files()}
+
+
+def test_file_named_alone_opens_nothing_beside_it(opened: Path) -> None:
+    one = Library((opened / "good.csv",), {})
+    assert [s.kind for s in one.sources()] == ["opened"]
+    with pytest.raises(RecordingError, match="no such file inside"):
+        one.open_path("flat.csv")
+
+
+def test_header_that_names_a_file_elsewhere_is_refused(opened: Path) -> None:
+    (opened / "evil.hea").write_text("evil 1 125 1000\n../secret.csv 16 200(0)/mmHg 16 0 0 0 0 ABP\n")
+    with pytest.raises(RecordingError, match="another folder"):
+        Library((opened,), {}).open_path("evil.hea")
+
+
+def test_upload_keeps_nothing_of_its_name(tmp_path: Path) -> None:
+    shelf = Library((), {})
+    source = shelf.keep_upload([("../../Jane Doe 1970.csv", csv())])
+    assert "Jane" not in str(source.path) and "Jane" not in source.label and "/" not in source.name
+    assert source.path.is_relative_to(shelf._folder) and shelf._folder.stat().st_mode & 0o077 == 0
+    assert open_recording(source, Labels()).channel("ART").fs == pytest.approx(125.0)
+
+
+def test_upload_is_seen_by_its_owner_only() -> None:
+    shelf = Library((), {})
+    source = shelf.keep_upload([("a.csv", csv())])
+    assert shelf.find(source.identity) is None
+    assert shelf.find(source.identity, [source.identity]) == source
+    assert shelf.sources() == []
+
+
+def test_uploads_go_when_the_app_ends() -> None:
+    shelf = Library((), {})
+    folder = shelf.keep_upload([("a.csv", csv())]).path.parent
+    shelf._end()
+    assert not folder.exists()
+
+
+def test_upload_over_the_cap_is_refused_with_the_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "LARGEST_UPLOAD_MB", 0)
+    with pytest.raises(RecordingError, match="at most 0 MB") as caught:
+        Library((), {}).keep_upload([("a.csv", csv())])
+    assert "dashboard FILE" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "got none"),
+        ([("a.csv", b"1"), ("b.csv", b"1")], "without one"),
+        ([("a.hea", b"a 1 125 9\n../../x.dat 16 200/mmHg\n"), ("x.dat", b"")], "another folder"),
+        ([("a.hea", b"a 1 125 9\nx.dat 16 200/mmHg\n")], "not uploaded with it"),
+        ([("..hea", b"a 1 125 9\n")], "letters"),
+    ],
+)
+def test_upload_that_does_not_fit_is_refused(files: list[tuple[str, bytes]], message: str) -> None:
+    with pytest.raises(RecordingError, match=message):
+        Library((), {}).keep_upload(files)
+
+
+def test_record_of_header_and_signal_is_read(real_data: Path) -> None:
+    folder = real_data / "physionet_wfdb"
+    files = [(p.name, p.read_bytes()) for p in folder.glob("3975656_0015.*")]
+    shelf = Library((), {})
+    source = shelf.keep_upload(files)
+    assert open_recording(source, Labels()).channel("ART").unit == "mmHg"
+
+
+def test_error_names_the_label_not_the_file(opened: Path) -> None:
+    shelf = Library((opened,), {})
+    source = shelf.open_path("broken.csv")
+    with pytest.raises(RecordingError) as caught:
+        open_recording(source, Labels())
+    assert caught.value.file == source.label and "broken" not in str(caught.value)

@@ -1,0 +1,135 @@
+r"""Every page in every state: nothing open, open, refused, unreadable; the notice stands on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import PAGES, SAMPLE, said
+
+App = Callable[..., Any]
+NOTICE = "Research use only. Not a medical device."
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_without_a_recording_explains_itself(app: App, page: str) -> None:
+    test = app(page)
+    assert not test.exception
+    assert NOTICE in said(test)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_with_the_sample_says_what_it_is_about(app: App, page: str) -> None:
+    test = app(page, sample=True)
+    assert not test.exception and not test.error
+    text = said(test)
+    assert NOTICE in text and "Simulated patient" in text
+
+
+def test_five_questions_are_answered_on_the_monitor(app: App) -> None:
+    text = said(app("monitor", sample=True))
+    for question in ("signal good", "cardiac output", "How sure", "Why so unsure", "trust the model"):
+        assert question in text
+    assert "L/min" in text and "9 in 10" in text
+
+
+def test_refused_window_has_no_number_and_says_why(app: App) -> None:
+    test = app("estimates", file="flat.csv")
+    text = said(test)
+    assert not test.exception
+    assert "Refused (flat)" in text and "Not answered" in text and "9 in 10" not in text
+
+
+def test_missing_unit_is_told_with_the_option_that_fits(app: App) -> None:
+    test = app("estimates", file="unitless.csv")
+    assert not test.exception
+    assert "unit" in test.error[0].value and "--unit ART=mmHg" in said(test)
+
+
+def test_unnamed_channel_can_be_named_on_the_page(app: App) -> None:
+    test = app("open", file="unnamed.csv")
+    assert "no single channel here is called so" in said(test)
+    selects = {s.label: s for s in test.selectbox}
+    selects["Channel"].set_value("thing")
+    selects["is"].set_value("ART")
+    next(b for b in test.button if b.label == "Read it again").click()
+    test.run()
+    assert not test.exception and "**thing** is read as" in said(test)
+
+
+def test_unreadable_file_is_told_without_a_traceback_or_its_name(app: App) -> None:
+    test = app("monitor", file="broken.csv")
+    assert not test.exception
+    assert test.error and "broken" not in test.error[0].value
+
+
+def test_file_names_are_shown_only_on_request(app: App) -> None:
+    test = app("open", file="good.csv")
+    assert "good.csv" not in said(test)
+    test.checkbox(key="show_names").check().run()
+    assert "good.csv" in said(test)
+
+
+def test_address_restores_window_and_view(app: App) -> None:
+    test = app("monitor", sample=True, t="24", view="20-50", q="SVR")
+    assert "24.0 to 32.0 s" in said(test)
+    assert test.session_state["view"] == (20.0, 50.0)
+
+
+def test_address_never_holds_a_name_or_a_path(app: App) -> None:
+    test = app("monitor", file="good.csv")
+    assert "good" not in str(dict(test.query_params)) and "/" not in str(dict(test.query_params))
+
+
+def test_address_of_an_unknown_recording_asks_for_the_file(app: App) -> None:
+    assert "addresses carry no data" in said(app("monitor", rec="0123456789abcdef"))
+
+
+@pytest.mark.parametrize(
+    "address", [{"t": "nan"}, {"t": "-5"}, {"view": "9-1"}, {"view": "a-b"}, {"level": "7"}, {"q": "<b>"}]
+)
+def test_nonsense_in_the_address_is_left_out(app: App, address: dict[str, str]) -> None:
+    test = app("estimates", rec=SAMPLE, **address)
+    assert not test.exception and "0.0 to 8.0 s" in said(test)
+
+
+def test_fields_pick_the_window_as_a_drag_does(app: App) -> None:
+    test = app("monitor", sample=True)
+    next(n for n in test.number_input if n.label.startswith("Window from")).set_value(16.0).run()
+    assert test.session_state["start_s"] == 16.0 and "16.0 to 24.0 s" in said(test)
+
+
+def test_buttons_move_and_zoom_the_view(app: App) -> None:
+    test = app("monitor", sample=True)
+    next(b for b in test.button if b.label == "Forward ▶").click().run()
+    assert test.session_state["view"] == (15.0, 45.0)
+    next(b for b in test.button if b.label == "Whole").click().run()
+    assert test.session_state["view"] == (0.0, 120.0)
+
+
+def test_threshold_counts_dots_and_says_the_chance(app: App) -> None:
+    test = app("estimates", sample=True)
+    next(n for n in test.number_input if n.label.startswith("Threshold")).set_value(100.0).run()
+    assert "**100 %** (50 of 50 dots)" in said(test)
+
+
+def test_uninformative_quantities_are_withheld_until_asked_for(app: App) -> None:
+    test = app("estimates", sample=True)
+    assert "withheld" in said(test)
+    test.toggle(key="keep_uninformative").set_value(True).run()
+    assert "withheld" not in said(test)
+
+
+def test_path_outside_what_was_opened_is_refused_as_if_it_were_not_there(app: App) -> None:
+    test = app("open")
+    field = next(t for t in test.text_input if "path" in t.label)
+    told = []
+    for path in ("../secret.csv", "/etc/passwd", "../no-such-file.csv"):
+        field.set_value(path)
+        next(b for b in test.button if b.label == "Open this file").click()
+        test.run()
+        told.append(test.error[0].value.partition(": ")[2])
+        assert "rec" not in test.session_state
+    assert len(set(told)) == 1

@@ -1,0 +1,99 @@
+r"""Pictures: drawn by both, described in words, tabled; colours that can be read."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pulsebayes.apps.figures.estimates import dotplot, interval_rows, intervals
+from pulsebayes.apps.figures.interactive import draw_interactive
+from pulsebayes.apps.figures.marks import Panel, Picture, Table
+from pulsebayes.apps.figures.palette import DARK, LIGHT, contrast
+from pulsebayes.apps.figures.static import draw_static
+from pulsebayes.apps.figures.trends import trend
+from pulsebayes.apps.figures.waves import Lane, Trace, merge_lanes, overview, strip
+from pulsebayes.inference.answer import Answer, Estimate, Refusal
+
+ESTIMATE = Estimate("L/min", 4.9, 3.8, 4.4, 5.4, 6.4, 3.8, 6.4, 2.0, 10.0, 0.8)
+BLIND = Estimate("mmHg", 6.0, 1.0, 4.0, 9.0, 14.0, 1.0, 14.0, 1.5, 16.0, 0.0, uninformative=True)
+DRAWS = {"CO": np.random.default_rng(0).lognormal(1.6, 0.15, 2000), "CVP": np.zeros(2000)}
+
+
+def answer(start: float) -> Answer:
+    return Answer(start, start + 8, DRAWS, {"CO": ESTIMATE, "CVP": BLIND}, 0.9)
+
+
+def pictures() -> list[Picture]:
+    times = np.arange(0, 8, 0.008)
+    trace = Trace("ABP", "ART", "mmHg", times, 90 + 30 * np.sin(times), (1.0, 2.0), (110.0, 111.0))
+    lanes = [Lane(0.0, 8.0), Lane(8.0, 16.0, "flat"), Lane(16.0, 24.0, "", ("coarse",))]
+    return [
+        strip([trace, trace], lanes, (0.0, 24.0), (0.0, 8.0)),
+        overview(trace, lanes, (0.0, 8.0), 24.0),
+        intervals(answer(0.0)),
+        dotplot("CO", DRAWS["CO"], 4.0, unit="L/min"),
+        trend(
+            [answer(0.0), Refusal(8.0, 16.0, "flat"), answer(16.0)],
+            ["CO", "CVP"],
+            duration_s=24.0,
+            references={"CO": [(4.0, 5.1)]},
+            events=[(12.0, "flush")],
+            picked=(0.0, 8.0),
+        ),
+    ]
+
+
+@pytest.mark.parametrize("shown", pictures(), ids=lambda p: p.key)
+def test_picture_is_drawn_by_both_in_both_themes(shown: Picture) -> None:
+    for dark in (False, True):
+        figure = draw_interactive(shown, dark=dark)
+        assert "NaN" not in json.dumps(figure, allow_nan=False)
+        assert draw_static(shown, form="svg", dark=dark).startswith(b"<?xml")
+    png = draw_static(shown, form="png")
+    assert png.startswith(b"\x89PNG") and len(png) < 2e6
+    assert len(shown.alt) > 20 and shown.table.columns and shown.table.to_csv()
+
+
+def test_drawing_twice_gives_the_same_bytes() -> None:
+    assert draw_static(pictures()[2]) == draw_static(pictures()[2])
+
+
+def test_picture_without_words_is_refused() -> None:
+    with pytest.raises(ValueError, match="text alternative"):
+        Picture("a", "A", " ", Table((), ()), (Panel(()),))
+
+
+def test_colours_of_lines_and_words_can_be_read() -> None:
+    backgrounds = {"paper", "panel", "grid", "edge", "usual"}  # WCAG 2.2, 1.4.3: 4.5 to 1
+    for colours in (DARK, LIGHT):
+        for role in set(colours) - backgrounds:
+            assert contrast(colours[role], colours["paper"]) >= 4.5, role
+    for role in ("ART", "PLETH", "CVP"):
+        assert contrast(DARK[role], DARK["panel"]) >= 4.5
+
+
+def test_withheld_quantity_shows_no_number() -> None:
+    row = intervals(answer(0.0), ["CVP"]).table.rows[0]
+    assert set(row[1:6]) == {"not told"}
+    html = interval_rows(answer(0.0), ["CVP"], dark=False)
+    assert "withheld" in html and "6 mmHg" not in html
+
+
+def test_dots_below_the_threshold_stand_left_of_it() -> None:
+    shown = dotplot("CO", DRAWS["CO"], 4.6, unit="L/min")
+    below, above = shown.panels[0].marks[:2]
+    assert max(below.x) < 4.6 < min(above.x)  # type: ignore[union-attr]
+    assert len(below.x) + len(above.x) == 50  # type: ignore[union-attr]
+
+
+def test_trend_leaves_a_gap_where_a_window_was_refused() -> None:
+    line = next(m for m in pictures()[4].panels[0].marks if getattr(m, "name", "") == "median")
+    assert np.isnan(line.y[1]) and line.y[0] == 4.9  # type: ignore[union-attr]
+    assert pictures()[4].table.rows[1][1] == "refused: flat"
+
+
+def test_neighbouring_verdicts_are_merged() -> None:
+    merged = merge_lanes([Lane(8.0, 16.0, "flat"), Lane(0.0, 8.0), Lane(16.0, 24.0, "flat")])
+    assert [(m.start_s, m.end_s) for m in merged] == [(0.0, 8.0), (8.0, 24.0)]
