@@ -350,6 +350,9 @@ def answer_window(
         return Refusal(start_s, end_s, "outside", hint, signal, domain)
     generator = torch.Generator().manual_seed(_window_seed(seed, start_s))
     theta = bundle.npe.sample(torch.from_numpy(window)[None], n_draws, generator)[0]
+    if not np.isfinite(theta).all():
+        hint = "the network gives no numbers here: the window is far from every simulation"
+        return Refusal(start_s, end_s, "outside", hint, signal, domain)
     draws = bundle.outputs.derive(theta)
     estimates = prior.estimates(draws, level=level, uninformative=bundle.uninformative)
     return Answer(start_s, end_s, draws, estimates, level, signal, _cited(bundle, level, domain), domain)

@@ -21,7 +21,7 @@ from ..waveforms.recording import Recording, RecordingError, require_data, requi
 from ..waveforms.roles import PRESSURE_ROLES
 from ..waveforms.windows import Window, cut_windows
 from .answer import Answer, Prior, Refusal, VerdictLike, answer_window
-from .bundle import Bundle
+from .bundle import Bundle, BundleError
 
 if TYPE_CHECKING:
     from .domain import DomainModel
@@ -169,12 +169,22 @@ def domain_model(bundle: Bundle) -> DomainModel | None:
 
     Arguments:
         bundle: The bundle.
+
+    Raises:
+        BundleError: If the bundle's arrays are not those of a domain model.
     """
     if not bundle.domain:
         return None
     from .domain import DomainModel
 
-    return DomainModel.from_arrays(bundle.domain)
+    try:
+        return DomainModel.from_arrays(bundle.domain)
+    except ValueError as error:
+        raise BundleError(
+            f"the domain model of {bundle.name} cannot be used: {error}",
+            code="bundle-damaged",
+            hint="fetch or train the bundle again",
+        ) from error
 
 
 def signal_summary(verdict: Verdict) -> dict[str, Any]:

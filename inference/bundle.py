@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from ..waveforms.roles import PRESSURE_ROLES, ROLES
 from .npe import NPE, NPEConfig
 from .outputs import OutputSpace
 
@@ -58,6 +60,10 @@ class InputContract:
         fs: Sampling rate of a window [Hz].
         samples: Samples of a window.
 
+    Raises:
+        ValueError: If the role is unknown, a pressure is not in mmHg (as recordings give it), or a number is not
+            positive.
+
     Example:
         >>> InputContract().window_s
         8.0
@@ -67,6 +73,14 @@ class InputContract:
     unit: str = "mmHg"
     fs: float = 125.0
     samples: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, got {self.role!r}")
+        if self.role in PRESSURE_ROLES and self.unit != "mmHg":
+            raise ValueError(f"unit of {self.role} must be mmHg, as recordings give pressures, got {self.unit!r}")
+        if not (0 < self.fs < math.inf and self.samples >= 1):
+            raise ValueError(f"fs [Hz] and samples must be positive, got {self.fs} and {self.samples}")
 
     @property
     def window_s(self) -> float:
@@ -94,7 +108,8 @@ class Bundle:
         card: Text of the card.
 
     Raises:
-        ValueError: If the prior's draws do not fit the outputs.
+        ValueError: If the prior's draws or the contract do not fit the estimator, or a weight or draw is not finite.
+        TypeError: If ``training`` or ``measured`` is no dictionary.
 
     Example:
         >>> from pulsebayes.inference.npe import PRESETS
@@ -121,6 +136,20 @@ class Bundle:
     def __post_init__(self) -> None:
         if self.prior.ndim != 2 or self.prior.shape[1] != self.npe.outputs.space.dim:
             raise ValueError(f"prior must have shape (M, {self.npe.outputs.space.dim}), got {self.prior.shape}")
+        reads = self.npe.config.embedding
+        if (self.contract.samples, self.contract.fs) != (reads.samples, reads.fs):
+            raise ValueError(
+                f"contract must be the network's, {reads.samples} samples at {reads.fs:g} Hz, got "
+                f"{self.contract.samples} at {self.contract.fs:g} Hz"
+            )
+        lost = [name for name, weights in self.npe.state_dict().items() if not weights.isfinite().all()]
+        if lost or not np.isfinite(self.prior).all():
+            raise ValueError(f"{lost[0] if lost else 'prior'} must be finite: the training diverged")
+        for name, entry in (("training", self.training), ("measured", self.measured)):
+            if not isinstance(entry, Mapping):
+                raise TypeError(f"{name} must be a dictionary, got {type(entry).__name__}")
+        if not self.uninformative > 0:
+            raise ValueError(f"uninformative must be a positive share, got {self.uninformative}")
 
     @property
     def outputs(self) -> OutputSpace:
@@ -177,15 +206,17 @@ class Bundle:
             contract = InputContract(**info["input"])
             prior = arrays["prior"]
             known = {key: info[key] for key in ("name", "training", "measured", "uninformative")}
+            domain = _read_arrays(folder / _DOMAIN) if _DOMAIN in info["files"] else {}
+            card = (folder / _CARD).read_text(encoding="utf-8")
+            return cls(npe=npe.eval(), prior=prior, contract=contract, domain=domain, card=card, **known)
+        except BundleError:
+            raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BundleError(
                 f"bundle {folder.name} does not describe a model: {str(error).splitlines()[0]}",
                 code="bundle-damaged",
                 hint="fetch or train the bundle again",
             ) from error
-        domain = _read_arrays(folder / _DOMAIN) if _DOMAIN in info["files"] else {}
-        card = (folder / _CARD).read_text(encoding="utf-8")
-        return cls(npe=npe.eval(), prior=prior, contract=contract, domain=domain, card=card, **known)
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -255,7 +286,13 @@ def _read_info(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{_INFO} of {folder.name} is not readable: {error}", code="bundle-damaged", hint="fetch the bundle again"
         ) from error
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if not isinstance(schema, int):
+        raise BundleError(
+            f"{_INFO} of {folder.name} is not readable: schema must be a number, got {schema!r}",
+            code="bundle-damaged",
+            hint="fetch the bundle again",
+        )
+    if schema > SCHEMA:
         raise BundleError(
             f"bundle {folder.name} has schema {schema}, this version reads up to {SCHEMA}",
             code="bundle-newer",

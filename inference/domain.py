@@ -116,6 +116,11 @@ class DomainModel:
             raise ValueError(
                 f"a domain model needs the arrays {sorted(_NAMES)}, got none named {missing}: fit it again"
             )
+        lost = sorted(name for name in _NAMES if np.isnan(self.arrays[name]).any())
+        if lost:
+            raise ValueError(
+                f"the arrays of a domain model must be numbers, {lost} hold values that are not: fit it again"
+            )
 
     @classmethod
     def fit(

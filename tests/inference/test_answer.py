@@ -126,6 +126,12 @@ def test_window_outside_the_simulations_gets_no_number(ask):
     assert refused.to_json()["quantities"] == {}
 
 
+def test_draws_that_are_no_numbers_make_a_refusal_and_no_silent_nulls(ask, bundle, monkeypatch):
+    monkeypatch.setattr(bundle.npe, "sample", lambda x, n, generator: np.full((1, n, 9), np.nan))
+    refused = ask()
+    assert isinstance(refused, Refusal) and refused.reason == "outside" and "no numbers" in refused.hint
+
+
 def test_sources_name_signal_model_calibration_and_domain(ask):
     lines = ask(signal={"HR": 72, "findings": []}, domain=Verdict("shifted", 0.01)).sources()
     assert list(lines) == ["signal", "model", "calibration", "domain"]

@@ -117,6 +117,55 @@ def test_a_consistent_bundle_of_another_network_is_refused(folder):
     refuses(folder, "bundle-damaged")
 
 
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("input", {"fs": 0}),
+        ("input", {"fs": 250.0}),
+        ("input", {"samples": 500}),
+        ("input", {"unit": "kPa"}),
+        ("input", {"role": "NOSE"}),
+        ("uninformative", "x"),
+        ("uninformative", -1.0),
+        ("measured", []),
+        ("schema", "1"),
+    ],
+)
+def test_a_consistent_bundle_that_promises_what_its_network_cannot_is_refused(folder, part, change):
+    from pulsebayes.inference.bundle import _own_hash
+
+    info = json.loads((folder / "bundle.json").read_text())
+    info[part] = info[part] | change if isinstance(change, dict) else change
+    info["hash"] = _own_hash(info)
+    (folder / "bundle.json").write_text(json.dumps(info))
+    refuses(folder, "bundle-damaged")
+
+
+def test_a_network_that_diverged_makes_no_bundle(bundle):
+    from copy import deepcopy
+    from dataclasses import replace
+
+    broken = deepcopy(bundle.npe)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match="must be finite: the training diverged"):
+        replace(bundle, npe=broken)
+    with pytest.raises(ValueError, match="prior must be finite"):
+        replace(bundle, prior=np.full_like(bundle.prior, np.nan))
+
+
+def test_damaged_domain_arrays_are_refused_as_the_bundles(bundle):
+    from dataclasses import replace
+
+    from pulsebayes.inference.answering import domain_model
+
+    shipped = Bundle.load(find_bundle("radial-abp"))
+    lost = {name: a * np.nan if a.dtype.kind == "f" else a for name, a in shipped.domain.items()}
+    for arrays in ({"mean": np.arange(3.0)}, lost):
+        with pytest.raises(BundleError, match=r"the domain model of .* cannot be used"):
+            domain_model(replace(bundle, domain=arrays))
+
+
 def test_full_folder_is_not_written_over(bundle, folder):
     with pytest.raises(FileExistsError, match="--force"):
         bundle.save(folder)
