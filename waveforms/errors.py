@@ -13,8 +13,9 @@ class RecordingError(ValueError):
     r"""A recording that cannot be read, or a channel that does not fit what is asked of it.
 
     Codes: `not-found`, `directory`, `empty`, `unreadable`, `unsupported`, `wrong-suffix`, `encoding`, `truncated`,
-    `corrupt`, `header`, `no-data`, `no-rate`, `time-stamps`, `bad-rate`, `layout`, `unknown-role`, `unknown-unit`,
-    `unnamed-channels`, `channel-missing`, `channel-ambiguous`, `unit-missing`, `unit-wrong`, `too-much-missing`.
+    `too-large`, `corrupt`, `header`, `no-data`, `no-rate`, `time-stamps`, `bad-rate`, `layout`, `unknown-role`,
+    `unknown-unit`, `unnamed-channels`, `channel-missing`, `channel-ambiguous`, `unit-missing`, `unit-wrong`,
+    `too-much-missing`.
 
     Arguments:
         what: What was expected and what was found, without the file's name.

@@ -85,6 +85,7 @@ class RawChannel:
         findings: What the reader noticed.
         named: Whether the file names the channel.
         role: Role the file itself states (Vital Recorder's monitor types), used where the name says nothing.
+        role_known: Whether `role` is the last word, even `None`: the name is not asked.
 
     Example:
         >>> from pulsebayes.waveforms.labelling import RawChannel
@@ -100,6 +101,7 @@ class RawChannel:
     findings: tuple[str, ...] = ()
     named: bool = True
     role: str | None = None
+    role_known: bool = False
 
 
 def label_channels(
@@ -210,7 +212,7 @@ def _from_file(raw: RawChannel) -> Channel:
             unit = parse_unit(raw.unit)
         except ValueError:
             findings = (*findings, f"the unit {raw.unit!r} in the file is not known and was left out")
-    role = (guess_role(raw.name) or raw.role) if raw.named else raw.role
+    role = (guess_role(raw.name) or raw.role) if raw.named and not raw.role_known else raw.role
     return Channel(raw.name, role, unit, raw.fs, raw.start_s, raw.n_samples, findings, named=raw.named)
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from .convert import convert
 from .dashboard import dashboard
 from .demo import demo
 from .doctor import doctor
@@ -28,7 +29,7 @@ from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (dashboard, demo, doctor, infer, inspect, simulate, train)
+_VERBS = (convert, dashboard, demo, doctor, infer, inspect, simulate, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
+from ..errors import RecordingError
 from ..recording import Recording
 from ._sniff import sniff
 
 __all__ = ["read"]
+
+_READERS: Final = {
+    "csv": (".csv", "read_csv"),
+    "wfdb": (".wfdb", "read_wfdb"),
+    "vital": (".vital", "read_vital"),
+    "edf": (".edf", "read_edf"),
+    "mat": (".mat", "read_mat"),
+    "hdf5": (".hdf5", "read_hdf5"),
+    "netcdf": (".netcdf", "read_netcdf"),
+    "numpy": (".npz", "read_npz"),
+    "parquet": (".parquet", "read_parquet"),
+    "zarr": (".zarr", "read_zarr"),
+    "labchart": (".labchart", "read_labchart"),
+}
 
 
 def read(
@@ -24,7 +41,7 @@ def read(
     The format is told by the content. Nothing is resampled and no unit is guessed.
 
     Arguments:
-        path: A CSV/TSV, WFDB or Vital Recorder file.
+        path: A CSV/TSV, WFDB, Vital Recorder, EDF/BDF, MATLAB, HDF5, netCDF, NumPy, Parquet, Zarr or LabChart file.
         fs: Sampling rate [Hz], only where the file states none.
         roles: Roles by channel name, such as `{"col 3": "ART"}`.
         units: Units by channel name or role, such as `{"ART": "kPa"}`.
@@ -49,14 +66,12 @@ def read(
     if fs is not None and not 0.0 < fs < math.inf:
         raise ValueError(f"fs must be a positive sampling rate [Hz], got {fs}; give for example 125")
     found = sniff(path)
-    if found.kind == "wfdb":
-        from .wfdb import read_wfdb
-
-        return read_wfdb(found.path, fs=fs, roles=roles, units=units)
-    if found.kind == "vital":
-        from .vital import read_vital
-
-        return read_vital(found.path, fs=fs, roles=roles, units=units)
-    from .csv import read_csv
-
-    return read_csv(found.path, fs=fs, roles=roles, units=units)
+    module, name = _READERS[found.kind]
+    reader = getattr(import_module(module, __package__), name)
+    try:
+        recording: Recording = reader(found.path, fs=fs, roles=roles, units=units)
+    except OSError as error:
+        raise RecordingError(
+            f"cannot be read ({error.strerror or error})", code="unreadable", file=found.path.name
+        ) from error
+    return recording

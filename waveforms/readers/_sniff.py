@@ -15,31 +15,50 @@ from ._wfdb_header import find_header
 __all__ = ["Sniffed", "sniff"]
 
 _HEAD: Final = 65536
-_SUFFIXES: Final = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".vital": "vital",
-    ".hea": "wfdb",
-    ".edf": "EDF",
-    ".bdf": "EDF",
-    ".mat": "MATLAB",
-    ".npz": "NumPy",
-    ".npy": "NumPy",
-    ".parquet": "Parquet",
-    ".nc": "netCDF",
-    ".h5": "HDF5",
-    ".xlsx": "Excel",
+_SUFFIXES: Final[dict[str, tuple[str, ...]]] = {
+    ".csv": ("csv",),
+    ".tsv": ("csv",),
+    ".vital": ("vital",),
+    ".hea": ("wfdb",),
+    ".edf": ("edf",),
+    ".bdf": ("edf",),
+    ".mat": ("mat", "hdf5"),
+    ".npz": ("numpy",),
+    ".npy": ("numpy",),
+    ".parquet": ("parquet",),
+    ".nc": ("netcdf", "hdf5"),
+    ".h5": ("hdf5", "mat"),
+    ".hdf5": ("hdf5", "mat"),
+    ".zarr": ("zarr",),
+    ".xlsx": ("Excel",),
 }
-_NAMES: Final = {"csv": "text table (CSV/TSV)", "vital": "Vital Recorder file", "wfdb": "WFDB record"}
+_NAMES: Final = {
+    "csv": "text table (CSV/TSV)",
+    "vital": "Vital Recorder file",
+    "wfdb": "WFDB record",
+    "edf": "EDF or BDF file",
+    "mat": "MATLAB file",
+    "hdf5": "HDF5 file",
+    "netcdf": "netCDF file",
+    "numpy": "NumPy file",
+    "parquet": "Parquet file",
+    "zarr": "Zarr store",
+    "labchart": "LabChart text",
+}
+_OWN_CONTENT: Final = frozenset(_SUFFIXES) - {".hea", ".mat"}  # never the signal file of a WFDB header beside it
 _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"0       ", "EDF"),
-    (b"\xffBIOSEMI", "EDF"),
-    (b"MATLAB 5.0 MAT-file", "MATLAB"),
-    (b"PAR1", "Parquet"),
-    (b"\x93NUMPY", "NumPy"),
-    (b"\x89HDF\r\n\x1a\n", "HDF5"),
-    (b"CDF\x01", "netCDF"),
-    (b"CDF\x02", "netCDF"),
+    (b"0       ", "edf"),
+    (b"\xffBIOSEMI", "edf"),
+    (b"MATLAB 5.0 MAT-file", "mat"),
+    (b"MATLAB 7.3 MAT-file", "mat"),
+    (b"PAR1", "parquet"),
+    (b"\x93NUMPY", "numpy"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (b"CDF\x01", "netcdf"),
+    (b"CDF\x02", "netcdf"),
+    (b"CDF\x05", "netcdf"),
+    (b"Interval=", "labchart"),
+    (b"\xef\xbb\xbfInterval=", "labchart"),
     (b"\x89PNG", "image"),
     (b"\xff\xd8\xff", "image"),
     (b"%PDF", "PDF"),
@@ -49,6 +68,8 @@ _MAGIC: Final[tuple[tuple[bytes, str], ...]] = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
 )
+_ZARR_MARKS: Final = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+_USER_BLOCKS: Final = (512, 1024, 2048, 4096)
 _WFDB_LINE: Final = re.compile(
     rb"[-\w.]+(?:/\d+)?[ \t]+\d+(?:[ \t]+[\d.]+(?:/[\d.()-]+)?)?(?:[ \t]+\d+)?(?:[ \t]+[\d:.]+)?.*"
 )
@@ -59,7 +80,7 @@ class Sniffed:
     r"""What a file is.
 
     Arguments:
-        kind: `csv`, `wfdb` or `vital`.
+        kind: `csv`, `wfdb`, `vital`, `edf`, `mat`, `hdf5`, `netcdf`, `numpy`, `parquet`, `zarr` or `labchart`.
         path: The file to read; for WFDB the header.
 
     Example:
@@ -105,26 +126,29 @@ def sniff(path: str | Path) -> Sniffed:
 
 
 def _sniffed(path: Path) -> Sniffed:
+    if path.is_dir() and any((path / mark).is_file() for mark in _ZARR_MARKS):
+        return Sniffed("zarr", path)
     if path.is_dir():
         raise RecordingError("expected a file, got a folder", code="directory", file=path.name or str(path))
     header = find_header(path)
     if not path.is_file() and header is None:
         raise RecordingError("there is no such file", code="not-found", file=path.name or str(path))
-    if header is not None and path.suffix.lower() not in {".csv", ".tsv", ".vital"}:
+    if header is not None and path.suffix.lower() not in _OWN_CONTENT:
         return Sniffed("wfdb", _checked_header(header))
     head = _head(path)
     kind = _kind(path, head)
-    suffix = _SUFFIXES.get(path.suffix.lower())
+    expected = _SUFFIXES.get(path.suffix.lower(), ())
     if kind in _NAMES:
-        if suffix is not None and suffix != kind:
+        if expected and kind not in expected:
             raise RecordingError(
-                f"the content is a {_NAMES[kind]}, the suffix {path.suffix} says {_NAMES.get(suffix, suffix)}",
+                f"the content is a {_NAMES[kind]}, "
+                f"the suffix {path.suffix} says {_NAMES.get(expected[0], expected[0])}",
                 code="wrong-suffix",
                 file=path.name,
                 hint="give the file the suffix of what it is, or check that it is the file you mean",
             )
         return Sniffed(kind, path)
-    raise _refusal(path, kind, suffix)
+    raise _refusal(path, kind, expected[0] if expected else None)
 
 
 def _head(path: Path) -> bytes:
@@ -152,10 +176,12 @@ def _kind(path: Path, head: bytes) -> str:
     if head.startswith(b"\x1f\x8b"):
         return _gzip_kind(path)
     if head.startswith(b"PK\x03\x04"):
-        return "NumPy" if b".npy" in head[:200] else "Excel" if b"xl/" in head or b"[Content_Types]" in head else "zip"
+        return "numpy" if b".npy" in head[:200] else "Excel" if b"xl/" in head or b"[Content_Types]" in head else "zip"
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if any(head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in _USER_BLOCKS):
+        return "hdf5"
     if head.startswith(b"\x80") and len(head) > 1 and head[1] in (2, 3, 4, 5):
         return "pickle"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -178,7 +204,7 @@ def _gzip_kind(path: Path) -> str:
 
 
 def _refusal(path: Path, kind: str, suffix: str | None) -> RecordingError:
-    readable = "CSV/TSV, WFDB (.hea) and Vital Recorder (.vital) are read"
+    readable = "CSV/TSV, WFDB, Vital Recorder, EDF/BDF, MATLAB, HDF5, netCDF, NumPy, Parquet, Zarr, LabChart are read"
     if kind == "UTF-16":
         return RecordingError(
             "expected UTF-8 text, got UTF-16", code="encoding", file=path.name, hint="save the table as UTF-8"
@@ -199,7 +225,7 @@ def _refusal(path: Path, kind: str, suffix: str | None) -> RecordingError:
             hint="give the path of the .hea file" if path.suffix.lower() == ".dat" else None,
         )
     return RecordingError(
-        f"{kind} files are not read yet; {readable}",
+        f"{kind} files are not read; {readable}",
         code="unsupported",
         file=path.name,
         hint="write the signals as CSV with a time column, or as WFDB with wfdb.wrsamp",

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..errors import RecordingError
+from ..roles import ROLES
 from ._table_layout import CLOCK, MISSING, PEEK, Layout, cells_of, is_number, layout_of
 
 __all__ = ["Column", "Table", "read_table"]
@@ -24,6 +25,7 @@ __all__ = ["Column", "Table", "read_table"]
 _COMMENT_RATE: Final = re.compile(
     r"#.*?\b(?:fs|sampling[ _-]*(?:rate|frequency))\b\s*[=:]?\s*(\d+(?:\.\d*)?)", re.IGNORECASE
 )
+_COMMENT_ROLE: Final = re.compile(r"#\s*role (.+?) = (\w+)\s*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +45,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """All numeric columns of a file, the rate its comments state, what was noticed, and the first empty line inside."""
+    """All numeric columns of a file, what its comments state, what was noticed, and the first empty line inside."""
 
     columns: tuple[Column, ...]
     stated_fs: float | None
     findings: tuple[str, ...]
     first_line: int
     empty_line: int | None
+    roles: dict[str, str | None]
 
 
 def read_table(path: Path) -> Table:
@@ -64,13 +67,19 @@ def read_table(path: Path) -> Table:
         stated = next((float(m[1]) for line in head if (m := _COMMENT_RATE.match(line.strip()))), None)
         layout = layout_of(path, head)
         columns, findings = _columns(layout)
-        return Table(columns, stated, findings, layout.first_line, _empty_line(layout))
+        return Table(columns, stated, findings, layout.first_line, _empty_line(layout), _roles(head))
     except UnicodeDecodeError as error:
         raise _encoding(path) from error
     except OSError as error:
         raise RecordingError(
             f"cannot be opened ({error.strerror or error})", code="unreadable", file=path.name
         ) from error
+
+
+def _roles(head: list[str]) -> dict[str, str | None]:
+    """Roles that comments state (`# role ABP = ART`, `none` for no role), by column name."""
+    found = (match for line in head if (match := _COMMENT_ROLE.fullmatch(line.strip())))
+    return {m[1]: m[2] if m[2] in ROLES else None for m in found if m[2] in ROLES or m[2] == "none"}
 
 
 def _columns(layout: Layout) -> tuple[tuple[Column, ...], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..errors import RecordingError
 
-__all__ = ["Grid", "even_grid", "stated_grid"]
+__all__ = ["Grid", "even_grid", "round_rate", "stated_grid"]
 
 MAX_JITTER: Final = 0.01
 _FLOAT_NOISE: Final = 1.0e-3
@@ -89,7 +89,7 @@ def even_grid(
             f"{missing} samples are missing between rows ({missing / n_samples:.1%}), "
             f"the longest gap {steps[longest]:.3f} s at {at:.3f} s"
         )
-    fs = _round_rate(1.0 / period, n_samples)
+    fs = round_rate(1.0 / period, n_samples)
     return Grid(fs, n_samples, keep, positions, tuple(findings))
 
 
@@ -201,7 +201,7 @@ def _uneven(
     )
 
 
-def _round_rate(fs: float, n_samples: int) -> float:
+def round_rate(fs: float, n_samples: int) -> float:
     """The roundest rate within a fiftieth of a sample over the whole recording, and within 1e-4 in any case."""
     for digits in range(1, 12):
         candidate = float(f"{fs:.{digits}g}")

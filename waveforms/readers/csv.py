@@ -1,4 +1,4 @@
-r"""Read text tables (CSV, TSV): one sample a row, one channel a column.
+r"""Read text tables (CSV, TSV): one sample a row, one channel a column; or one second a row, one channel.
 
 The rate comes from a time column, from a column or comment that states it, or from `--fs`; never from a guess. Units
 stand in the header (`ABP [mmHg]`, `ABP (mmHg)`, `ABP_mmHg`, or a second header row) or come from `--unit`. A time
@@ -20,6 +20,7 @@ from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
 from ..recording import Recording, _Arrays
 from ..units import convert, unit
+from ._seconds import holds_seconds, read_seconds
 from ._table import Column, Table, read_table
 from ._timing import Grid, even_grid, stated_grid
 
@@ -31,7 +32,6 @@ _TIME: Final = re.compile(
     re.IGNORECASE,
 )
 _RATE: Final = re.compile(r"fs|sampl\w*[ _]*(?:freq\w*|rate)(?:[ _]*hz)?|sfreq|frequency", re.IGNORECASE)
-_WIDE: Final = 16  # unnamed columns beside a clock: more than this are blocks of samples, not channels
 _PLAUSIBLE_HZ: Final = (5.0, 1.0e5)
 
 
@@ -70,6 +70,9 @@ def read_csv(
         2.0
     """
     path = Path(path)
+    delimiter = holds_seconds(path)
+    if delimiter is not None:
+        return read_seconds(path, delimiter, fs=fs, roles=roles, units=units)
     table = read_table(path)
     time, rate, signals, wishes = _parts(path.name, table, dict(roles or {}))
     kept = [time, rate, *signals]
@@ -93,12 +96,23 @@ def read_csv(
         _check_rate(path.name, hz, fs, stated)
         findings += grid.findings
         arrays = [grid.place(_finite(column).astype(np.float64)) for column in signals]
-    channels = [
-        RawChannel(column.label, column.unit, hz, len(wave), 0.0, _notes(wave), named=bool(column.name))
-        for column, wave in zip(signals, arrays, strict=True)
-    ]
+    channels = [_raw(table, column, wave, hz) for column, wave in zip(signals, arrays, strict=True)]
     labelled = label_channels(path.name, channels, roles=wishes, units=units)
     return Recording(path.name, labelled, _Arrays(tuple(arrays)), tuple(findings))
+
+
+def _raw(table: Table, column: Column, wave: np.ndarray, fs: float) -> RawChannel:
+    label = column.label
+    return RawChannel(
+        label,
+        column.unit,
+        fs,
+        len(wave),
+        findings=_notes(wave),
+        named=bool(column.name),
+        role=table.roles.get(label),
+        role_known=label in table.roles,
+    )
 
 
 def _parts(
@@ -124,13 +138,6 @@ def _parts(
     rest = [c for c in table.columns if c is not time and c is not rate and not c.clock]
     once = [c for c in rest if len(c.values) == 1 and any(len(o.values) > 1 for o in table.columns)]
     signals = [c for c in rest if c not in once]
-    if time is not None and time.clock and len(signals) > _WIDE and not any(c.name for c in signals):
-        raise RecordingError(
-            f"each row holds {len(signals)} values after a time stamp: blocks of samples; expected one sample a row",
-            code="layout",
-            file=file,
-            hint="write one sample a row, with a header such as `time [s],ABP [mmHg]`",
-        )
     return time, rate, signals, {name: role for name, role in roles.items() if name not in wished}
 
 

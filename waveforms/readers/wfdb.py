@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from jaxtyping import Float
 from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
 from ..recording import Recording
-from ..roles import guess_role
+from ..roles import ROLES, guess_role
 from ._wfdb_header import Segment, Stored, check_sizes, compressed, find_header, frame_rate_of, read_header, segments_of
 
 __all__ = ["read_wfdb"]
@@ -138,6 +138,7 @@ def read_wfdb(
         for item in compressed(segment):
             _check_flac(segment, item, frame_rate)
     channels, widths = _channels(header.name, segments, order, frame_rate)
+    channels = _with_roles(channels, record)
     samples = _Samples(header.name, frame_rate, tuple(widths), tuple(segments))
     return Recording(header.name, label_channels(header.name, channels, roles=roles, units=units), samples)
 
@@ -172,6 +173,29 @@ def _channels(
         rate = frame_rate * width
         channels.append(RawChannel(label, unit, rate, n_frames * width, findings=tuple(findings), named=named))
     return channels, [width for _, width in order]
+
+
+def _with_roles(channels: list[RawChannel], record: Any) -> list[RawChannel]:
+    """Roles, and that there is no unit, where comments state it as `writers.write_wfdb` leaves them."""
+    stated = {key: words for key in ("roles", "units") if (words := _comment(record, key, len(channels))) is not None}
+    found = []
+    for index, channel in enumerate(channels):
+        role = stated.get("roles", [""] * len(channels))[index]
+        if role in ROLES or role == "-":
+            channel = replace(channel, role=None if role == "-" else role, role_known=True)
+        if stated.get("units", [""] * len(channels))[index] == "-":
+            channel = replace(channel, unit=None, findings=())
+        found.append(channel)
+    return found
+
+
+def _comment(record: Any, key: str, count: int) -> list[str] | None:
+    """Words of the comment `key: word word ...`, one a signal."""
+    for comment in getattr(record, "comments", None) or []:
+        words = comment.removeprefix(f"{key}:").split()
+        if comment.startswith(f"{key}:") and len(words) == count:
+            return list(words)
+    return None
 
 
 def _check_flac(segment: Segment, item: Stored, frame_rate: float) -> None:

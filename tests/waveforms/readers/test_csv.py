@@ -358,11 +358,23 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path, refused:
     assert "byte 0xf6 in line 1" in error.message
 
 
-def test_blocks_of_samples_a_row_are_refused(write: Write, refused: Any) -> None:
-    rows = "".join(f"2004-09-15 08:12:{s:02d}," + ",".join("431" for _ in range(128)) + "\n" for s in range(20))
-    error = refused(read, write(rows))
-    assert error.code == "layout"
-    assert "128 values after a time stamp" in error.message
+def test_rows_of_a_second_each_are_one_channel(write: Write, refused: Any) -> None:
+    def rows(seconds: list[int], width: int = 128) -> str:
+        return "".join(
+            f"2004-09-15 08:12:{s:02d}," + ",".join(str(400 + s) for _ in range(width)) + "\n" for s in seconds
+        )
+
+    recording = read(write(rows(list(range(20)))))
+    assert [(c.name, c.fs, c.n_samples, c.unit) for c in recording.channels] == [("col 2", 128.0, 2560, None)]
+    assert np.isnan(read(write(rows([0, 1, 2, 5, 6]))).values("col 2", 3.0, 5.0)).all()
+    error = refused(read, write(rows([0, 1, 2, 2, 3])))
+    assert error.code == "time-stamps"
+    assert "after row 3 it rises by 0 s" in error.message
+    assert refused(read, write(rows([0, 1, 2]) + rows([3], 60))).code == "truncated"
+    assert refused(read, write(rows([0, 1]) + rows([2, 3], 60) + rows([4]))).code == "layout"
+    torn = read(write(rows(list(range(11))) + rows([11], 127) + rows(list(range(12, 30)))))
+    assert np.isnan(torn.values("col 2", 11.0, 12.0)).all()
+    assert "1 rows hold another number of samples and count as missing" in torn.channels[0].findings
 
 
 # Round trip
@@ -416,11 +428,6 @@ def test_the_bidmc_table_takes_the_rate_it_states(real_data: Path) -> None:
     assert {c.fs for c in recording.channels} == {125.0}
     raw = np.genfromtxt(real_data / "bidmc" / "bidmc_01_Signals.csv", delimiter=",", skip_header=1)
     np.testing.assert_allclose(recording.values("PLETH"), raw[:, 3], rtol=1e-6)
-
-
-def test_blocks_of_the_aphp_files_are_refused(real_data: Path, refused: Any) -> None:
-    for path in sorted((real_data / "aphp_demo").glob("*.csv")):
-        assert refused(read, path).code == "layout"
 
 
 def test_reading_a_table_imports_no_pandas(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+r"""Samples that stay in their file: slices of arrays on disk, and a place for what a file holds packed.
+
+Whatever a decoder throws while a stretch is read becomes a `RecordingError` with file, channel and second.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from ..errors import RecordingError
+
+__all__ = ["BLOCK", "MAX_UNPACKED", "Array", "Placed", "Sliced", "column", "decoding", "finite", "unpack"]
+
+MAX_UNPACKED: Final = 1 << 31
+"""Packed data that unpack to more than this are refused [bytes]: ten hours of five channels at 500 Hz take .7e9."""
+BLOCK: Final = 1 << 20
+_IN_MEMORY: Final = 1 << 24
+
+DECODER_ERRORS: Final = (
+    OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError,
+    ArithmeticError, EOFError, MemoryError, struct.error, zlib.error, AssertionError, StopIteration,
+)  # fmt: skip
+
+
+class Array(Protocol):
+    """What can be sliced like an array: NumPy, h5py, Zarr."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Sliced:
+    """Source of a recording's values: one function of (first, stop) a channel, in the order of the channels."""
+
+    file: str
+    names: tuple[str, ...]
+    rates: tuple[float, ...]
+    readers: tuple[Callable[[int, int], Any], ...]
+
+    def __call__(self, index: int, first: int, stop: int) -> Float[np.ndarray, " time"]:
+        place = f"samples {first} to {stop}"
+        with decoding(self.file, place, channel=self.names[index], at_s=first / self.rates[index]):
+            values = finite(self.readers[index](first, stop))
+            if len(values) != stop - first:
+                raise ValueError(f"got {len(values)} samples")
+            return values
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Values held in memory, one array a channel."""
+
+    waves: tuple[Float[np.ndarray, " _"], ...]
+
+    def __call__(self, index: int, first: int, stop: int) -> Float[np.ndarray, " time"]:
+        return self.waves[index][first:stop]
+
+
+def finite(values: Any) -> Float[np.ndarray, " time"]:
+    """Values as float32, with NaN for whatever is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        wave = np.array(values, dtype=np.float32)
+    wave[~np.isfinite(wave)] = np.nan
+    return wave
+
+
+def column(data: Array, axis: int, index: int | None) -> Callable[[int, int], Any]:
+    """A function of (first, stop) that reads along `axis`, at `index` of the other one where there are two."""
+    shape = data.shape
+    if index is None:
+        others = [0 if k != axis else slice(None) for k in range(len(shape))]
+    else:
+        others = [index if k != axis and shape[k] > 1 else 0 if k != axis else slice(None) for k in range(len(shape))]
+
+    def read(first: int, stop: int) -> Any:
+        key = tuple(slice(first, stop) if k == axis else part for k, part in enumerate(others))
+        return data[key]
+
+    return read
+
+
+@contextmanager
+def decoding(
+    file: str, what: str, *, channel: str | None = None, at_s: float | None = None, code: str = "corrupt"
+) -> Iterator[None]:
+    """Tell what a decoder throws as damage of the file."""
+    try:
+        yield
+    except RecordingError:
+        raise
+    except DECODER_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in (2, 13, 20, 21):
+            code = "unreadable"
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RecordingError(
+            f"expected {what}, the file is damaged there ({type(error).__name__}: {text})",
+            code=code,
+            file=file,
+            channel=channel,
+            at_s=at_s,
+            hint="copy or export the file again",
+        ) from error
+
+
+def unpack(file: str, pieces: Iterator[bytes], wanted: int, what: str) -> np.ndarray:
+    """Bytes unpacked piece by piece into memory, or into a nameless file where there are many; exactly `wanted`.
+
+    Raises:
+        RecordingError: If more or fewer bytes come than the file announces, or more than can be taken.
+    """
+    if wanted > MAX_UNPACKED:
+        raise RecordingError(
+            f"{what} unpacks to {wanted / 1e9:.3g} GB, at most {MAX_UNPACKED / 1e9:.3g} GB are read",
+            code="too-large",
+            file=file,
+            hint="write the signals as float32 in several files, or not packed",
+        )
+    with tempfile.TemporaryFile() if wanted > _IN_MEMORY else io.BytesIO() as stream:
+        total = 0
+        for piece in pieces:
+            total += len(piece)
+            if total > wanted:
+                break
+            stream.write(piece)
+        if total != wanted:
+            raise RecordingError(
+                f"{what} must unpack to {wanted} bytes, got {'more' if total > wanted else total}",
+                code="corrupt" if total > wanted else "truncated",
+                file=file,
+                hint="copy or export the file again",
+            )
+        if isinstance(stream, io.BytesIO):
+            return np.frombuffer(stream.getvalue(), dtype=np.uint8)
+        stream.flush()
+        return np.memmap(stream, dtype=np.uint8, mode="r", shape=(wanted,))
