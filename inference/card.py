@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .bundle import InputContract
+from .recipe import shipped_recipes
 
 __all__ = ["render_card"]
 
@@ -59,6 +60,14 @@ def _use(contract: InputContract) -> str:
     )
 
 
+def _made_again(recipe: Mapping[str, Any] | None) -> str | None:
+    if not recipe:
+        return None
+    if recipe["name"] in shipped_recipes():
+        return f"`pulsebayes train --recipe {recipe['name']} --out BUNDLE`"
+    return "`pulsebayes train SET.zarr --out BUNDLE` with that set and the recipe in `bundle.json`"
+
+
 def _data(training: Mapping[str, Any]) -> str:
     lines = ["## Training data", ""]
     counts = training.get("counts", {})
@@ -71,8 +80,7 @@ def _data(training: Mapping[str, Any]) -> str:
         "left out, outside the outputs' bounds": counts.get("outside bounds"),
         "fingerprint of the set": training.get("fingerprint"),
         "seeds": training.get("seeds"),
-        "made again by": training.get("recipe")
-        and f"`pulsebayes train --recipe {training['recipe']['name']} --out BUNDLE`",
+        "made again by": _made_again(training.get("recipe")),
         "epochs": training.get("epochs"),
         "best validation loss [nats]": training.get("validation_loss"),
     }

@@ -2,6 +2,7 @@ r"""`pulsebayes train`: a training set, or a recipe from nothing, becomes a meas
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import signal
@@ -68,6 +69,8 @@ def train(
         raise CommandError("train needs the folder of the bundle", code="no-out", hint="--out BUNDLE")
     limit = parse_duration(max_time)
     chosen = _recipe(recipe, preset, outputs, settings)
+    if training_set is not None:  # a set of one's own makes a model of one's own, whatever recipe it follows
+        chosen = dataclasses.replace(chosen, name=settings.out.name)
     work = settings.out.parent / f"{settings.out.name}.run"
     if not settings.force and not resume and settings.out.exists():
         raise CommandError(f"{settings.out.name} exists", code="exists", hint="--force, or another --out")
@@ -105,8 +108,6 @@ def parse_duration(text: str) -> float:
 
 
 def _recipe(name: str, preset: str, outputs: str, settings: Settings) -> Recipe:
-    import dataclasses
-
     from ...calibration.produce import network_of
     from ...inference.outputs import check_independent
     from ...inference.recipe import find_recipe

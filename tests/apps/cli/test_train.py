@@ -68,6 +68,10 @@ def test_set_is_trained_on_with_its_last_rows_held_out(folder: Path, capsys: pyt
     assert run([*words, "--out", str(folder / "b"), "--outputs", "R", "--json", "--max-time", "20s"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told) == {"out", "epochs", "validation_loss", "seconds", "counts", "measured"}
+    info = json.loads((folder / "b" / "bundle.json").read_text())
+    assert info["name"] == "b", "a model of one's own never bears the recipe's name"
+    card = (folder / "b" / "card.md").read_text()
+    assert card.startswith("# b\n") and "--recipe" not in card
     assert told["counts"]["rows"] == 512 - 120
     assert list(told["measured"]["contraction"]) == ["R"]
 
