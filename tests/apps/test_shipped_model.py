@@ -64,7 +64,7 @@ def test_rate_and_mean_pressure_of_real_recordings_agree_with_the_wave(bundle: B
     assert len(rate) > 300
     assert outside == [("3975656_0015.hea", 248.0)]  # the line was knocked: swings of 40 mmHg on five beats
     assert np.mean(rate) >= 0.95
-    assert np.mean(pressure) >= 0.94  # 95 % over all when measured; the seed of 500 draws moves a window or two
+    assert np.mean(pressure) >= 0.94  # 94.7 % with 2,000 draws; the seed of 500 moves a window or two
 
 
 def test_measures_of_the_card_meet_what_is_asked_of_them(bundle: Bundle) -> None:
