@@ -35,7 +35,7 @@ from .patients import patient_codes
 from .prediction import Prediction
 from .score import AbstractFittedScore, AbstractScore
 
-__all__ = ["CrossConformal", "cross_conformal", "cross_promise", "jackknife_conformal", "make_folds"]
+__all__ = ["CrossConformal", "cross_conformal", "cross_fit", "cross_promise", "jackknife_conformal", "make_folds"]
 
 Fit = Callable[[np.ndarray], tuple[AbstractFittedScore, Callable[[np.ndarray], Prediction]]]
 """From the rows of a fold's complement to a fitted score and the predictions for any rows."""
@@ -229,6 +229,17 @@ def cross_fit(fit: Fit, y: Float[np.ndarray, "N d"], folds: Int[np.ndarray, " N"
         y: Targets, as they are scored.
         folds: Fold of each case.
         alpha: Nominal share of misses.
+
+    Example:
+        >>> from .gauge import NormGauge
+        >>> from .residual import PlainResidual, ResidualScore
+        >>> y = np.random.default_rng(0).normal(size=(60, 2))
+        >>> def fit(rows):
+        ...     mean = y[rows].mean(0)
+        ...     predict = lambda own: Prediction(np.tile(mean, (len(own), 1)))
+        ...     return ResidualScore(PlainResidual(), NormGauge()).fit(predict(rows), y[rows]), predict
+        >>> len(cross_fit(fit, y, make_folds(range(60), 6), alpha=0.1).parts)
+        6
     """
     scores, parts = np.empty(len(y)), []
     for k in range(int(folds.max()) + 1):

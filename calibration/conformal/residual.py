@@ -286,12 +286,22 @@ def propose_residuals(
 
 def residual_volume(gauge: AbstractFittedGauge, limit: float, n: int, seed: int) -> float:
     """Volume in residual space: closed form for ellipsoids and boxes, Monte Carlo otherwise."""
-    if np.isinf(limit):
-        return np.inf if limit > 0 else 0.0
+    return float(residual_volumes(gauge, np.array([limit]), n, seed)[0])
+
+
+def residual_volumes(
+    gauge: AbstractFittedGauge, limits: Float[np.ndarray, " L"], n: int, seed: int
+) -> Float[np.ndarray, " L"]:
+    """Volumes in residual space for several limits, by one set of points."""
+    found = np.where(limits > 0, np.inf, 0.0)
+    finite = np.flatnonzero(np.isfinite(limits))
     if isinstance(gauge, FittedNorm | FittedBox):
-        return gauge.volume(limit)
-    r, weights = propose_residuals(gauge, limit, n, np.random.default_rng(seed))
-    return float(np.mean(weights * (gauge(r) <= limit)))
+        found[finite] = [gauge.volume(float(limit)) for limit in limits[finite]]
+    elif len(finite):
+        r, weights = propose_residuals(gauge, float(limits[finite].max()), n, np.random.default_rng(seed))
+        scores = gauge(r)
+        found[finite] = [float(np.mean(weights * (scores <= limit))) for limit in limits[finite]]
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -41,8 +41,8 @@ from .coupling import Coupling
 
 __all__ = ["EntropicConfig", "entropic", "subsample_potential"]
 
-_LARGEST_TABLE = 32_000_000
-"""Entries of a kernel that is kept whole: 256 MB in float64."""
+_LARGEST_TABLE = 50_000_000
+"""Entries of a kernel that is kept whole: 400 MB in float64."""
 
 _ABSORB = 30.0
 """Largest |log scaling| before the kernel is taken anew."""
@@ -73,7 +73,7 @@ class EntropicConfig:
     tolerance: float = 1e-10
     iterations: int = 5000
     anneal: float = 0.25
-    block: int = 8_000_000
+    block: int = 12_500_000
 
     def __post_init__(self) -> None:
         for name in ("tau_a", "tau_b", "anneal"):
