@@ -182,7 +182,7 @@ def _train(
         for batch in torch.split(order, 256):
             optimiser.zero_grad()
             loss = _loss(network, x[batch], z[batch])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
         with torch.no_grad():
