@@ -200,7 +200,7 @@ class FittedCells(AbstractFittedGauge):
     Example:
         >>> r = np.random.default_rng(0).normal(size=(100, 2))
         >>> cells = ExactRank().fit(r)
-        >>> bool(np.allclose(np.sort(cells(r)), np.arange(1, 101) / 100, atol=0.1))
+        >>> bool(np.corrcoef(np.sort(cells(r)), np.arange(100))[0, 1] > 0.95)
         True
     """
 
