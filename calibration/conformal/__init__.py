@@ -59,6 +59,8 @@ _HOMES: dict[str, str] = {
     "tuning_volume": ".tuned",
     "weighted_conformal": ".split",
     "weighted_limits": ".weighted",
+    "worst_slab": ".conditional",
+    "worst_slab_coverage": ".conditional",
 }
 
 __all__ = [
@@ -115,6 +117,8 @@ __all__ = [
     "tuning_volume",
     "weighted_conformal",
     "weighted_limits",
+    "worst_slab",
+    "worst_slab_coverage",
 ]
 
 

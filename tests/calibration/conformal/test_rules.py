@@ -22,6 +22,8 @@ from pulsebayes.calibration.conformal import (
     make_folds,
     weighted_conformal,
     weighted_limits,
+    worst_slab,
+    worst_slab_coverage,
 )
 
 SCORE = ResidualScore(PlainResidual(), NormGauge())
@@ -149,3 +151,26 @@ def test_online_bound_holds_for_any_sequence(kind: str) -> None:
 def test_online_configuration_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="gamma and memory must be positive"):
         OnlineLimit(gamma=0.0)
+
+
+def test_worst_slab_is_found_and_matches_another_program() -> None:
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(300, 2))
+    hit = rng.random(300) < np.where(x[:, 0] > 0.8, 0.5, 0.95)
+    angles = np.linspace(0, np.pi, 60)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found, way, low, high = worst_slab(x, hit, directions, delta=0.2)
+    inside = (x @ way >= low) & (x @ way <= high)
+    assert inside.mean() >= 0.2 and hit[inside].mean() == pytest.approx(found)
+    slabs = pytest.importorskip("covmetrics.slab_metrics", reason="covmetrics (extra bench) is not installed")
+    theirs = slabs.wsc_all_numpy(x, hit.astype(float), 0.2, directions)[0]
+    assert found == pytest.approx(theirs.min())
+
+
+def test_worst_slab_coverage_is_not_measured_where_it_was_found() -> None:
+    rng = np.random.default_rng(8)
+    x, hit = rng.normal(size=(2000, 3)), rng.random(2000) < 0.9
+    assert worst_slab_coverage(x, hit, directions=200) == pytest.approx(0.9, abs=0.05)
+    assert worst_slab(x[:500], hit[:500], rng.normal(size=(200, 3)), delta=0.2)[0] < 0.87
+    with pytest.raises(ValueError, match="x and hit must have shapes"):
+        worst_slab_coverage(x, hit[:5])

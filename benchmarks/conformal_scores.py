@@ -1,0 +1,108 @@
+r"""Scores without features: volumes on three-Gaussian residuals, and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pulsebayes.calibration.conformal import (
+    BoxGauge,
+    EntropicRank,
+    ExactRank,
+    NormGauge,
+    SemidiscreteRank,
+    TunedRank,
+    conformal_limit,
+)
+from pulsebayes.calibration.conformal.gauge import AbstractGauge
+from pulsebayes.calibration.conformal.residual import residual_volume
+
+from .conformal_rivals import MISSING, ott_name, ott_scores, pot_scores
+from .conformal_sets import three_gaussians
+from .rows import Row, best
+
+GAUGES: dict[str, AbstractGauge] = {
+    "ellipsoid": NormGauge(),
+    "box": BoxGauge(),
+    "OTCP, eps .1": EntropicRank(0.1),
+    "OTCP, eps .05": EntropicRank(0.05),
+    "OTCP, eps .03 (default)": EntropicRank(),
+    "OTCP, eps .01": EntropicRank(0.01),
+    "OTCP, tuned": TunedRank(),
+    "OT-CP, exact": ExactRank(),
+    "OT-CP, semidiscrete": SemidiscreteRank(),
+}
+BOX = np.array([[-2.2, 2.2], [-2.2, 2.2]])
+"""Padded box in which rivals' volumes are measured."""
+_POINTS = np.random.default_rng(0).uniform(BOX[:, 0], BOX[:, 1], size=(20000, 2))
+AREA = float(np.prod(BOX[:, 1] - BOX[:, 0]))
+
+
+def three_gaussian_volumes(quick: bool) -> Iterator[Row]:
+    """Mean volume and coverage over draws of 750 scores for the fit and 250 for the limit, alpha .1."""
+    draws = 2 if quick else 100
+    methods = {k: v for k, v in GAUGES.items() if not (quick and k in ("OT-CP, semidiscrete", "OT-CP, exact"))}
+    volumes: dict[str, list[float]] = {name: [] for name in (*methods, "POT, plain OT-CP", ott_name())}
+    cover: dict[str, list[float]] = {name: [] for name in volumes}
+    for seed in range(draws):
+        y = three_gaussians(np.random.default_rng(seed), 1000)
+        new = three_gaussians(np.random.default_rng([seed, 1]), 2000)
+        for name, rank in methods.items():
+            own = rank.fit(y[:750], seed=seed)
+            limit = conformal_limit(own(y[750:]), 0.1)
+            volumes[name].append(residual_volume(own, limit, 20000, seed))
+            cover[name].append(float((own(new) <= limit).mean()))
+        rivals: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {}
+        if seed < (1 if quick else 20):
+            rivals = {"POT, plain OT-CP": pot_scores(y[:750], seed), ott_name(): ott_scores(y[:750], n_target=4096)}
+        for name, score in rivals.items():
+            if score is not None:
+                limit = conformal_limit(score(y[750:]), 0.1)
+                volumes[name].append(AREA * float((score(_POINTS) <= limit).mean()))
+                cover[name].append(float((score(new) <= limit).mean()))
+    for name, found in volumes.items():
+        if not found:
+            yield Row("three Gaussians", name, "", "volume", MISSING)
+            continue
+        setting = f"750 fit, 250 limit, alpha = 0.1, {len(found)} draws"
+        yield Row("three Gaussians", name, setting, "volume", float(np.mean(found)), float(np.std(found)))
+        yield Row("three Gaussians", name, setting, "coverage", float(np.mean(cover[name])), float(np.std(cover[name])))
+    gap = np.array(volumes["ellipsoid"]) - np.array(volumes["OTCP, tuned"])
+    yield Row(
+        "three Gaussians", "OTCP, tuned", "same draws", "volume below ellipsoid", float(gap.mean()), float(gap.std())
+    )
+
+
+def speed(quick: bool) -> Iterator[Row]:
+    """Fit on 1,000 residuals with 8,192 reference points; membership of 10,000 candidates."""
+    r = three_gaussians(np.random.default_rng(0), 1000)
+    candidates = three_gaussians(np.random.default_rng(1), 10_000)
+    repeats = 1 if quick else 3
+    for epsilon in (0.03,) if quick else (0.1, 0.03, 0.01):
+        setting = f"n = 1,000, 8,192 reference points, eps {epsilon:g}"
+        seconds, spread, rank = best(lambda e=epsilon: EntropicRank(e, 8192).fit(r), repeats)
+        yield Row("speed", "OTCP", setting, "fit [s]", seconds, spread)
+        seconds, spread, _ = best(lambda own=rank: own(candidates), repeats)
+        yield Row("speed", "OTCP", setting, "membership of 10,000 [s]", seconds, spread)
+        yield Row("speed", "OTCP", setting, "L1 error of the marginal", rank.error)
+    if quick:
+        return
+    begun = time.perf_counter()
+    TunedRank().fit(r)
+    yield Row("speed", "OTCP, tuned", "n = 1,000", "fit with tuning [s]", time.perf_counter() - begun)
+    begun = time.perf_counter()
+    score = ott_scores(r)
+    if score is None:
+        yield Row("speed", ott_name(), "", "fit [s]", MISSING)
+        return
+    score(r)
+    first = time.perf_counter() - begun
+    seconds, spread, _ = best(lambda: ott_scores(r)(r), repeats)  # type: ignore[misc]
+    yield Row(
+        "speed", ott_name(), "n = 1,000, 8,192 points, eps .1", "fit and first scores, compiled [s]", seconds, spread
+    )
+    yield Row("speed", ott_name(), "n = 1,000, 8,192 points, eps .1", "the same, first call [s]", first)
+    seconds, spread, _ = best(lambda: score(candidates), repeats)
+    yield Row("speed", ott_name(), "n = 1,000, 8,192 points, eps .1", "membership of 10,000 [s]", seconds, spread)
