@@ -6,27 +6,43 @@ from importlib import import_module
 from typing import Any
 
 _HOMES: dict[str, str] = {
+    "Agreement": ".agreement",
     "Held": ".produce",
+    "Reference": ".reference",
+    "ReferenceTableError": ".reference",
     "SBC": ".diagnostics",
+    "Trending": ".agreement",
+    "agree": ".agreement",
     "contraction": ".diagnostics",
     "coverage": ".diagnostics",
     "holm": ".diagnostics",
     "measure": ".evaluate",
     "median_error": ".diagnostics",
+    "pair_up": ".agreement",
     "ranks": ".diagnostics",
+    "read_reference": ".reference",
     "sbc": ".diagnostics",
+    "track": ".agreement",
 }
 
 __all__ = [
+    "Agreement",
     "Held",
+    "Reference",
+    "ReferenceTableError",
     "SBC",
+    "Trending",
+    "agree",
     "contraction",
     "coverage",
     "holm",
     "measure",
     "median_error",
+    "pair_up",
     "ranks",
+    "read_reference",
     "sbc",
+    "track",
 ]
 
 

@@ -32,6 +32,9 @@ _HOMES: dict[str, str] = {
     "build": ".registry",
     "count_status": ".status",
     "make_training_set": ".dataset",
+    "parameters_for": ".patient",
+    "simulate_adults": ".patient",
+    "typical_parameters": ".patient",
     "usable": ".status",
 }
 
@@ -62,6 +65,9 @@ __all__ = [
     "build",
     "count_status",
     "make_training_set",
+    "parameters_for",
+    "simulate_adults",
+    "typical_parameters",
     "usable",
 ]
 

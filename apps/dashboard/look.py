@@ -183,7 +183,7 @@ def absent(title: str, what: str, how: str) -> None:
         what: What it shows.
         how: What makes it appear.
     """
-    st.subheader(title, anchor=False)
+    st.markdown(f"##### {title}")
     st.info(f"{what} {how}", icon=":material/hourglass_empty:")
 
 

@@ -159,6 +159,11 @@ def case() -> Case | None:
     return made
 
 
+def case_key() -> tuple[str, Labels]:
+    r"""What the open recording is known by."""
+    return str(st.session_state.get("rec")), st.session_state.get("labels", Labels())
+
+
 def pick(start_s: float, case: Case) -> None:
     r"""Pick the window that starts at a second, and keep it visible.
 

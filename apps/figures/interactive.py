@@ -9,8 +9,8 @@ from .palette import palette
 
 __all__ = ["draw_interactive"]
 
-_GAP_X, _GAP_Y = 0.09, 52.0  # share of the width, pixels of the height
-_TOP, _BOTTOM = 34, 44
+_GAP_X, _GAP_Y = 0.09, 68.0  # share of the width, pixels of the height
+_TOP, _BOTTOM = 46, 46
 
 
 def draw_interactive(picture: Picture, *, dark: bool) -> dict[str, Any]:
@@ -63,7 +63,13 @@ def _layout(picture: Picture, colours: dict[str, str]) -> dict[str, Any]:
         "plot_bgcolor": background,
         "font": {"color": colours["ink"], "size": 13},
         "margin": {"l": 64, "r": 16, "t": _TOP, "b": _BOTTOM},
-        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1.0, "xanchor": "right"},
+        "legend": {
+            "orientation": "h",
+            "y": 1.0 + 20.0 / max(picture.height - _TOP - _BOTTOM, 1),
+            "yanchor": "bottom",
+            "x": 1.0,
+            "xanchor": "right",
+        },
         "hovermode": "x unified" if picture.shared_x else "closest",
         "shapes": [],
         "annotations": [],
@@ -88,7 +94,8 @@ def _axes(picture: Picture, i: int, panel: Panel, colours: dict[str, str]) -> di
         max(p.height for p in picture.panels[r * picture.columns : (r + 1) * picture.columns]) for r in range(n_rows)
     ]
     inner = max(picture.height - _TOP - _BOTTOM, 1)
-    gap = (14.0 if picture.shared_x else _GAP_Y) / inner
+    titled = any(p.title for p in picture.panels)
+    gap = ((30.0 if titled else 14.0) if picture.shared_x else _GAP_Y) / inner
     free = 1 - gap * (n_rows - 1)
     top = 1 - sum(heights[:row]) / sum(heights) * free - gap * row
     bottom = max(top - heights[row] / sum(heights) * free, 0.0)
@@ -105,6 +112,8 @@ def _axes(picture: Picture, i: int, panel: Panel, colours: dict[str, str]) -> di
         x["range"] = list(panel.x_range)
     if panel.y_range:
         y["range"] = list(panel.y_range)
+    if panel.y_names:
+        y |= {"tickvals": list(range(len(panel.y_names))), "ticktext": list(panel.y_names), "automargin": True}
     if panel.x_log:
         x["type"] = "log"
         x.pop("range", None)

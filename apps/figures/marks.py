@@ -191,6 +191,7 @@ class Panel:
         x_log: Whether the abscissa is logarithmic.
         height: Height against that of the other rows.
         ticks: Whether the ordinate has ticks.
+        y_names: Words at 0, 1, 2, ... on the ordinate instead of numbers.
 
     Example:
         >>> Panel((Rule("", 4.0),), x_label="CO [L/min]").ticks
@@ -206,6 +207,7 @@ class Panel:
     x_log: bool = False
     height: float = 1.0
     ticks: bool = True
+    y_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

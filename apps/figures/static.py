@@ -93,7 +93,9 @@ def _draw_panel(axes: Axes, panel: Panel, colours: dict[str, str], paper: str) -
         axes.set_xlim(*panel.x_range)
     if panel.y_range:
         axes.set_ylim(*panel.y_range)
-    if not panel.ticks:
+    if panel.y_names:
+        axes.set_yticks(range(len(panel.y_names)), panel.y_names)
+    elif not panel.ticks:
         axes.set_yticks([])
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

@@ -14,7 +14,9 @@ pytest.importorskip("streamlit", reason="the dashboard needs the extra `app`")
 pytest.importorskip("plotly", reason="the dashboard needs the extra `app`")
 
 SAMPLE = "sample-simulated-patient"
-PAGES = ("open", "monitor", "estimates")
+PAGES = (
+    "open", "monitor", "estimates", "trend", "why", "trust", "compare", "what-if", "equations", "about",
+)  # fmt: skip
 
 
 def pulse(seconds: float, fs: float = 125.0, rate: float = 72.0) -> np.ndarray:
@@ -49,11 +51,16 @@ def app(opened: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...,
     from streamlit.testing.v1 import AppTest
     from streamlit.util import calc_hash
 
+    from pulsebayes.apps.dashboard import simulation
     from pulsebayes.apps.dashboard.entry import app as entry
 
     monkeypatch.setenv("PULSEBAYES_DASHBOARD_OPENED", os.fspath(opened))
     monkeypatch.delenv("PULSEBAYES_DASHBOARD_MODEL", raising=False)
     st.cache_resource.clear()
+    # Two sites and few lines compile in a few seconds.
+    monkeypatch.setattr(simulation, "SHOWN", {"Radial": "radial artery, the line", "AorticRoot": "aortic root"})
+    monkeypatch.setattr(simulation, "_LINES", 16)
+    simulation.network.cache_clear()
 
     def at(page: str, *, file: str = "", sample: bool = False, **address: str) -> Any:
         test = AppTest.from_file(entry.__file__, default_timeout=60)
@@ -70,6 +77,7 @@ def app(opened: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...,
         return test.run()
 
     yield at
+    simulation.network.cache_clear()
     st.cache_resource.clear()
 
 

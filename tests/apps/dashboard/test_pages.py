@@ -133,3 +133,84 @@ def test_path_outside_what_was_opened_is_refused_as_if_it_were_not_there(app: Ap
         told.append(test.error[0].value.partition(": ")[2])
         assert "rec" not in test.session_state
     assert len(set(told)) == 1
+
+
+def finished(test: Any, *about: str) -> Any:
+    r"""Wait for the work in the background, then draw the page again."""
+    from pulsebayes.apps.dashboard import session
+
+    for task in list(session.desk()._tasks.values()):
+        assert task.wait(120), about
+    return test.run()
+
+
+def test_trend_tables_every_window_and_leaves_gaps(app: App) -> None:
+    test = finished(app("trend", file="flat.csv"))
+    text = said(test)
+    assert not test.exception
+    assert "refused: flat" in text and "answered" in text
+
+
+def test_trend_can_be_stopped_and_taken_up_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    from pulsebayes.apps.dashboard.pages import trend
+
+    gate = threading.Event()
+    slim = trend._slim
+    monkeypatch.setattr(trend, "_slim", lambda window: (gate.wait(30), slim(window))[1])
+    test = app("trend", sample=True)
+    test.button(key="stop").click()
+    test.run()
+    gate.set()
+    test = finished(test)
+    assert "Stopped after" in said(test)
+    test.button(key="again").click().run()
+    test = finished(test)
+    assert not test.exception and "Stopped after" not in said(test)
+
+
+def test_why_says_what_the_signal_cannot_tell(app: App) -> None:
+    test = finished(app("why", sample=True))
+    text = said(test)
+    assert not test.exception
+    assert "**cannot tell** central venous pressure" in text and "beats simulated from posterior draws" in text
+
+
+def test_trust_says_inside_and_what_is_missing(app: App) -> None:
+    text = said(app("trust", sample=True))
+    assert "**Inside.**" in text and "8191" in text
+    assert "Conformal region" in text and "Couplings" in text
+
+
+def test_what_if_starts_at_the_posterior_median_and_takes_presets(app: App) -> None:
+    test = finished(app("what-if", sample=True))
+    assert not test.exception
+    assert test.slider(key="what-HR").value == 72.0
+    test.button(key="preset-Vasoplegia").click().run()
+    assert test.slider(key="what-MAP").value == 54.0 and "mean arterial pressure: **54** mmHg" in said(test)
+    next(b for b in test.button if b.label.startswith("Reset")).click().run()
+    assert test.slider(key="what-HR").value == 72.0
+
+
+def test_what_if_works_without_a_recording(app: App) -> None:
+    test = finished(app("what-if"))
+    assert not test.exception and "cardiac output" in said(test)
+
+
+def test_compare_pairs_a_reference_with_the_windows(app: App) -> None:
+    test = finished(app("trend", sample=True))
+    values = tuple((float(t), 5.0 + 0.01 * t) for t in range(8, 110, 16))
+    test.session_state["reference-sample-simulated-patient"] = {"CO": values}
+    from streamlit.util import calc_hash
+
+    test._page_hash = calc_hash("compare")
+    text = said(test.run())
+    assert not test.exception
+    assert "Bland-Altman" in text and "percentage error" in text and "concordance" in text
+
+
+def test_about_shows_the_card_and_offers_the_report(app: App) -> None:
+    test = app("about", sample=True)
+    assert "Intended use" in said(test)
+    assert any("report" in b.label for b in test.get("download_button"))

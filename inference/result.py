@@ -1,0 +1,121 @@
+r"""What `infer --out` wrote, read again: answers and refusals of a recording with their prior and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .answer import Answer, Prior, Refusal
+from .domain import DomainVerdict
+from .outputs import OUTPUTS
+
+__all__ = ["Result", "read_result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    r"""Answers of one recording.
+
+    Arguments:
+        model: Name of the model.
+        file: Name of the recording.
+        windows: Answers and refusals in order of time.
+        waves: Samples of the answered windows, in order of time.
+        times: Times of their samples from the window's start [s].
+        role: Role of the channel that was read.
+        unit: Its unit.
+
+    Example:
+        >>> Result("radial-abp", "a.csv", (), np.zeros((0, 1000)), np.zeros(1000), "ART", "mmHg").answers
+        []
+    """
+
+    model: str
+    file: str
+    windows: tuple[Answer | Refusal, ...]
+    waves: Float[np.ndarray, "window time"]
+    times: Float[np.ndarray, " time"]
+    role: str
+    unit: str
+
+    @property
+    def answers(self) -> list[Answer]:
+        r"""The answered windows."""
+        return [w for w in self.windows if isinstance(w, Answer)]
+
+
+def read_result(path: Path, *, level: float = 0.9, uninformative: float = 0.8) -> Result:
+    r"""Reads a netCDF file that `infer --out` wrote.
+
+    Arguments:
+        path: The file.
+        level: Level of the intervals.
+        uninformative: Share of the prior's interval above which a quantity is uninformative.
+
+    Returns:
+        The result.
+
+    Raises:
+        ValueError: If the file is no such result.
+
+    Example:
+        >>> read_result(Path("no-such-file.nc"))
+        Traceback (most recent call last):
+        ...
+        ValueError: no-such-file.nc: expected a result that `pulsebayes infer --out FOLDER` wrote; there is no such file
+    """
+    import h5netcdf
+
+    wanted = "expected a result that `pulsebayes infer --out FOLDER` wrote"
+    if not path.is_file():
+        raise ValueError(f"{path.name}: {wanted}; there is no such file")
+    try:
+        with h5netcdf.File(path, "r") as file:
+            return _read(file, level, uninformative)
+    except (OSError, KeyError, StopIteration) as error:
+        raise ValueError(f"{path.name}: {wanted}; got another file ({type(error).__name__})") from error
+
+
+def _read(file: Any, level: float, uninformative: float) -> Result:
+    posterior, prior_group, observed = file["posterior"], file["prior"], file["observed_data"]
+    names = [n for n, v in posterior.variables.items() if v.dimensions == ("chain", "draw", "window")]
+    prior = _prior(prior_group, names)
+    starts, ends = np.array(posterior["start_s"]), np.array(posterior["end_s"])
+    draws = {name: np.array(posterior[name])[0] for name in names}
+    verdicts, p = np.array(observed["domain"]), np.array(observed["domain_p"])
+    windows: list[Answer | Refusal] = []
+    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        own = {name: values[:, i] for name, values in draws.items()}
+        estimates = prior.estimates(own, level=level, uninformative=uninformative)
+        text = verdicts[i].decode() if isinstance(verdicts[i], bytes) else str(verdicts[i])
+        domain = None if text == "not assessed" else DomainVerdict(text, float(p[i]), float("nan"))
+        windows.append(Answer(float(start), float(end), own, estimates, level, {}, None, domain))
+    windows += _refusals(observed)
+    role = next(n for n, v in observed.variables.items() if v.dimensions == ("window", "time"))
+    return Result(
+        str(posterior.attrs["model"]),
+        str(posterior.attrs.get("file", "")),
+        tuple(sorted(windows, key=lambda w: w.start_s)),
+        np.array(observed[role]),
+        np.array(observed["time"]),
+        role,
+        str(observed[role].attrs["units"]),
+    )
+
+
+def _prior(group: Any, names: list[str]) -> Prior:
+    draws = {name: np.array(group[name])[0] for name in names}
+    units = {name: str(group[name].attrs["units"]) for name in names}
+    floors = {n: OUTPUTS[n].low if n in OUTPUTS and OUTPUTS[n].scale == "log" else -np.inf for n in names}
+    return Prior(draws, units, floors)
+
+
+def _refusals(observed: Mapping[str, Any]) -> list[Answer | Refusal]:
+    starts, ends = np.array(observed["refused_start_s"]), np.array(observed["refused_end_s"])
+    reasons = [r.decode() if isinstance(r, bytes) else str(r) for r in np.array(observed["refused_reason"])]
+    return [Refusal(float(a), float(b), reason) for a, b, reason in zip(starts, ends, reasons, strict=True)]
