@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -201,6 +201,7 @@ class Answer:
         signal: What the quality gate found.
         calibration: How often such intervals held the truth, measured on what; None if it was not measured.
         domain: Verdict on the window's distance to the simulations; None if the bundle has no domain model.
+        regions: Conformal regions of joint sets of quantities, if the bundle was calibrated for any.
 
     Example:
         >>> Answer(0.0, 8.0, {}, {}, 0.9).to_json()["status"]
@@ -215,13 +216,14 @@ class Answer:
     signal: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
     domain: VerdictLike | None = None
+    regions: Sequence[Mapping[str, Any]] = ()
 
     def sources(self) -> dict[str, str]:
         r"""Says in four lines where the numbers come from."""
         return {
             "signal": _signal_line(self.signal),
             "model": _model_line(self.estimates),
-            "calibration": _calibration_line(self.calibration, self.level),
+            "calibration": _calibration_line(self.calibration, self.level) + _regions_line(self.regions),
             "domain": _domain_line(self.domain),
         }
 
@@ -239,7 +241,8 @@ class Answer:
             "reason": None,
             "hint": None,
             "quantities": rows,
-            "region": None,
+            "region": dict(self.regions[0]) if self.regions else None,
+            "regions": [dict(region) for region in self.regions],
             "signal": dict(self.signal),
             "calibration": None if self.calibration is None else dict(self.calibration),
             "domain": _domain_json(self.domain),
@@ -284,6 +287,7 @@ class Refusal:
             "hint": self.hint,
             "quantities": {},
             "region": None,
+            "regions": [],
             "signal": dict(self.signal),
             "calibration": None,
             "domain": _domain_json(self.domain),
@@ -460,6 +464,13 @@ def _calibration_line(calibration: Mapping[str, Any] | None, level: float) -> st
     if calibration["method"] == "uncalibrated":
         return f"Calibration: uncalibrated for this window, which is shifted from the simulations ({line})."
     return f"Calibration: {line}."
+
+
+def _regions_line(regions: Sequence[Mapping[str, Any]]) -> str:
+    if not regions:
+        return ""
+    sets = "; ".join(", ".join(region["quantities"]) for region in regions)
+    return f" Conformal regions ({sets}): {regions[0]['guarantee']}."
 
 
 def _domain_line(domain: VerdictLike | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 _HOMES: dict[str, str] = {
     "Beats": ".beats",
     "Channel": ".labelling",
+    "CohortTable": ".cohort_table",
     "Finding": ".quality",
     "Numerals": ".numerals",
     "Pyramid": ".pyramid",
@@ -29,6 +30,7 @@ _HOMES: dict[str, str] = {
     "parse_unit": ".units",
     "periodic_beat": ".beat_shapes",
     "read": ".readers",
+    "read_cohort_table": ".cohort_table",
     "read_numerals": ".numerals",
     "require_data": ".recording",
     "require_pressure_unit": ".recording",
@@ -37,6 +39,7 @@ _HOMES: dict[str, str] = {
 __all__ = [
     "Beats",
     "Channel",
+    "CohortTable",
     "Finding",
     "Numerals",
     "Pyramid",
@@ -58,6 +61,7 @@ __all__ = [
     "parse_unit",
     "periodic_beat",
     "read",
+    "read_cohort_table",
     "read_numerals",
     "require_data",
     "require_pressure_unit",

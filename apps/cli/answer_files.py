@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...calibration.conformal.layer import load_layer
 from ...inference.answer import Answer, Prior, Refusal
 from ...inference.answering import AnsweredWindow, Question, answer_recording
 from ...inference.bundle import Bundle, find_bundle, shipped_bundles
@@ -114,6 +115,7 @@ class _Desk:
         torch.set_num_threads(1)
         self._bundle = Bundle.load(folder)
         self._prior = Prior.of(self._bundle)
+        self._layer = load_layer(folder)
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
 
@@ -149,6 +151,9 @@ class _Desk:
                 page.close(end)
 
     def _take(self, answered: AnsweredWindow, pages: list[Page], outcome: _Outcome) -> None:
+        if self._layer is not None and isinstance(answered.result, Answer):
+            regions = self._layer.regions(answered.result.draws)
+            answered = replace(answered, result=replace(answered.result, regions=regions))
         outcome.count(answered.result)
         for page in pages:
             page.write(answered)

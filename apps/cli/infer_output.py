@@ -110,6 +110,7 @@ class TablePage:
         self._blind: Counter[str] = Counter()
         self._marked: Counter[str] = Counter()
         self._last: Answer | None = None
+        self._ends: dict[tuple[tuple[str, ...], str], list[tuple[float, float]]] = {}
         typer.echo(f"{file}: {bundle.name}, median and {100 * self._level:g} % interval of each window")
         units = bundle.outputs.reported
         typer.echo("start [s]  " + "  ".join(f"{f'{n} [{units[n]}]':>20}" for n in self._columns) + "  domain")
@@ -127,6 +128,10 @@ class TablePage:
             typer.echo(f"{result.start_s:9.1f}  refused, {result.reason}: {said}")
             return
         self._last = result
+        for region in result.regions:
+            for name, ends in region["ranges"].items():
+                key = (tuple(region["quantities"]), name)
+                self._ends.setdefault(key, []).append((_end(ends["low"], -1), _end(ends["high"], 1)))
         self._marked.update({mark for found in result.signal.get("findings", ()) for mark in found["marks"]})
         for name, e in result.estimates.items():
             self._rows[name].append((e.median, e.low, e.high, e.contraction))
@@ -152,10 +157,32 @@ class TablePage:
         )
         for name in self._names:
             typer.echo(self._summary(name, self._last, answered))
-        typer.echo("  (medians over the answered windows of each window's median, low, high and contraction)\n")
+        typer.echo(
+            "  (credible intervals; medians over the answered windows of each window's median, low, high, contraction)"
+        )
+        for line in self._regions():
+            typer.echo(line)
+        typer.echo("")
         for line in self._last.sources().values():
             typer.echo(line)
         typer.echo(NOTICE)
+
+    def _regions(self) -> list[str]:
+        r"""Conformal regions, named apart from the credible intervals: the median over windows of each end."""
+        lines = []
+        for region in self._last.regions if self._last else ():
+            names = tuple(region["quantities"])
+            lines.append(
+                f"\nconformal region, {100 * (1 - region['alpha']):g} %, score {region['method']}, "
+                f"{region['n_patients']} patients: {', '.join(names)} jointly"
+            )
+            for name in names:
+                low, high = np.median(np.array(self._ends[names, name]), axis=0)
+                d = self._decimals[name]
+                lines.append(f"{name:10}{region['ranges'][name]['unit']:>13}{'':10}{low:10.{d}f}{high:10.{d}f}")
+        if lines:
+            lines.append("  (its extent along each quantity: wider than an interval of that quantity alone)")
+        return lines
 
     def _cell(self, answer: Answer, name: str) -> str:
         e, d = answer.estimates[name], self._decimals[name]
@@ -233,6 +260,10 @@ class ResultFiles:
         self._stream.close()
         for part, target in zip(self._parts, self._targets, strict=True):
             part.replace(target)
+
+
+def _end(value: float | None, sign: int) -> float:
+    return sign * np.inf if value is None else value
 
 
 def _decimals(name: str) -> int:

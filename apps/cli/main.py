@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from .calibrate import calibrate
 from .convert import convert
 from .dashboard import dashboard
 from .demo import demo
@@ -57,6 +58,7 @@ def pulsebayes(
 
 for _verb in _VERBS:
     app.command(help=help_of(_verb))(_verb)
+app.add_typer(calibrate, name="calibrate")
 app.add_typer(models, name="models")
 
 

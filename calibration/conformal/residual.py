@@ -326,3 +326,27 @@ class _ByIdentity:
 def residual_members(gauge: AbstractFittedGauge, limit: float, n: int, seed: int) -> Float[np.ndarray, "k d"]:
     """Residuals within a limit, computed once for all cases."""
     return _members(_ByIdentity(gauge), limit, n, seed)
+
+
+def outline_of(gauge: AbstractFittedGauge, limit: float, *, directions: int = 4096, seed: int = 0) -> np.ndarray:
+    """Outermost residuals within a limit in many directions, those on their convex hull: ranges come from them."""
+    d = len(gauge.whitening.centre)
+    ways = np.random.default_rng([seed, 6]).normal(size=(directions, d))
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    radii = np.linspace(0, gauge.extent(limit), 33)
+    inside = np.zeros((len(radii), len(ways)), dtype=bool)
+    for i, radius in enumerate(radii):
+        inside[i] = gauge(gauge.whitening.invert(radius * ways)) <= limit
+    last = len(radii) - 1 - inside[::-1].argmax(axis=0)
+    held = inside.any(axis=0)
+    low, high = radii[last], radii[np.minimum(last + 1, len(radii) - 1)]
+    for _ in range(10):
+        middle = 0.5 * (low + high)
+        within = gauge(gauge.whitening.invert(middle[:, None] * ways)) <= limit
+        low, high = np.where(within, middle, low), np.where(within, high, middle)
+    border = gauge.whitening.invert((low[:, None] * ways)[held])
+    if d == 1:
+        return np.asarray(border[[border[:, 0].argmin(), border[:, 0].argmax()]])
+    from scipy.spatial import ConvexHull
+
+    return np.asarray(border[ConvexHull(border).vertices]) if len(border) > 2 * d + 2 else border

@@ -1,0 +1,234 @@
+r"""Calibrate a bundle with labelled windows of real patients: a fitted score, a limit that counts patients, an outline.
+
+The score is fitted on simulations of the bundle's own simulator, of which there are as many as one likes; every real
+patient goes into the limit. So with n answered patients the promise is exact: one window of a new patient,
+exchangeable with them and answered, is in its region with probability at least $1 - \alpha$. Nothing is promised
+about windows that are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ...inference.answer import Answer, Prior, Refusal, answer_window
+from ...inference.answering import domain_model
+from ...inference.bundle import Bundle
+from ..pairs import Pairs, hash_subject
+from .draws import PCP, QuantileBox
+from .gauge import BoxGauge, NormGauge
+from .layer import ConformalLayer, ConformalSet, predict
+from .order import fewest
+from .prediction import Prediction
+from .region import Coordinates
+from .residual import FittedResidualScore, PosteriorResidual, ResidualScore, outline_of
+from .score import AbstractScore
+from .split import patient_conformal
+from .tuned import TunedRank
+
+__all__ = ["DEFAULT_SETS", "N_DRAWS", "SCORES", "calibrate_bundle", "conformal_sets"]
+
+DEFAULT_SETS = (("CO", "SVR"), ("HR", "CO", "SVR", "LVET"))
+"""Joint sets that are calibrated where the pairs label them."""
+
+N_DRAWS = 1000
+"""Posterior draws that a region is made from."""
+
+SCORES: Mapping[str, Callable[[float], AbstractScore]] = {
+    "otcp": lambda alpha: ResidualScore(PosteriorResidual(), TunedRank(alpha, largest=1024)),
+    "mahalanobis": lambda alpha: ResidualScore(PosteriorResidual(), NormGauge(whiten=False)),
+    "box": lambda alpha: ResidualScore(PosteriorResidual(), BoxGauge()),
+    "quantiles": lambda alpha: QuantileBox(),
+    "pcp": lambda alpha: PCP(),
+}
+"""Scores that a bundle can keep, by name: ``otcp`` is the optimal-transport rank of the posterior-whitened residual."""
+
+Answerer = Callable[[Float[np.ndarray, " T"], float], Answer | Refusal]
+"""From a window and its start [s] to what it is answered."""
+
+_BLOCK = 64
+
+
+def answerer(bundle: Bundle, *, seed: int = 0) -> Answerer:
+    """Answers windows as ``infer`` does."""
+    prior, domain = Prior.of(bundle), domain_model(bundle)
+
+    def answer(window: Float[np.ndarray, " T"], start_s: float) -> Answer | Refusal:
+        place = None if domain is None else domain.assess(window)
+        end_s = start_s + bundle.contract.window_s
+        return answer_window(
+            bundle, window, start_s=start_s, end_s=end_s, prior=prior, n_draws=N_DRAWS, seed=seed, domain=place
+        )
+
+    return answer
+
+
+def conformal_sets(pairs: Pairs, wanted: Sequence[Sequence[str]] = ()) -> list[tuple[str, ...]]:
+    r"""The joint sets to calibrate: those asked for, else the default sets that the pairs label.
+
+    Arguments:
+        pairs: Labelled windows.
+        wanted: Sets asked for; empty for the default.
+
+    Raises:
+        ValueError: If a quantity is not labelled.
+
+    Example:
+        >>> pairs = Pairs(np.zeros((1, 9)), {"CO": np.ones(1), "SVR": np.ones(1)}, np.array(["a"]))
+        >>> conformal_sets(pairs)
+        [('CO', 'SVR')]
+    """
+    labelled = {name for name, values in pairs.labels.items() if np.isfinite(values).any()}
+    if wanted:
+        missing = sorted({name for names in wanted for name in names} - labelled)
+        if missing:
+            raise ValueError(f"quantities must be labelled in the pairs, got {missing}; there are {sorted(labelled)}")
+        return [tuple(names) for names in wanted]
+    found = [names for names in DEFAULT_SETS if labelled.issuperset(names)]
+    if not found and labelled:
+        found = [tuple(name for name in pairs.labels if name in labelled)[:4]]
+    if not found:
+        raise ValueError("the pairs have no labels: give columns such as 'CO [L/min]'")
+    return found
+
+
+def calibrate_bundle(
+    bundle: Bundle,
+    pairs: Pairs,
+    *,
+    alpha: float = 0.1,
+    score: str = "otcp",
+    wanted: Sequence[Sequence[str]] = (),
+    answer: Answerer | tuple[()] = (),
+    simulations: int = 384,
+    seed: int = 0,
+) -> ConformalLayer:
+    r"""Calibrates a bundle.
+
+    Arguments:
+        bundle: The bundle.
+        pairs: Labelled windows of real patients.
+        alpha: Share of new patients whose window may be missed.
+        score: Name of the score, one of ``SCORES``.
+        wanted: Joint sets; the default ones that the pairs label where empty.
+        answer: How windows are answered; as ``infer`` does with the base bundle where an empty tuple is given.
+        simulations: Simulations the score is fitted on.
+        seed: Seed of draws, simulations and fits.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: If the score is unknown, a label is missing, or the answered patients are too few for alpha.
+
+    Example:
+        >>> layer = calibrate_bundle(bundle, pairs, alpha=0.1)  # doctest: +SKIP
+    """
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    sets = conformal_sets(pairs, wanted)
+    _check_reported(bundle, sets)
+    respond = answer or answerer(bundle, seed=seed)
+    starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
+    answers = [respond(x, float(start)) for x, start in zip(pairs.x, starts, strict=True)]
+    draws = [a.draws if isinstance(a, Answer) else None for a in answers]
+    simulated = simulate_posteriors(bundle, simulations, seed=seed) if score != "mahalanobis" else ([], {})
+    made = []
+    for names in sets:
+        labels = np.stack([pairs.labels[name] for name in names], axis=1)
+        rows = [i for i, own in enumerate(draws) if own is not None and np.isfinite(labels[i]).all()]
+        n = len(set(pairs.subjects[rows].tolist()))
+        if n < fewest(alpha):
+            raise ValueError(
+                f"alpha {alpha:g} needs {fewest(alpha)} patients with an answered window and labels of "
+                f"{', '.join(names)}, got {n}: give more, or --alpha {_possible(n)}"
+            )
+        own_draws = [d for i in rows if (d := draws[i]) is not None]
+        made.append(
+            _calibrated(bundle, names, score, own_draws, labels[rows], pairs.subjects[rows], simulated, alpha, seed)
+        )
+    return ConformalLayer(tuple(made), N_DRAWS, tuple(sorted({hash_subject(str(s)) for s in pairs.subjects.tolist()})))
+
+
+def simulate_posteriors(
+    bundle: Bundle, n: int, *, seed: int = 0
+) -> tuple[list[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Posterior draws for fresh simulations of the bundle's own simulator and sensor, and what was simulated."""
+    import torch
+
+    from ...simulators.registry import build
+    from ...simulators.sensors import SensorModel
+    from ...simulators.status import usable
+
+    recipe: Mapping[str, Any] = bundle.training.get("recipe", {}).get("simulate", {})
+    if not recipe.get("model"):
+        raise ValueError(
+            f"bundle {bundle.name} names no simulator to fit this score on: use --score mahalanobis, which needs none"
+        )
+    simulator = build(str(recipe["model"]), **recipe.get("config", {}))
+    rng = np.random.default_rng([seed, 9])
+    waves, columns = [], []
+    for start in range(0, n, _BLOCK):
+        theta = simulator.space.sample(rng, _BLOCK)
+        rows = simulator.simulate(theta, seed + 90_000 + start)
+        good = usable(np.asarray(rows.status))
+        waves.append(np.asarray(rows.waves)[good, 0])
+        columns.append(np.concatenate([theta[good], np.asarray(rows.quantities)[good]], axis=1))
+    table = np.concatenate(columns)[:n]
+    named = dict(zip([*simulator.space.names, *simulator.quantity_names], table.T, strict=True))
+    sensor = SensorModel.from_json(bundle.training["sensor"]) if bundle.training.get("sensor") else SensorModel.ideal()
+    contract = bundle.contract
+    x = sensor.apply(np.concatenate(waves)[:n], rng, fs=contract.fs, out_samples=contract.samples)
+    truth = bundle.outputs.derive(bundle.outputs.encode(named))
+    generator = torch.Generator().manual_seed(seed)
+    theta_draws = bundle.npe.sample(torch.from_numpy(np.asarray(x, dtype=np.float32)), N_DRAWS, generator)
+    return [bundle.outputs.derive(own) for own in theta_draws], truth
+
+
+def _calibrated(
+    bundle: Bundle,
+    names: tuple[str, ...],
+    score: str,
+    draws: Sequence[Mapping[str, np.ndarray]],
+    labels: Float[np.ndarray, "N d"],
+    subjects: np.ndarray,
+    simulated: tuple[Sequence[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
+    alpha: float,
+    seed: int,
+) -> ConformalSet:
+    units, logs = bundle.outputs.reported, bundle.outputs.log_scaled
+    coordinates = Coordinates(names, tuple(units[n] for n in names), tuple(logs[n] for n in names))
+    prediction = gather(draws, coordinates)
+    if simulated[0]:
+        truth = coordinates.transform(np.stack([simulated[1][name] for name in names], axis=1))
+        good = np.flatnonzero(np.isfinite(truth).all(1))
+        fitted = SCORES[score](alpha).fit(gather([simulated[0][i] for i in good], coordinates), truth[good], seed=seed)
+    else:
+        fitted = SCORES[score](alpha).fit(prediction, coordinates.transform(labels), seed=seed)
+    rule = patient_conformal(fitted, prediction, labels, subjects, alpha=alpha, coordinates=coordinates)
+    outline = np.zeros((0, len(names)))
+    if isinstance(fitted, FittedResidualScore) and np.isfinite(rule.limit):
+        outline = outline_of(fitted.gauge, rule.limit, seed=seed)
+    return ConformalSet(score, fitted, coordinates, rule.limit, alpha, rule.n, len(labels), rule.guarantee, outline)
+
+
+def gather(draws: Sequence[Mapping[str, np.ndarray]], coordinates: Coordinates) -> Prediction:
+    """Posteriors of several windows as they are scored."""
+    own = [predict(one, coordinates, N_DRAWS).draws[0] for one in draws]
+    return Prediction.from_draws(np.stack(own))
+
+
+def _check_reported(bundle: Bundle, sets: Sequence[Sequence[str]]) -> None:
+    unknown = sorted({name for names in sets for name in names} - set(bundle.outputs.reported))
+    if unknown:
+        raise ValueError(
+            f"quantities must be among those of {bundle.name}, got {unknown}; try {list(bundle.outputs.reported)}"
+        )
+
+
+def _possible(n: int) -> str:
+    """The least alpha that so many patients can serve, rounded up."""
+    return f"{np.ceil(100 / (n + 1)) / 100:.2f}" if n else "0.5 with at least one patient"
