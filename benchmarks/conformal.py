@@ -11,7 +11,7 @@ from functools import partial
 
 from .conformal_coverage import coverage, patients
 from .conformal_predictors import scores_on
-from .conformal_scores import speed, three_gaussian_volumes
+from .conformal_scores import slow_volumes, speed, volumes
 from .conformal_sets import REAL, SYNTHETIC
 from .rows import run
 
@@ -19,8 +19,9 @@ PARTS = {
     "speed": speed,
     "patients": patients,
     "coverage": coverage,
-    "volumes": three_gaussian_volumes,
+    "volumes": volumes,
     **{name: partial(scores_on, name) for name in (*SYNTHETIC, *REAL)},
+    "slow-volumes": slow_volumes,
 }
 
 if __name__ == "__main__":

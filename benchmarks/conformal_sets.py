@@ -13,7 +13,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 CENTRES = np.array([[-4.5, 0.0], [4.5, 0.0], [0.0, 0.0]])
 SHAPES = np.linalg.cholesky(np.array([[[6.0, -4], [-4, 6]], [[6.0, 4], [4, 6]], [[2.0, 0], [0, 2]]]))
-MOST = 4000
+MOST = 3000
 """Rows used of a set."""
 
 

@@ -84,22 +84,21 @@ def conformal(
     _copy(folder, settings.out, force=settings.force)
     save_layer(layer, settings.out)
     config = {"model": Path(model).name, "pairs": pairs, "alpha": alpha, "score": score, "quantities": quantities}
+    outputs = ["conformal.json", "conformal.safetensors"]
+    inputs = [folder, pairs]
     write_run_record(
-        settings.out,
-        command="calibrate conformal",
-        config=config,
-        inputs=[folder, pairs],
-        outputs=["conformal.json", "conformal.safetensors"],
-        seed=settings.seed,
+        settings.out, command="calibrate conformal", config=config, inputs=inputs, outputs=outputs, seed=settings.seed
     )
-    rows = [_row(one) for one in layer.sets]
+    _tell([_row(one) for one in layer.sets], settings)
+
+
+def _tell(rows: list[dict[str, Any]], settings: Settings) -> None:
     if settings.json:
         typer.echo(json.dumps({"out": settings.out.name, "sets": rows}, allow_nan=False))
         return
     for row in rows:
-        typer.echo(
-            f"{', '.join(row['quantities'])}: {row['guarantee']} ({row['n_windows']} windows, score {row['method']})"
-        )
+        names = ", ".join(row["quantities"])
+        typer.echo(f"{names}: {row['guarantee']} ({row['n_windows']} windows, score {row['method']})")
 
 
 def _row(one: Any) -> dict[str, Any]:
