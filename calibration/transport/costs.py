@@ -174,11 +174,12 @@ class Cost:
         return np.asarray(self.x - self._centre)
 
 
-def median_cost(cost: Cost, *, most: int = 1000, seed: int = 0) -> float:
+def median_cost(cost: Cost, *, weight: Float[np.ndarray, " m"] | None = None, most: int = 1000, seed: int = 0) -> float:
     r"""Median cost over at most a million pairs: the unit in which a regularisation does not depend on the scale.
 
     Arguments:
         cost: The cost.
+        weight: Weight of each source point: pairs count by it, so that repeated points do not move the median.
         most: Most points of each side that are looked at.
         seed: Seed of the choice of points.
 
@@ -188,6 +189,15 @@ def median_cost(cost: Cost, *, most: int = 1000, seed: int = 0) -> float:
     """
     rng = np.random.default_rng(seed)
     m, n = cost.shape
-    rows = np.arange(m) if m <= most else np.sort(rng.choice(m, most, replace=False))
+    rows = np.arange(m) if m <= most else np.sort(rng.choice(m, most, replace=False, p=_shares(weight)))
     columns = np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))
-    return float(np.median(cost.subset(rows, columns).matrix()))
+    table = cost.subset(rows, columns).matrix()
+    if weight is None or m > most:
+        return float(np.median(table))
+    order = np.argsort(table, axis=None)
+    mass = np.cumsum(np.repeat(np.asarray(weight)[rows], table.shape[1])[order])
+    return float(table.ravel()[order[np.searchsorted(mass, 0.5 * mass[-1])]])
+
+
+def _shares(weight: Float[np.ndarray, " m"] | None) -> Float[np.ndarray, " m"] | None:
+    return None if weight is None else np.asarray(weight) / np.sum(weight)

@@ -168,7 +168,8 @@ class LinearNetwork:
     r"""Simulator of pressure windows (or single beats) at sites of the adult network.
 
     Arguments:
-        population: `clinical` (27 parameters) or `healthy` (the PWDB recipe, 7 parameters).
+        population: `clinical` (27 parameters), `healthy` (the PWDB recipe, 7 parameters), or `clinical-fixed-lengths`
+            (clinical, but arteries as long as at 1.70 m whatever the height: a simulator that is wrong on purpose).
         beat: `aperiodic` (windows with beat-to-beat variability) or `periodic` (one steady beat).
         sites: Names of measurement sites.
         duration_s: Length of the output window [s]; aperiodic only.
@@ -202,7 +203,7 @@ class LinearNetwork:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        _one_of("population", self.population, ("clinical", "healthy"))
+        _one_of("population", self.population, ("clinical", "healthy", "clinical-fixed-lengths"))
         _one_of("beat", self.beat, ("aperiodic", "periodic"))
         _one_of("precision", self.precision, ("float32", "float64"))
         object.__setattr__(self, "sites", tuple(self.sites))
@@ -224,7 +225,7 @@ class LinearNetwork:
     @property
     def space(self) -> ParameterSpace:
         """Prior of the population's parameters."""
-        return CLINICAL if self.population == "clinical" else HEALTHY
+        return HEALTHY if self.population == "healthy" else CLINICAL
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
@@ -263,6 +264,9 @@ class LinearNetwork:
         """
         if self.population == "clinical":
             return clinical_subject(theta)
+        if self.population == "clinical-fixed-lengths":
+            subject, variability = clinical_subject(theta)
+            return subject._replace(length_factor=jnp.ones_like(subject.length_factor)), variability
         zero = jnp.zeros(theta.shape[:-1], theta.dtype)
         return healthy_subject(theta), Variability(15.0 + zero, zero, zero, zero, zero, zero)
 

@@ -1,14 +1,26 @@
-r"""Benchmark problems whose posterior is known: a prior, a simulator of observations, and reference draws."""
+r"""Benchmark problems: a prior, a simulator, and either reference posteriors or a reality that differs from it."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 _HOMES: dict[str, str] = {
+    "EpidemicTask": ".epidemic",
+    "GaussianTask": ".gaussian",
+    "HaemodynamicsTask": ".haemodynamics",
+    "PendulumTask": ".pendulum",
+    "Task": ".task",
+    "TumourTask": ".tumour",
     "WindkesselTask": ".windkessel_grid",
 }
 
 __all__ = [
+    "EpidemicTask",
+    "GaussianTask",
+    "HaemodynamicsTask",
+    "PendulumTask",
+    "Task",
+    "TumourTask",
     "WindkesselTask",
 ]
 

@@ -1,0 +1,76 @@
+r"""RoPE: posteriors under a misspecified simulator, by a tuned embedding and transport to simulations."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES: dict[str, str] = {
+    "BankTargets": ".encoder",
+    "Components": ".components",
+    "DrawnPrior": ".components",
+    "FitConfig": ".baselines",
+    "FlowPosterior": ".baselines",
+    "GaussianPosterior": ".baselines",
+    "Grid": ".selection",
+    "Mixture": ".mixture",
+    "PoolTargets": ".encoder",
+    "Posterior": ".baselines",
+    "PriorPosterior": ".baselines",
+    "RoPE": ".fit",
+    "RoPEConfig": ".fit",
+    "Selection": ".selection",
+    "TuneConfig": ".encoder",
+    "Whitening": ".encoder",
+    "aligned": ".encoder",
+    "couple": ".fit",
+    "effective_size": ".mixture",
+    "embed": ".encoder",
+    "fit_flow": ".baselines",
+    "fit_gaussian": ".baselines",
+    "fit_rope": ".fit",
+    "gaussian_of": ".baselines",
+    "select": ".selection",
+    "subject_weights": ".fit",
+    "tune": ".encoder",
+}
+
+__all__ = [
+    "BankTargets",
+    "Components",
+    "DrawnPrior",
+    "FitConfig",
+    "FlowPosterior",
+    "GaussianPosterior",
+    "Grid",
+    "Mixture",
+    "PoolTargets",
+    "Posterior",
+    "PriorPosterior",
+    "RoPE",
+    "RoPEConfig",
+    "Selection",
+    "TuneConfig",
+    "Whitening",
+    "aligned",
+    "couple",
+    "effective_size",
+    "embed",
+    "fit_flow",
+    "fit_gaussian",
+    "fit_rope",
+    "gaussian_of",
+    "select",
+    "subject_weights",
+    "tune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
