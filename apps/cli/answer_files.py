@@ -116,6 +116,8 @@ class _Desk:
         self._bundle = Bundle.load(folder)
         self._prior = Prior.of(self._bundle)
         self._layer = load_layer(folder)
+        if self._layer is not None and question.n_draws < self._layer.n_draws:
+            settings.talk(f"no conformal regions: they take {self._layer.n_draws} draws, --draws is {question.n_draws}")
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
 

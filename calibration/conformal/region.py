@@ -9,7 +9,7 @@ promises nothing by itself. Where the limit is infinite the region is everything
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -388,7 +388,6 @@ class Regions:
     limits: Float[np.ndarray, " N"]
     coordinates: Coordinates
     alpha: float
-    notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prediction)

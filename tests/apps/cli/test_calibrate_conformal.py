@@ -56,6 +56,9 @@ def test_region_stands_beside_the_credible_interval(pairs: Path, capsys: pytest.
     text = capsys.readouterr().out
     assert "credible intervals" in text and "conformal region, 90 %, score mahalanobis, 12 patients" in text
     assert "one window of a new patient" in text
+    assert run([*infer, "--draws", "500", "--json"]) == 0
+    few = capsys.readouterr()
+    assert json.loads(few.out)["windows"][0]["region"] is None and "they take 1000 draws" in few.err
     assert run(["infer", recording, "--end", "16s", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)["windows"][0]
     assert plain["region"] is None and plain["regions"] == []
