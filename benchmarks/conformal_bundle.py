@@ -181,7 +181,9 @@ def measured(name: str, quick: bool) -> Iterator[Row]:
                 yield Row(task, method, setting, "median volume, log units", volume)
 
 
-def _credible(task: str, posterior: str, prediction: Prediction, truth: np.ndarray, test: slice) -> Iterator[Row]:
+def _credible(
+    place: tuple[str, str], posterior: str, prediction: Prediction, truth: np.ndarray, test: slice
+) -> Iterator[Row]:
     """Coverage of the 90 % credible ellipsoid and of the marginal 90 % credible intervals."""
     task, setting = place
     draws, y = prediction.draws[test], truth[test]

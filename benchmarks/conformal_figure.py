@@ -57,6 +57,7 @@ def evenness(axis: Any, rows: list[dict[str, Any]]) -> None:
             axis.annotate(name.split(",")[0], place, fontsize=6, xytext=(3, 3), textcoords="offset points")
     axis.axhline(0.9, color="0.5", lw=0.8)
     axis.axhspan(0.87, 0.93, color="0.92", zorder=0)
+    axis.margins(x=0.25)
     axis.set(title="heteroscedastic set", xlabel="mean volume", ylabel="coverage of the worst slab (nominal .9)")
 
 
