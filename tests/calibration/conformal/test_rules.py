@@ -15,6 +15,7 @@ from pulsebayes.calibration.conformal import (
     ResidualScore,
     conformal_limit,
     cross_conformal,
+    cross_fit,
     cross_promise,
     group_limits,
     grouped_conformal,
@@ -174,3 +175,29 @@ def test_worst_slab_coverage_is_not_measured_where_it_was_found() -> None:
     assert worst_slab(x[:500], hit[:500], rng.normal(size=(200, 3)), delta=0.2)[0] < 0.87
     with pytest.raises(ValueError, match="x and hit must have shapes"):
         worst_slab_coverage(x, hit[:5])
+
+
+def test_correction_and_limit_may_share_patients_by_cross_fitting() -> None:
+    r"""Reusing the fit of the same few patients fails; cross-fitting keeps more than it promises."""
+    rng = np.random.default_rng(9)
+    n, p, crossed, reused = 30, 20, [], []
+    for seed in range(60):
+        x, new_x = rng.normal(size=(n, p)), rng.normal(size=(200, p))
+        truth = rng.normal(size=(p, 1))
+        y, new_y = (v @ truth + rng.normal(size=(len(v), 1)) for v in (x, new_x))
+
+        def corrected(rows: np.ndarray, at: np.ndarray, x: np.ndarray = x, y: np.ndarray = y) -> Prediction:
+            return Prediction(at @ np.linalg.lstsq(x[rows], y[rows], rcond=None)[0])
+
+        def fit(rows: np.ndarray, x: np.ndarray = x, y: np.ndarray = y):  # type: ignore[no-untyped-def]
+            score = ResidualScore(PlainResidual(), NormGauge(whiten=False)).fit(Prediction(y[rows]), y[rows])
+            return score, lambda own: corrected(rows, x[own], x, y)
+
+        folds = make_folds(np.arange(n), 6, seed=seed)
+        cross = cross_fit(fit, y, folds, alpha=0.1)
+        crossed.append(cross.covers([corrected(np.flatnonzero(folds != k), new_x) for k in range(6)], new_y).mean())
+        score, predict = fit(np.arange(n))
+        limit = conformal_limit(score.score(predict(np.arange(n)), y), 0.1)
+        reused.append((score.score(corrected(np.arange(n), new_x), new_y) <= limit).mean())
+    assert np.mean(crossed) > cross_promise(n, 6, 0.1) and np.mean(crossed) > 0.87
+    assert np.mean(reused) < 0.6
