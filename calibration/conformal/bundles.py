@@ -87,7 +87,7 @@ def conformal_sets(pairs: Pairs, wanted: Sequence[Sequence[str]] = ()) -> list[t
         if missing:
             raise ValueError(f"quantities must be labelled in the pairs, got {missing}; there are {sorted(labelled)}")
         return [tuple(names) for names in wanted]
-    found = [names for names in DEFAULT_SETS if labelled.issuperset(names)]
+    found: list[tuple[str, ...]] = [names for names in DEFAULT_SETS if labelled.issuperset(names)]
     if not found and labelled:
         found = [tuple(name for name in pairs.labels if name in labelled)[:4]]
     if not found:
@@ -205,7 +205,9 @@ def _calibrated(
     if simulated[0]:
         truth = coordinates.transform(np.stack([simulated[1][name] for name in names], axis=1))
         good = np.flatnonzero(np.isfinite(truth).all(1))
-        fitted = SCORES[score](alpha).fit(gather([simulated[0][i] for i in good], coordinates), truth[good], seed=seed)
+        fitted = SCORES[score](alpha).fit(
+            gather([simulated[0][int(i)] for i in good], coordinates), truth[good], seed=seed
+        )
     else:
         fitted = SCORES[score](alpha).fit(prediction, coordinates.transform(labels), seed=seed)
     rule = patient_conformal(fitted, prediction, labels, subjects, alpha=alpha, coordinates=coordinates)
