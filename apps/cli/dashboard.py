@@ -110,6 +110,8 @@ def streamlit_command(port: int) -> list[str]:
         "theme.light.primaryColor": "#1f4e9e",
         "theme.dark.primaryColor": "#7cb7ff",
         "theme.light.textColor": "#1a1f27",
+        "theme.dark.backgroundColor": "#0e1117",
+        "theme.dark.secondaryBackgroundColor": "#1b212c",
         "theme.dark.textColor": "#e8eaed",
     }
     words = [f"--{name}={value}" for name, value in options.items()]

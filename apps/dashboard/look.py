@@ -106,7 +106,10 @@ def picture(shown: Picture, *, key: str = "", beside: bool = True) -> Any:
     key = key or shown.key
     dark = is_dark()
     figure = draw_interactive(shown, dark=dark)
-    config = {"displaylogo": False, "scrollZoom": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d"]}
+    # A strip is zoomed by the page, which has the samples; Plotly would only enlarge the points that were drawn.
+    zooms = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"] if shown.pick == "box" else []
+    config: dict[str, Any] = {"displaylogo": False, "scrollZoom": False, "doubleClick": False if zooms else "reset"}
+    config["modeBarButtonsToRemove"] = ["lasso2d", "autoScale2d", *zooms]
     config["toImageButtonOptions"] = {"filename": shown.key, "format": "png", "scale": 2}
     more: dict[str, Any] = {"on_select": "rerun", "selection_mode": ("box", "points")} if shown.pick else {}
     event = st.plotly_chart(figure, theme=None, key=f"chart-{key}", config=config, alt=shown.alt, **more)

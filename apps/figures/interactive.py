@@ -10,7 +10,7 @@ from .palette import palette
 __all__ = ["draw_interactive"]
 
 _GAP_X, _GAP_Y = 0.09, 68.0  # share of the width, pixels of the height
-_TOP, _BOTTOM = 46, 46
+_BOTTOM = 46
 
 
 def draw_interactive(picture: Picture, *, dark: bool) -> dict[str, Any]:
@@ -62,10 +62,10 @@ def _layout(picture: Picture, colours: dict[str, str]) -> dict[str, Any]:
         "paper_bgcolor": background,
         "plot_bgcolor": background,
         "font": {"color": colours["ink"], "size": 13},
-        "margin": {"l": 64, "r": 16, "t": _TOP, "b": _BOTTOM},
+        "margin": {"l": 64, "r": 16, "t": _top(picture), "b": _BOTTOM},
         "legend": {
             "orientation": "h",
-            "y": 1.0 + 20.0 / max(picture.height - _TOP - _BOTTOM, 1),
+            "y": 1.0 + 20.0 / _inner(picture),
             "yanchor": "bottom",
             "x": 1.0,
             "xanchor": "right",
@@ -87,13 +87,22 @@ def _layout(picture: Picture, colours: dict[str, str]) -> dict[str, Any]:
     return layout
 
 
+def _top(picture: Picture) -> int:
+    r"""Room above the panels [px]: for titles and a legend, or in a strip for a legend alone."""
+    return 30 if picture.strip else 46
+
+
+def _inner(picture: Picture) -> int:
+    return max(picture.height - _top(picture) - _BOTTOM, 1)
+
+
 def _axes(picture: Picture, i: int, panel: Panel, colours: dict[str, str]) -> dict[str, Any]:
     n_rows = -(-len(picture.panels) // picture.columns)
     row, column = divmod(i, picture.columns)
     heights = [
         max(p.height for p in picture.panels[r * picture.columns : (r + 1) * picture.columns]) for r in range(n_rows)
     ]
-    inner = max(picture.height - _TOP - _BOTTOM, 1)
+    inner = _inner(picture)
     titled = any(p.title for p in picture.panels)
     gap = ((30.0 if titled else 14.0) if picture.shared_x else _GAP_Y) / inner
     free = 1 - gap * (n_rows - 1)

@@ -162,28 +162,40 @@ def _controls(case: session.Case) -> None:
     r"""Buttons and fields that do what dragging does, for keyboards and for exact times."""
     low, high = session.view(case)
     whole, width = case.recording.duration_s, high - low
-    columns = st.columns([1, 1.2, 1, 1.1, 1, 2, 2, 2.4], vertical_alignment="bottom")
-    for column, (name, share) in zip(columns, _MOVES.items(), strict=False):
-        if column.button(name, help="Move the view by half its length", key=f"move{share}", width="stretch"):
-            session.show(low + share * width, high + share * width, case)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for name, share in _MOVES.items():
+            if st.button(name, help="Move the view by half its length", key=f"move{share}"):
+                session.show(low + share * width, high + share * width, case)
+                st.rerun()
+        for name, factor in _ZOOMS.items():
+            if st.button(name, key=f"zoom{factor}"):
+                middle = 0.5 * sum(session.window(case)) if factor < 1 else 0.5 * (low + high)
+                session.show(middle - 0.5 * factor * width, middle + 0.5 * factor * width, case)
+                st.rerun()
+        if st.button("Whole", help="Show the whole recording", key="whole"):
+            session.show(0.0, whole, case)
             st.rerun()
-    for column, (name, factor) in zip(columns[2:], _ZOOMS.items(), strict=False):
-        if column.button(name, key=f"zoom{factor}", width="stretch"):
-            middle = 0.5 * sum(session.window(case)) if factor < 1 else 0.5 * (low + high)
-            session.show(middle - 0.5 * factor * width, middle + 0.5 * factor * width, case)
-            st.rerun()
-    if columns[4].button("Whole", help="Show the whole recording", key="whole", width="stretch"):
-        session.show(0.0, whole, case)
-        st.rerun()
-    start = columns[5].number_input("View from [s]", 0.0, max(whole - 1.0, 0.0), low, step=1.0, format="%.1f")
-    length = columns[6].number_input("View length [s]", min(1.0, whole), whole, width, step=1.0, format="%.1f")
+        _fields(case, low, high)
+
+
+def _fields(case: session.Case, low: float, high: float) -> None:
+    r"""The view and the window in seconds."""
+    whole, width = case.recording.duration_s, high - low
+    start = st.number_input("View from [s]", 0.0, max(whole - 1.0, 0.0), low, step=1.0, format="%.1f", width=150)
+    length = st.number_input("View length [s]", min(1.0, whole), whole, width, step=1.0, format="%.1f", width=150)
     if abs(start - low) > 0.05 or abs(length - width) > 0.05:
         session.show(start, start + length, case)
         st.rerun()
     first = session.window(case)[0]
     last = max(whole - session.window_s(), 0.0)
-    picked = columns[7].number_input(
-        f"Window from [s] ({session.window_s():g} s long)", 0.0, last, min(first, last), step=1.0, format="%.1f"
+    picked = st.number_input(
+        f"Window from [s] ({session.window_s():g} s long)",
+        0.0,
+        last,
+        min(first, last),
+        step=1.0,
+        format="%.1f",
+        width=210,
     )
     if abs(picked - first) > 0.051:
         session.pick(picked, case)

@@ -93,10 +93,10 @@ def _snapped(name: str, value: float) -> float:
 def _presets(start: dict[str, float], *, patient: bool) -> None:
     sets = {"Reset to the posterior median" if patient else "Reset": start}
     sets |= {name: {k: _snapped(k, v) for k, v in values.items()} for name, values in simulation.PRESETS.items()}
-    columns = st.columns(len(sets))
-    for column, (name, values) in zip(columns, sets.items(), strict=True):
-        if column.button(name, key=f"preset-{name}", width="stretch"):
-            st.session_state.update({f"what-{k}": v for k, v in values.items()})
+    with st.container(horizontal=True):
+        for name, values in sets.items():
+            if st.button(name, key=f"preset-{name}"):
+                st.session_state.update({f"what-{k}": v for k, v in values.items()})
 
 
 @st.fragment
