@@ -25,13 +25,14 @@ from .infer import infer
 from .inspect import inspect
 from .models import models
 from .options import Settings, help_of, with_settings
+from .recover import recover
 from .report import report
 from .simulate import simulate
 from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (convert, dashboard, demo, doctor, infer, inspect, report, simulate, train)
+_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, simulate, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

@@ -1,0 +1,90 @@
+r"""What the benchmark `symbolic` compares: from the observed samples of one trajectory to equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import sympy
+
+from pulsebayes.inference.symbolic import RecoverConfig, Trajectory, recover_equations
+from pulsebayes.inference.symbolic._sindy import default_sindy, tuned_sindy
+from pulsebayes.inference.symbolic._smooth import smooth_path
+from pulsebayes.inference.symbolic.equations import Equations, equations_from_sympy
+from pulsebayes.inference.symbolic.proposers import Proposal, propose_operon
+from pulsebayes.inference.symbolic.refit import Ladder
+from pulsebayes.inference.symbolic.selection import fit_all
+
+Method = Callable[[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]], Equations | None]
+
+
+def weak(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """The weak-form proposer alone, refitted and selected."""
+    return recover_equations([Trajectory(t, x, u)], config=RecoverConfig(proposers=("weak",))).candidates[0].equations
+
+
+def pool(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """Every proposer that is installed but pyoperon."""
+    from pulsebayes.inference.symbolic.proposers import installed
+
+    chosen = tuple(p for p in installed() if p != "operon")
+    return recover_equations([Trajectory(t, x, u)], config=RecoverConfig(proposers=chosen)).candidates[0].equations
+
+
+def transformer_refitted(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """The transformer alone, refitted and selected."""
+    return (
+        recover_equations([Trajectory(t, x, u)], config=RecoverConfig(proposers=("transformer",)))
+        .candidates[0]
+        .equations
+    )
+
+
+def sindy_default(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """PySINDy as it comes; not for driven systems."""
+    return None if u.shape[1] else default_sindy(smooth_path(t, x, u))
+
+
+def sindy_tuned(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """PySINDy's model of a grid that reproduces the observed samples best."""
+    return tuned_sindy(smooth_path(t, x, u))
+
+
+def operon(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """Genetic programming on smoothed derivatives."""
+    found = propose_operon([smooth_path(t, x, u)])
+    return found[0].equations if found else None
+
+
+def true_skeleton(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """The true terms, started from the true constants and refitted: what any choice of terms could reach."""
+    exact = read_truth(truth, u.shape[1])
+    found = fit_all([Proposal(exact, "truth")], Ladder([smooth_path(t, x, u)]), n_iterations=15)
+    return found[0].fit.equations if found else exact
+
+
+def read_truth(truth: tuple[str, ...], n_inputs: int) -> Equations:
+    """Equations from the texts of a benchmark."""
+    names = [f"x{i}" for i in range(len(truth))]
+    inputs = [f"u{i}" for i in range(n_inputs)]
+    symbols = {n: sympy.Symbol(n, real=True) for n in [*names, *inputs]}
+    return equations_from_sympy([sympy.sympify(e, locals=symbols) for e in truth], names, inputs)
+
+
+METHODS: dict[str, Method] = {
+    "PySINDy default": sindy_default,
+    "PySINDy tuned": sindy_tuned,
+    "true skeleton refitted": true_skeleton,
+    "weak form": weak,
+    "pool": pool,
+    "transformer + refit": transformer_refitted,
+    "pyoperon": operon,
+}
+NEEDS = {"PySINDy default": "pysindy", "PySINDy tuned": "pysindy", "pyoperon": "pyoperon"}
+
+
+def missing(method: str) -> str:
+    """The package a method needs and that is not installed, or an empty text."""
+    need = NEEDS.get(method, "")
+    return need if need and find_spec(need) is None else ""

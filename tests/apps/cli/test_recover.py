@@ -1,0 +1,73 @@
+r"""`pulsebayes recover`: what it prints, and what bad tables get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulsebayes.apps.cli.main import run
+
+T = np.linspace(0.0, 8.0, 90)
+CELLS = 4.0 / (1.0 + 3.0 * np.exp(-T))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "yeast.csv"
+    rows = [f"{t:.4f},{x:.6f},{i}" for i, (t, x) in enumerate(zip(T, CELLS))]
+    path.write_text("clock [h],cells [1/mL],row\n" + "\n".join(rows))
+    return path
+
+
+def test_json_holds_the_equations_in_the_names_of_the_file(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["recover", str(table), "--dims", "cells", "--time", "clock [h]", "--proposers", "weak", "--json", "-q"]
+    assert run(line) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) >= {"candidates", "agreement", "verdict"}
+    first = found["candidates"][0]
+    assert set(first) == {"equations", "latex", "weight", "error_heldout", "length"}
+    assert first["equations"] == ["dcells/dt = -0.25*cells**2 + cells"]
+    assert first["latex"][0].startswith(r"\frac{d cells}{dt}")
+    assert found["agreement"]["cells"]["cells**2"] > 0.4
+
+
+def test_latex_is_printed_and_json_is_written(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "answer.json"
+    line = ["recover", str(table), "--dims", "1", "--time", "clock", "--as", "latex", "--proposers", "weak"]
+    assert run([*line, "--candidates", "1", "--out", str(out)]) == 0
+    assert r"\frac{d cells}{dt}" in capsys.readouterr().out
+    assert len(json.loads(out.read_text())["candidates"]) == 1
+    assert run([*line, "--out", str(out)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("time,x\n0,1\n1,2\n", [], "at least 8 samples"),
+        ("time,x\n" + "\n".join(f"{i},3" for i in range(20)), [], "constant at 3"),
+        ("time,x\n" + "\n".join(f"{20 - i},{i}" for i in range(20)), [], "rising times"),
+        ("time,x\n0,one\n", [], "line 2, column 'x': expected a number, got 'one'"),
+        ("0,1\n1,2\n", [], "expected names of columns"),
+        ("time,x\n0,1,2\n", [], "expected 2 cells, line 2"),
+        ("time,x\n0,1\n", ["--dims", "y"], "no column 'y'"),
+        ("time,x\n0,1\n", ["--dims", "3"], "--dims asks for 3 states"),
+        ("time\n0\n", [], "got one column"),
+        ("", [], "a header and rows"),
+    ],
+)
+def test_bad_tables_exit_three_with_the_place(
+    text: str, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    assert run(["recover", str(path), *options]) == 3
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_file_exits_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recover", str(tmp_path / "none.csv")]) == 3
+    assert "none.csv" in capsys.readouterr().err
