@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ._smooth import Path as SmoothPath
-from .check import Trajectory
 from .check import Trajectory as Observed
 from .equations import Equations, equations_from_sympy
 
@@ -48,7 +45,7 @@ def transformer_equations(paths: list[SmoothPath], *, n_samples: int = 32, n_bes
     states, inputs = [f"x{i}" for i in range(n_states)], [f"u{i}" for i in range(n_inputs)]
     made = []
     for _, chosen in best:
-        system = grammar.System(tuple(c.terms for c in chosen), n_inputs)
+        system = System(tuple(c.terms for c in chosen), n_inputs)
         try:
             equations = equations_from_sympy(system.to_sympy([*states, *inputs]), states, inputs)
         except ValueError:
