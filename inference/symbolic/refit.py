@@ -240,6 +240,14 @@ def refit_constants(
 
     Returns:
         The fit, or None where the first guess cannot be integrated.
+
+    Example:
+        >>> from pulsebayes.inference.symbolic._smooth import smooth_path
+        >>> t = np.linspace(0.0, 2.0, 60)
+        >>> path = smooth_path(t, np.exp(-t)[:, None], np.zeros((60, 0)))
+        >>> fit = refit_constants(Structure((("x0",),)), np.array([-0.7]), Ladder([path]).rung(96))
+        >>> round(fit.equations.constants[0], 3)
+        -1.0
     """
     c = np.asarray(constants, dtype=float)
     x0, keep = shooting.starts, np.ones(len(shooting.y)) if without is None else 1.0 - without

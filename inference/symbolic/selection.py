@@ -12,7 +12,7 @@ from .equations import Equations, Structure, count_inner, term_price
 from .proposers import Proposal
 from .refit import Fit, Ladder, refit_constants
 
-__all__ = ["Scored", "score_of"]
+__all__ = ["Scored"]
 
 
 _KINDS = {"sine": r"sin|cos|tan", "rational": r"/\(k|/x", "exponential": r"exp", "power": r"\*\*|log|abs|sqrt"}
@@ -27,6 +27,10 @@ class Scored:
         fit: The refitted equations.
         score: Negative log posterior up to a constant [nats]; smaller is better.
         source: Who proposed it.
+
+    Example:
+        >>> list(Scored.__dataclass_fields__)
+        ['fit', 'score', 'source']
     """
 
     fit: Fit
