@@ -181,8 +181,11 @@ def trending(found: Trending, name: str) -> Picture:
     reach = 1.1 * float(max([*np.abs(found.reference), *np.abs(found.estimate), 2 * found.zone]))
     far = found.radius > found.zone
     bounds = (-reach, reach)
-    left = {"x_label": f"change of the reference [{q.unit}]", "y_label": f"change of the estimate [{q.unit}]"}
-    right = {"x_label": f"mean change [{q.unit}], along the line of identity", "y_label": "across it"}
+    left: dict[str, Any] = {
+        "x_label": f"change of the reference [{q.unit}]",
+        "y_label": f"change of the estimate [{q.unit}]",
+    }
+    right: dict[str, Any] = {"x_label": f"mean change [{q.unit}], along the line of identity", "y_label": "across it"}
     panels = (
         Panel(_quadrants(found, reach), title="Four quadrants", x_range=bounds, y_range=bounds, **left),
         Panel(_polar(found, far), title="Polar", **right),

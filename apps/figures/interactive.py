@@ -157,7 +157,7 @@ def _traces(mark: Mark, colours: dict[str, str]) -> list[dict[str, Any]]:
 def _shape(mark: Rule | Span, axes: dict[str, str], colours: dict[str, str]) -> dict[str, Any]:
     along = mark.axis
     other = "y" if along == "x" else "x"
-    place = {f"{along}ref": axes[f"{along}axis"], f"{other}ref": f"{axes[f'{other}axis']} domain"}
+    place: dict[str, Any] = {f"{along}ref": axes[f"{along}axis"], f"{other}ref": f"{axes[f'{other}axis']} domain"}
     ends = (mark.at, mark.at) if isinstance(mark, Rule) else (mark.start, mark.end)
     place |= {f"{along}0": ends[0], f"{along}1": ends[1], f"{other}0": 0, f"{other}1": 1}
     colour = colours.get(mark.colour, colours["ink"])

@@ -118,7 +118,7 @@ def pairs(draws: Mapping[str, Float[np.ndarray, " draw"]], names: Sequence[str])
     panels = []
     for i, row in enumerate(names):
         for j, column in enumerate(names):
-            labels = {
+            labels: dict[str, Any] = {
                 "x_label": quantity_of(column).label if i == len(names) - 1 else "",
                 "y_label": quantity_of(row).label if j == 0 and i else "",
             }

@@ -120,8 +120,14 @@ def _draw_mark(axes: Axes, mark: Mark, colours: dict[str, str]) -> None:
         edge = {} if mark.symbol == "x" else {"edgecolors": colour}
         label = mark.name if mark.legend else None
         size = (0.75 * mark.size) ** 2
-        style = {"marker": _SYMBOLS[mark.symbol], "alpha": mark.opacity, "label": label, "zorder": 3, **edge}
-        axes.scatter(np.asarray(mark.x, float), np.asarray(mark.y, float), s=size, c=face, **style)
+        look: dict[str, Any] = {
+            "marker": _SYMBOLS[mark.symbol],
+            "alpha": mark.opacity,
+            "label": label,
+            "zorder": 3,
+            **edge,
+        }
+        axes.scatter(np.asarray(mark.x, float), np.asarray(mark.y, float), s=size, c=face, **look)
     elif isinstance(mark, Bars):
         axes.bar(np.asarray(mark.x, float), np.asarray(mark.height, float), mark.width, color=colour, label=mark.name)
     elif isinstance(mark, Rule):

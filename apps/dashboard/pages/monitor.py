@@ -220,7 +220,10 @@ def _numeral(name: str, role: str | None, unit: str | None, n: Numerals) -> str:
     unit = escape(unit or "")
     if role in PULSATILE_ROLES and session.is_pressure(role):
         pressures = f"{number(n.systolic, 0)}/{number(n.diastolic, 0)} ({number(n.mean, 0)})"
-        rows = ((f"{name} sys/dia (mean)", pressures, unit), ("pulse rate", number(n.rate, 0), "/min"))
+        rows: tuple[tuple[str, str, str], ...] = (
+            (f"{name} sys/dia (mean)", pressures, unit),
+            ("pulse rate", number(n.rate, 0), "/min"),
+        )
     elif role in PULSATILE_ROLES:
         rows = ((f"{name} pulse rate", number(n.rate, 0), "/min"),)
     else:
