@@ -176,6 +176,7 @@ def test_walk_on_the_shipped_recording(browser: Any, address: str, folder: Path,
     found.end()
 
 
+@pytest.mark.slow
 def test_walk_on_a_real_recording_answers_five_questions(
     browser: Any, address: str, folder: Path, real_data: Path
 ) -> None:
@@ -202,6 +203,7 @@ def test_walk_on_a_real_recording_answers_five_questions(
     found.end()
 
 
+@pytest.mark.slow
 def test_drag_over_the_strip_picks_the_window(browser: Any, address: str, folder: Path) -> None:
     found = visit(browser, address, folder)
     found.open_sample()
@@ -220,6 +222,7 @@ def test_drag_over_the_strip_picks_the_window(browser: Any, address: str, folder
     found.end()
 
 
+@pytest.mark.slow
 def test_keyboard_alone_opens_the_sample_and_moves_the_window(browser: Any, address: str, folder: Path) -> None:
     found = visit(browser, address, folder)
     page = found.page
@@ -250,6 +253,7 @@ def test_keyboard_alone_opens_the_sample_and_moves_the_window(browser: Any, addr
     found.end()
 
 
+@pytest.mark.slow
 def test_figures_tables_and_files_are_there(browser: Any, address: str, folder: Path) -> None:
     found = visit(browser, address, folder)
     found.open_sample()
@@ -268,7 +272,8 @@ def test_figures_tables_and_files_are_there(browser: Any, address: str, folder: 
     found.end()
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_our_own_content(browser: Any, address: str, folder: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe needs axe-playwright-python")
     found = visit(browser, address, folder, scheme=scheme)
