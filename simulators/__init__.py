@@ -8,6 +8,7 @@ from typing import Any
 _HOMES: dict[str, str] = {
     "Beta": ".parameters",
     "CatheterLine": ".sensors",
+    "ElementWindkessel": ".windkessels",
     "Gain": ".sensors",
     "LogUniform": ".parameters",
     "Offset": ".sensors",
@@ -41,6 +42,7 @@ _HOMES: dict[str, str] = {
 __all__ = [
     "Beta",
     "CatheterLine",
+    "ElementWindkessel",
     "Gain",
     "LogUniform",
     "Offset",

@@ -20,7 +20,11 @@ __all__ = ["HOMES", "Simulated", "SimulatedRows", "Simulator", "SimulatorSpec", 
 
 HOMES: dict[str, str] = {
     "linear-network": ".network:LinearNetwork",
+    "network": ".network.nonlinear:NonlinearNetwork",
     "windkessel": ".windkessel:Windkessel",
+    "windkessel2": ".windkessels:windkessel2",
+    "windkessel3": ".windkessels:windkessel3",
+    "windkessel4": ".windkessels:windkessel4",
 }
 """Where each named simulator lives: module and class."""
 
@@ -139,10 +143,10 @@ def build(name: str, **config: object) -> Simulator:
         ImportError: If the import path leads nowhere.
 
     Example:
-        >>> build("no-such-model")
+        >>> build("no-such-model")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        ValueError: simulator must be one of ['linear-network', 'windkessel'] or 'module:Class', got 'no-such-model'
+        ValueError: simulator must be one of ['linear-network', ...] or 'module:Class', got 'no-such-model'
     """
     home = HOMES.get(name, name)
     module, _, attribute = home.partition(":")

@@ -1,4 +1,4 @@
-r"""`pulsebayes convert`: one file in another format, read back and compared."""
+r"""`pulsebayes convert`: one file in another format; recordings are read back and compared."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .convert_network import convert_network, is_network
 from .errors import CommandError, ExitCode
 from .options import Settings, with_settings
 from .recording_options import CHANNEL, FS, UNIT, Labels
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["convert"]
 
 _FILE = Annotated[Path, typer.Argument(metavar="FILE", help="The file to read.")]
-_OUT = Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .csv, .hea (WFDB), .edf, .bdf or .nc.")]
+_OUT = Annotated[
+    Path, typer.Argument(metavar="OUT", help="The file to write: .csv, .hea (WFDB), .edf, .bdf, .nc or .toml.")
+]
+_STRAIGHT = Annotated[bool, typer.Option("--straight", help="openBF networks: leave out the taper.")]
 _LOSSLESS = Annotated[bool, typer.Option("--lossless", help="Keep the result only if every value comes back.")]
 
 
@@ -32,6 +36,7 @@ def convert(
     unit: UNIT = None,
     fs: FS = 0.0,
     lossless: _LOSSLESS = False,
+    straight: _STRAIGHT = False,
     *,
     settings: Settings,
 ) -> None:
@@ -41,6 +46,8 @@ def convert(
     channels, units, roles, rates, gaps and every value. With --lossless a result that differs is not kept (exit
     code 8).
 
+    An arterial network, openBF's YAML with its inlet file beside it, becomes the TOML that solve reads.
+
     Arguments:
         file: The file to read.
         target: The file to write.
@@ -48,6 +55,7 @@ def convert(
         unit: Units by channel name or role.
         fs: Sampling rate [Hz] where the file states none.
         lossless: Whether a result that differs is thrown away.
+        straight: Whether the taper of an openBF network is left out.
         settings: The shared options.
 
     Raises:
@@ -62,6 +70,9 @@ def convert(
           ABP  ART  mmHg  100 Hz  largest difference 0
         0
     """
+    if is_network(file):
+        convert_network(file, target, straight=straight, settings=settings)
+        return
     convert_recording(file, target, Labels.parse(channel, unit, fs), lossless=lossless, settings=settings)
 
 

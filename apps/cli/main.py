@@ -28,11 +28,12 @@ from .options import Settings, help_of, with_settings
 from .recover import recover
 from .report import report
 from .simulate import simulate
+from .solve import solve
 from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, simulate, train)
+_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, simulate, solve, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

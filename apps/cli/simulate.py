@@ -22,7 +22,9 @@ __all__ = ["simulate"]
 
 @with_settings
 def simulate(
-    model: Annotated[str, typer.Argument(help="linear-network, windkessel, or module:Class of your own.")],
+    model: Annotated[
+        str, typer.Argument(help="linear-network, network, windkessel[2-4], or module:Class of your own.")
+    ],
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="Simulations to make.")],
     population: Annotated[str, typer.Option(help="Population: clinical or healthy [the model's].")] = "",
     beat: Annotated[str, typer.Option(help="Beats: aperiodic or periodic [the model's].")] = "",

@@ -22,23 +22,29 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, UInt8
 
-from ...waveforms.quantities import cardiac_output, systemic_vascular_resistance
 from ..clinical import CLINICAL, clinical_subject, closing_share
 from ..parameters import ParameterSpace
 from ..population import HEALTHY, WALL_VISCOSITY, Subject, healthy_subject
-from ..status import DIVERGED, OK, TERMINAL_MISMATCH, UNPHYSIOLOGICAL
 from .elimination import Plan, assemble, plan_elimination, solve_nodes
 from .geometry import adult_network, scaled_radii
 from .inflow import flow_coefficients, venous_coefficients, window_samples
 from .outlets import Outlets, make_outlets, outlet_admittance
+from .quantities import QUANTITY_UNITS, judge_rows, network_quantities
 from .rhythm import BeatTrain, Variability, draw_beats, steady_beat
 from .sites import place_sites
 from .transmission import Pieces, Tubes, chain_pieces, cut_segments, element_series, line_constants
 
-QUANTITY_UNITS = {
-    "HR": "1/min", "SV": "mL", "LVET": "ms", "PWV": "m/s", "C": "mL/mmHg", "MAP": "mmHg", "CVP": "mmHg",
-    "SBP": "mmHg", "DBP": "mmHg", "CO": "L/min", "SVR": "dyn s cm^-5",
-}  # fmt: skip
+__all__ = [
+    "BLOCK",
+    "QUANTITY_UNITS",
+    "LinearNetwork",
+    "Simulated",
+    "beat_extremes",
+    "make_tubes",
+    "solve_network",
+    "total_compliance",
+]
+
 BLOCK = 8  # subjects solved together: larger blocks fall out of the caches
 _VISCOUS_LENGTH = 11.0  # [mm]: shorter segments have no wall viscosity (PWDB)
 _MOST_SAMPLES = 100_000  # of a wave: more does not fit the memory of a batch
@@ -315,7 +321,9 @@ class LinearNetwork:
         pressure = self._pressure(subject, variability, train, tubes, outlets)
         waves = jax.vmap(self._sample)(pressure[:, 1:], train.period, keys)
         extremes = jax.vmap(beat_extremes)(pressure[:, 0], train)
-        quantities = _quantities(subject, train, total_compliance(tubes, outlets), pressure[:, 0, 0].real, extremes)
+        quantities = network_quantities(
+            subject, train, total_compliance(tubes, outlets), pressure[:, 0, 0].real, extremes
+        )
         status = _status(waves, quantities, outlets)
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status
 
@@ -373,32 +381,5 @@ def beat_extremes(coefficients: Complex[Array, " F"], train: BeatTrain) -> tuple
     return jnp.where(real, high, 0.0).sum() / train.n_beats, jnp.where(real, low, 0.0).sum() / train.n_beats
 
 
-def _quantities(
-    subject: Subject, train: BeatTrain, compliance: Array, mean: Array, extremes: tuple[Array, Array]
-) -> Float[Array, "B Q"]:
-    real = jnp.arange(train.onset.shape[-1]) < train.n_beats[:, None]
-
-    def over_beats(values: Array) -> Array:
-        return jnp.where(real, values, 0.0).sum(-1) / train.n_beats
-
-    heart_rate = 60.0 * train.n_beats / train.period
-    volume = over_beats(train.stroke_volume)
-    output = cardiac_output(heart_rate, volume)
-    resistance = systemic_vascular_resistance(mean, subject.venous_pressure, output)
-    return jnp.stack(
-        [
-            heart_rate, volume, 1e3 * over_beats(train.ejection_time), subject.pulse_wave_velocity, compliance, mean,
-            subject.venous_pressure, *extremes, output, resistance,
-        ],
-        axis=-1,
-    )  # fmt: skip
-
-
 def _status(waves: Float[Array, "B K T"], quantities: Array, outlets: Outlets) -> UInt8[Array, " B"]:
-    systolic, diastolic, mean, resistance = (quantities[:, i] for i in (7, 8, 5, 10))
-    alive = (diastolic > 5.0) & (systolic < 300.0) & (systolic - diastolic > 2.0) & (mean > 25.0) & (resistance > 0)
-    alive &= (waves > 0.0).all((1, 2)) & (waves < 350.0).all((1, 2))
-    finite = jnp.isfinite(waves).all((1, 2)) & jnp.isfinite(quantities).all(-1)
-    status = jnp.where(outlets.mismatch, TERMINAL_MISMATCH, OK)
-    status = jnp.where(alive, status, UNPHYSIOLOGICAL)
-    return jnp.where(finite, status, DIVERGED).astype(jnp.uint8)
+    return judge_rows(quantities, waves.min((1, 2)), waves.max((1, 2)), outlets.mismatch)

@@ -1,0 +1,105 @@
+r"""The periodic state: the reported bound holds, failures are named, the Courant number is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pulsebayes.simulators.network.files import load_network
+from pulsebayes.simulators.network.nonlinear import (
+    PeriodicSettings,
+    Probe,
+    make_grid,
+    model_physics,
+    solve_periodic,
+)
+from pulsebayes.simulators.network.nonlinear import periodic as module
+from pulsebayes.simulators.network.nonlinear.physics import stack_physics
+from pulsebayes.simulators.status import DIVERGED, NOT_PERIODIC, OK
+
+
+def batch(name: str, size: int, dx_mm: float = 20.0):  # type: ignore[no-untyped-def]
+    model = load_network(name)
+    grid = make_grid(model, dx_mm=dx_mm)
+    physics = stack_physics([model_physics(model, grid)] * size)
+    rng = np.random.default_rng(3)
+    physics = physics._replace(
+        inflow=physics.inflow * rng.uniform(0.6, 1.3, size),
+        compliance=physics.compliance * rng.uniform(0.5, 2.0, size),
+        r2=physics.r2 * rng.uniform(0.7, 1.3, size),
+        beta=physics.beta * (scale := rng.uniform(0.7, 2.0, size)),
+        face_beta=physics.face_beta * scale,
+    )
+    probes = grid.interpolation([Probe(v, s) for v in range(len(model.vessels)) for s in (0.0, 0.5, 1.0)])
+    return grid, physics, probes
+
+
+@pytest.mark.parametrize("name", ["thoracic-aorta", "aortic-bifurcation", "adan56"])
+def test_the_bound_holds_the_true_error(name: str) -> None:
+    grid, physics, probes = batch(name, 16)
+    exact = solve_periodic(grid, physics, probes, PeriodicSettings(1e-6, n_samples=50))
+    for tolerance in (10.0, 1.0, 0.1, 0.01):
+        found = solve_periodic(grid, physics, probes, PeriodicSettings(tolerance, n_samples=50))
+        if not (found.steps == exact.steps).all():
+            continue  # another grid in time has another periodic state
+        error = np.abs(found.waves.pressure - exact.waves.pressure).max((0, 1)) / 133.322
+        assert (found.status == OK).all()
+        assert (error <= found.bound + 1e-6).all()
+        assert (found.bound <= tolerance).all()
+
+
+def test_few_periods_are_needed() -> None:
+    grid, physics, probes = batch("adan56", 16)
+    found = solve_periodic(grid, physics, probes, PeriodicSettings(0.1, n_samples=50))
+    assert found.cycles.max() <= 5
+
+
+def test_rows_do_not_depend_on_their_neighbours() -> None:
+    grid, physics, probes = batch("aortic-bifurcation", 20)
+    whole = solve_periodic(grid, physics, probes, PeriodicSettings(1e-5, n_samples=50, courant=0.4))
+    order = np.arange(20)[::-1]
+    turned = type(physics)(*(a[..., order] for a in physics))
+    again = solve_periodic(grid, turned, probes, PeriodicSettings(1e-5, n_samples=50, courant=0.4))
+    np.testing.assert_allclose(again.waves.pressure[..., order], whole.waves.pressure, rtol=2e-3)
+
+
+def test_a_failed_row_is_named_and_the_others_are_solved() -> None:
+    grid, physics, probes = batch("aortic-bifurcation", 3)
+    external = np.array(physics.external)
+    external[1, 1] = 1e6  # no wall stands this
+    found = solve_periodic(grid, physics._replace(external=external), probes, PeriodicSettings(0.1, n_samples=50))
+    assert found.status.tolist() == [OK, DIVERGED, OK]
+    assert grid.names[found.failed_vessel[1]] == "d1"
+    assert found.failed_time[1] == 0.0
+    assert np.isnan(found.failed_time[[0, 2]]).all()
+    assert found.bound[1] == np.inf
+
+
+def test_too_few_periods_are_not_periodic() -> None:
+    grid, physics, probes = batch("adan56", 2)
+    found = solve_periodic(grid, physics, probes, PeriodicSettings(1e-3, max_cycles=2, n_samples=50))
+    assert found.status.tolist() == [NOT_PERIODIC] * 2
+    assert (found.bound > 1e-3).all()
+
+
+def test_a_wrong_guess_of_the_steps_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, physics, probes = batch("aortic-bifurcation", 2)
+    true = module._needed_steps
+    monkeypatch.setattr(module, "_needed_steps", lambda *args: 0.5 * true(*args))
+    found = solve_periodic(grid, physics, probes, PeriodicSettings(0.1, n_samples=50))
+    assert found.status.tolist() == [OK, OK]
+    assert found.courant.max() <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"tolerance_mmHg": 0.0}, "tolerance_mmHg must be positive, got 0"),
+        ({"courant": 1.2}, "courant must lie in"),
+        ({"engine": "c"}, "engine must be 'kernel' or 'jax', got 'c'"),
+        ({"n_samples": 1}, "n_samples at least 2"),
+    ],
+)
+def test_settings_are_checked(option: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PeriodicSettings(**option)  # type: ignore[arg-type]
