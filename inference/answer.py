@@ -458,7 +458,8 @@ def _calibration_line(calibration: Mapping[str, Any] | None, level: float) -> st
     if calibration is None:
         return "Calibration: none measured."
     values = list(calibration["coverage"].values())
-    where = f"{calibration['n']} held-out simulations, no patients"
+    real = calibration["method"] == "rope"
+    where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
     line = f"{100 * calibration['level']:.0f} % intervals held the truth in {100 * min(values):.0f} to "
     line += f"{100 * max(values):.0f} % of {where}"
     if calibration["method"] == "uncalibrated":

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...calibration.conformal.layer import load_layer
+from ...calibration.load import load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
 from ...inference.answering import AnsweredWindow, Question, answer_recording
-from ...inference.bundle import Bundle, find_bundle, shipped_bundles
+from ...inference.bundle import find_bundle, shipped_bundles
 from ...waveforms.recording import Recording, RecordingError
 from .errors import CommandError, ExitCode, Failure, describe, tell
 from .infer_output import NOTICE, JSONPage, Page, ResultFiles, TablePage
@@ -113,11 +113,12 @@ class _Desk:
 
     def __init__(self, folder: Path, question: Question, settings: Settings, keep: bool, workers: int) -> None:
         torch.set_num_threads(1)
-        self._bundle = Bundle.load(folder)
+        self._calibrated = load_calibrated(folder)
+        self._bundle = self._calibrated.bundle
         self._prior = Prior.of(self._bundle)
-        self._layer = load_layer(folder)
-        if self._layer is not None and question.n_draws < self._layer.n_draws:
-            settings.talk(f"no conformal regions: they take {self._layer.n_draws} draws, --draws is {question.n_draws}")
+        layer = self._calibrated.conformal
+        if layer is not None and question.n_draws < layer.n_draws:
+            settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
 
@@ -153,9 +154,7 @@ class _Desk:
                 page.close(end)
 
     def _take(self, answered: AnsweredWindow, pages: list[Page], outcome: _Outcome) -> None:
-        if self._layer is not None and isinstance(answered.result, Answer):
-            regions = self._layer.regions(answered.result.draws)
-            answered = replace(answered, result=replace(answered.result, regions=regions))
+        answered = self._calibrated.finish(answered, self._prior, seed=self._question.seed)
         outcome.count(answered.result)
         for page in pages:
             page.write(answered)

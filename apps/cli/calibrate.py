@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from .calibrate_conformal import conformal
+from .calibrate_rope import rope
 from .options import Settings, help_of, with_settings
 
 __all__ = ["calibrate"]
@@ -18,5 +19,5 @@ def calibrate_group(*, settings: Settings) -> None:
     """Correct a model with labelled windows of real patients."""
 
 
-for _name, _verb in (("conformal", conformal),):
+for _name, _verb in (("conformal", conformal), ("rope", rope)):
     calibrate.command(_name, help=help_of(_verb))(_verb)

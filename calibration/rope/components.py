@@ -94,7 +94,7 @@ class DrawnPrior:
         flat = theta.reshape(-1, theta.shape[-1])
         inside = self.space.contains(flat)
         z = self.space.unconstrain(np.where(inside[:, None], flat, 0.5 * (self.space.low + self.space.high)))
-        log_p = _log_kernels(z, self._z[None], self._width)[:, 0] - self.space.log_abs_det_jacobian(z)
+        log_p = log_kernels(z, self._z[None], self._width)[:, 0] - self.space.log_abs_det_jacobian(z)
         return np.asarray(np.where(inside, log_p, -np.inf).reshape(theta.shape[:-1]))
 
     @cached_property
@@ -188,7 +188,7 @@ class Components:
         theta = np.asarray(theta, dtype=np.float64)
         inside = self.space.contains(theta)
         z = self.space.unconstrain(np.where(inside[:, None], theta, 0.5 * (self.space.low + self.space.high)))
-        log_q = self._flow_table(z) if bandwidth == 0 else _log_kernels(z, self.z, bandwidth * self.scale)
+        log_q = self._flow_table(z) if bandwidth == 0 else log_kernels(z, self.z, bandwidth * self.scale)
         log_q -= self.space.log_abs_det_jacobian(z)[:, None]
         log_q[~inside] = -np.inf
         return log_q
@@ -234,10 +234,10 @@ class Components:
         return self.npe
 
 
-def _log_kernels(
+def log_kernels(
     z: Float[np.ndarray, "M D"], centres: Float[np.ndarray, "N S D"], width: Float[np.ndarray, " D"]
 ) -> Float[np.ndarray, "M N"]:
-    """Log mean of Gaussian kernels around each component's draws."""
+    """Log mean of Gaussian kernels around each component's draws, one column a component."""
     n, s, d = centres.shape
     points = (z / width).astype(np.float32)
     middle = points.mean(0) if len(points) else np.zeros(d, np.float32)

@@ -1,0 +1,187 @@
+r"""RoPE layers of a bundle: what ``calibrate rope`` adds to its folder, and what ``infer`` reads from it.
+
+A layer is two files beside the bundle's own, ``rope.json`` and ``rope.safetensors``: the tuned embedding, the
+whitening, the simulations' embeddings and potential, and draws of their posteriors. It carries the hash of the bundle
+it was made for and of itself: edited, or put beside another bundle, it is refused. A window is answered by its
+inductive row.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ...inference.answer import Answer, Prior
+from ...inference.bundle import Bundle, BundleError
+from .components import Components, DrawnPrior
+from .encoder import Whitening
+from .fit import RoPE, RoPEConfig
+
+__all__ = ["RoPELayer", "load_rope", "save_rope"]
+
+_INFO, _ARRAYS, _SCHEMA = "rope.json", "rope.safetensors", 1
+
+
+@dataclass(frozen=True)
+class RoPELayer:
+    r"""A fitted mixture with what was measured on held-out patients.
+
+    Arguments:
+        rope: The mixture.
+        measured: Patients, windows, coverage by level and quantity, LPP and ACAUC on held-out pairs.
+
+    Example:
+        >>> RoPELayer.__dataclass_fields__["measured"].name
+        'measured'
+    """
+
+    rope: RoPE
+    measured: Mapping[str, Any]
+
+    def answer(
+        self, bundle: Bundle, answer: Answer, window: Float[np.ndarray, " T"], prior: Prior, *, seed: int
+    ) -> Answer:
+        r"""Replaces an answer's posterior by the mixture's.
+
+        Arguments:
+            bundle: The bundle.
+            answer: The estimator's own answer.
+            window: Samples of the window, as the estimator saw them.
+            prior: Prior of the bundle's quantities.
+            seed: Seed; draws depend on it and on where the window starts.
+        """
+        n_draws = len(next(iter(answer.draws.values())))
+        rng = np.random.default_rng([seed, 7, round(abs(answer.start_s) * 1000)])
+        theta = self.rope.posterior(np.asarray(window)[None]).sample(rng, n_draws)[0]
+        draws = bundle.outputs.derive(theta.astype(np.float32))
+        estimates = prior.estimates(draws, level=answer.level, uninformative=bundle.uninformative)
+        return dataclasses.replace(answer, draws=draws, estimates=estimates, calibration=self.cited(answer.level))
+
+    def cited(self, level: float) -> dict[str, Any]:
+        r"""Coverage on held-out patients at the nearest measured level.
+
+        Arguments:
+            level: Level of the intervals.
+        """
+        coverage = self.measured["coverage"]
+        nearest = min(coverage, key=lambda key: abs(float(key) - level))
+        return {
+            "method": "rope",
+            "n": int(self.measured["patients"]),
+            "level": float(nearest),
+            "coverage": dict(coverage[nearest]),
+        }
+
+
+def save_rope(layer: RoPELayer, folder: Path) -> None:
+    r"""Writes a layer beside a bundle.
+
+    Arguments:
+        layer: The layer.
+        folder: Folder of the bundle.
+
+    Example:
+        >>> save_rope(layer, Path("mine"))  # doctest: +SKIP
+    """
+    from safetensors.numpy import save
+
+    rope = layer.rope
+    arrays = {f"encoder/{k}": v.detach().cpu().numpy() for k, v in rope.encoder.state_dict().items()}
+    arrays |= {
+        "mean": rope.whitening.mean,
+        "matrix": rope.whitening.matrix,
+        "h": rope.h,
+        "potential": rope.potential,
+        "weight": rope.weight,
+        "z": rope.components.z.astype(np.float16),
+        "scale": rope.components.scale,
+    }
+    (folder / _ARRAYS).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
+    info: dict[str, Any] = {
+        "schema": _SCHEMA,
+        "bundle": _sha256(folder / "bundle.json"),
+        "arrays": _sha256(folder / _ARRAYS),
+        "epsilon": rope.epsilon,
+        "config": dataclasses.asdict(rope.config),
+        "converged": rope.converged,
+        "measured": dict(layer.measured),
+    }
+    info["hash"] = _own_hash(info)
+    (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def load_rope(folder: Path, bundle: Bundle) -> RoPELayer | None:
+    r"""Reads the layer of a bundle.
+
+    Arguments:
+        folder: Folder of the bundle.
+        bundle: The bundle.
+
+    Returns:
+        The layer, or None where the bundle has none.
+
+    Raises:
+        BundleError: If the layer was edited, is damaged, of a newer schema or of another bundle.
+
+    Example:
+        >>> from pulsebayes.inference.bundle import find_bundle
+        >>> folder = find_bundle("radial-abp")
+        >>> load_rope(folder, Bundle.load(folder)) is None
+        True
+    """
+    if not (folder / _INFO).is_file():
+        return None
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
+        if int(info["schema"]) > _SCHEMA:
+            raise _broken(folder, f"has schema {info['schema']}, this version reads up to {_SCHEMA}", "bundle-newer")
+        hashes = (_own_hash(info), _sha256(folder / "bundle.json"), _sha256(folder / _ARRAYS))
+        if hashes != (info["hash"], info["bundle"], info["arrays"]):
+            raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
+        return RoPELayer(_rope(load_file(folder / _ARRAYS), info, bundle), info["measured"])
+    except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
+
+
+def _rope(arrays: Mapping[str, np.ndarray], info: Mapping[str, Any], bundle: Bundle) -> RoPE:
+    encoder = copy.deepcopy(bundle.npe.embedding)
+    encoder.load_state_dict({k[8:]: torch.from_numpy(v) for k, v in arrays.items() if k.startswith("encoder/")})
+    space = bundle.outputs.space
+    return RoPE(
+        encoder.eval(),
+        Whitening(arrays["mean"], arrays["matrix"]),
+        arrays["h"],
+        arrays["potential"],
+        arrays["weight"],
+        float(info["epsilon"]),
+        Components(space, arrays["z"].astype(np.float32), arrays["scale"]),
+        DrawnPrior(space, bundle.prior.astype(np.float64)),
+        RoPEConfig(**info["config"]),
+        bool(info["converged"]),
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _own_hash(info: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in info.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _broken(folder: Path, what: str, code: str) -> BundleError:
+    return BundleError(f"the RoPE layer of bundle {folder.name} {what}", code=code, hint="calibrate it again")
