@@ -200,6 +200,7 @@ def train(
     network: NPEConfig,
     config: TrainConfig,
     *,
+    start: NPE | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -212,6 +213,7 @@ def train(
         outputs: Outputs with their intervals.
         network: Shape of the estimator.
         config: How long and how fast.
+        start: Estimator whose weights and scales to go on from; None for fresh ones.
         checkpoint: Where to keep the run after each epoch; None for nowhere.
         resume: Whether to go on from the checkpoint.
         progress: Called every few batches and after each epoch.
@@ -221,7 +223,7 @@ def train(
         The estimator with the best averaged weights.
 
     Raises:
-        ValueError: If fewer than two rows can be used.
+        ValueError: If fewer than two rows can be used, or if ``start`` has another shape or other outputs.
         CheckpointError: If the checkpoint is missing or of another run.
 
     Example:
@@ -235,6 +237,8 @@ def train(
         200
     """
     run = _Run(data, outputs, network, config)
+    if start is not None:
+        run.start_from(start)
     if resume:
         if checkpoint is None:
             raise CheckpointError("resume needs a checkpoint, got none: name the folder of the run")
@@ -284,6 +288,14 @@ class _Run:
         self.epoch, self.step, self.elapsed, self.stale, self.skipped = 0, 0, 0.0, 0, 0
         self.best_loss, self.last_loss = math.inf, math.nan
         self.history: list[dict[str, float]] = []
+
+    def start_from(self, npe: NPE) -> None:
+        if (npe.config, npe.outputs) != (self.npe.config, self.npe.outputs):
+            raise ValueError(
+                "start must have the outputs and the network that are asked for, got others: take those of start"
+            )
+        for module in (self.npe, self.average, self.best):
+            module.load_state_dict(npe.state_dict())
 
     @property
     def share(self) -> float:

@@ -222,3 +222,17 @@ def test_wrong_settings_are_refused(wrong):
 
 def test_defaults_have_no_limit():
     assert math.isinf(TrainConfig().max_time)
+
+
+def test_going_on_from_an_estimator_keeps_its_weights_and_scales():
+    first = train(make_data(), OUTPUTS, SHAPE, CONFIG)
+    still = replace(CONFIG, epochs=1, rate=1e-12, weight_decay=0.0, averaging=0.0)
+    same = train(make_data(), OUTPUTS, SHAPE, still, start=first.npe).npe.state_dict()
+    for name, value in first.npe.state_dict().items():
+        assert torch.allclose(value, same[name], atol=1e-6), name
+
+
+def test_an_estimator_of_another_shape_is_no_start():
+    other = train(make_data(), OUTPUTS, replace(SHAPE, transforms=3), replace(CONFIG, epochs=1)).npe
+    with pytest.raises(ValueError, match="start must have the outputs and the network"):
+        train(make_data(), OUTPUTS, SHAPE, CONFIG, start=other)
