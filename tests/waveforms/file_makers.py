@@ -58,7 +58,7 @@ def _packet(kind: int, data: bytes) -> bytes:
 
 
 def _vital(path: Path, held: dict[str, np.ndarray]) -> Path:
-    body = b"VITA" + struct.pack("<IH", 3, 10) + bytes(10)
+    body = bytearray(b"VITA") + struct.pack("<IH", 3, 10) + bytes(10)
     for number, (name, wave) in enumerate(held.items(), 1):
         unit = "mmHg" if name == "ABP" else ""
         data = struct.pack("<HBB", number, 1, 1) + _text(name) + _text(unit)

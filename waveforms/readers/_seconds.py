@@ -22,7 +22,7 @@ from ..labelling import RawChannel, label_channels
 from ..recording import Recording
 from ..roles import guess_role
 from ._sources import Placed, finite
-from ._table_layout import CLOCK, MISSING, cells_of
+from ._table_layout import CLOCK, CUT, MISSING, bounded_lines, cells_of, ends_with_line
 
 __all__ = ["holds_seconds", "read_seconds"]
 
@@ -34,9 +34,8 @@ _LONGEST_GAP: Final = 86400
 def holds_seconds(path: Path) -> str | None:
     """The delimiter of a table whose rows are a clock and more than 16 numbers; `None` for any other table."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            lines = [line for line in islice(stream, 12) if line.strip()]
-    except (OSError, UnicodeDecodeError):
+        lines = [line for line in islice(bounded_lines(path), 12) if line.strip()]
+    except (OSError, UnicodeDecodeError, RecordingError):
         return None
     rows = lines[1:] if len(lines) > 1 else lines  # the first may be a header
     for delimiter in (",", ";", "\t"):
@@ -86,6 +85,9 @@ def read_seconds(
     notes += [f"{missing:.1%} of the samples are missing"] if missing else []
     if misfits:
         notes.append(f"{misfits} rows hold another number of samples and count as missing")
+    if not ends_with_line(path):
+        wave[-1] = np.nan
+        notes.append(CUT)
     word = re.split(r"[^A-Za-z]", path.stem)[0]
     named = guess_role(word) is not None
     if named:
@@ -95,10 +97,9 @@ def read_seconds(
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, 1):
-            if line.strip() and not line.lstrip().startswith("#"):
-                yield number, line
+    for number, line in enumerate(bounded_lines(path), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line
 
 
 def _rows(path: Path, delimiter: str) -> tuple[list[float], list[Float[np.ndarray, " samples"]]]:

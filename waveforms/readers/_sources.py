@@ -6,30 +6,23 @@ Whatever a decoder throws while a stretch is read becomes a `RecordingError` wit
 from __future__ import annotations
 
 import io
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 from ..errors import RecordingError
 
-__all__ = ["BLOCK", "MAX_UNPACKED", "Array", "Placed", "Sliced", "column", "decoding", "finite", "unpack"]
+__all__ = ["BLOCK", "MAX_UNPACKED", "Array", "Placed", "Sliced", "Spool", "column", "decoding", "finite", "unpack"]
 
 MAX_UNPACKED: Final = 1 << 31
 """Packed data that unpack to more than this are refused [bytes]: ten hours of five channels at 500 Hz take .7e9."""
 BLOCK: Final = 1 << 20
 _IN_MEMORY: Final = 1 << 24
-
-DECODER_ERRORS: Final = (
-    OSError, ValueError, RuntimeError, KeyError, IndexError, TypeError, AttributeError, NotImplementedError,
-    ArithmeticError, EOFError, MemoryError, struct.error, zlib.error, AssertionError, StopIteration,
-)  # fmt: skip
 
 
 class Array(Protocol):
@@ -104,7 +97,7 @@ def decoding(
         yield
     except RecordingError:
         raise
-    except DECODER_ERRORS as error:
+    except Exception as error:  # decoders of other people throw anything at damaged bytes
         if isinstance(error, OSError) and error.errno in (2, 13, 20, 21):
             code = "unreadable"
         text = " ".join(str(error).split())[:200] or type(error).__name__
@@ -131,21 +124,48 @@ def unpack(file: str, pieces: Iterator[bytes], wanted: int, what: str) -> np.nda
             file=file,
             hint="write the signals as float32 in several files, or not packed",
         )
-    with tempfile.TemporaryFile() if wanted > _IN_MEMORY else io.BytesIO() as stream:
-        total = 0
-        for piece in pieces:
-            total += len(piece)
-            if total > wanted:
-                break
-            stream.write(piece)
-        if total != wanted:
+    spool, total = Spool(file), 0
+    for piece in pieces:
+        total += len(piece)
+        if total > wanted:
+            break
+        spool.write(piece)
+    if total != wanted:
+        raise RecordingError(
+            f"{what} must unpack to {wanted} bytes, got {'more' if total > wanted else total}",
+            code="corrupt" if total > wanted else "truncated",
+            file=file,
+            hint="copy or export the file again",
+        )
+    return spool.finish()
+
+
+class Spool:
+    """Bytes that come one after the other: in memory while they are few, then in a nameless file."""
+
+    def __init__(self, file: str) -> None:
+        self._file, self._size = file, 0
+        self._stream: IO[bytes] = io.BytesIO()
+
+    def write(self, piece: bytes) -> int:
+        """Keep a piece, and say at which byte it begins."""
+        if self._size <= _IN_MEMORY < self._size + len(piece):
+            held = self._stream
+            self._stream = tempfile.TemporaryFile()  # noqa: SIM115
+            self._stream.write(held.getvalue() if isinstance(held, io.BytesIO) else b"")
+        begin = self._size
+        self._size += len(piece)
+        if self._size > MAX_UNPACKED:
             raise RecordingError(
-                f"{what} must unpack to {wanted} bytes, got {'more' if total > wanted else total}",
-                code="corrupt" if total > wanted else "truncated",
-                file=file,
-                hint="copy or export the file again",
+                f"the samples unpack to more than {MAX_UNPACKED / 1e9:.3g} GB", code="too-large", file=self._file
             )
-        if isinstance(stream, io.BytesIO):
-            return np.frombuffer(stream.getvalue(), dtype=np.uint8)
-        stream.flush()
-        return np.memmap(stream, dtype=np.uint8, mode="r", shape=(wanted,))
+        self._stream.write(piece)
+        return begin
+
+    def finish(self) -> np.ndarray:
+        """All bytes, as an array that reads them from where they are."""
+        if isinstance(self._stream, io.BytesIO):
+            return np.frombuffer(self._stream.getvalue(), dtype=np.uint8)
+        with self._stream as stream:
+            stream.flush()
+            return np.memmap(stream, dtype=np.uint8, mode="r", shape=(self._size,))

@@ -7,6 +7,7 @@ line through Python first. Whatever remains unreadable is refused with its line 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,9 +19,20 @@ from jaxtyping import Float
 
 from ..errors import RecordingError
 from ..roles import ROLES
-from ._table_layout import CLOCK, MISSING, PEEK, Layout, cells_of, is_number, layout_of
+from ._table_layout import (
+    CLOCK,
+    CUT,
+    MISSING,
+    PEEK,
+    Layout,
+    bounded_lines,
+    cells_of,
+    ends_with_line,
+    is_number,
+    layout_of,
+)
 
-__all__ = ["Column", "Table", "read_table"]
+__all__ = ["Column", "Table", "read_table", "stated_rate"]
 
 _COMMENT_RATE: Final = re.compile(
     r"#.*?\b(?:fs|sampling[ _-]*(?:rate|frequency))\b\s*[=:]?\s*(\d+(?:\.\d*)?)", re.IGNORECASE
@@ -62,11 +74,11 @@ def read_table(path: Path) -> Table:
         RecordingError: `encoding`, `empty`, `layout`, `corrupt` or `truncated`, with line and column.
     """
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            head = [line.rstrip("\r\n") for line in islice(stream, 2 * PEEK)]
-        stated = next((float(m[1]) for line in head if (m := _COMMENT_RATE.match(line.strip()))), None)
+        head = [line.rstrip("\r\n") for line in islice(bounded_lines(path), 2 * PEEK)]
+        stated = stated_rate(head)
         layout = layout_of(path, head)
         columns, findings = _columns(layout)
+        findings += _cut_short(layout)
         return Table(columns, stated, findings, layout.first_line, _empty_line(layout), _roles(head))
     except UnicodeDecodeError as error:
         raise _encoding(path) from error
@@ -74,6 +86,11 @@ def read_table(path: Path) -> Table:
         raise RecordingError(
             f"cannot be opened ({error.strerror or error})", code="unreadable", file=path.name
         ) from error
+
+
+def stated_rate(head: list[str]) -> float | None:
+    """The rate that a comment states (`# fs = 125 Hz`) [Hz]."""
+    return next((float(m[1]) for line in head if (m := _COMMENT_RATE.match(line.strip()))), None)
 
 
 def _roles(head: list[str]) -> dict[str, str | None]:
@@ -99,6 +116,33 @@ def _columns(layout: Layout) -> tuple[tuple[Column, ...], tuple[str, ...]]:
         elif name or kind == "text":
             findings.append(f"column {name or index + 1!r} holds {'text' if kind == 'text' else 'nothing'}; left out")
     return tuple(columns), tuple(findings)
+
+
+def _cut_short(layout: Layout) -> tuple[str, ...]:
+    """Refuse a last line whose last number lacks digits that all others have; say where it may."""
+    if ends_with_line(layout.path):
+        return ()
+    last = ""
+    lengths = Counter[int]()
+    for _, line in layout.rows():
+        if last:
+            lengths[_decimals(layout, last)] += 1
+        last = line
+    usual, count = lengths.most_common(1)[0] if lengths else (0, 0)
+    if count > 8 and count == lengths.total() and usual > 0 and _decimals(layout, last) < usual:
+        raise RecordingError(
+            f"the file ends within a number: the last line is {last[-40:]!r}, where numbers have {usual} decimals",
+            code="truncated",
+            file=layout.file,
+            hint="copy or export the file again",
+        )
+    return (CUT,)
+
+
+def _decimals(layout: Layout, line: str) -> int:
+    """Decimals of the last number of a line; -1 where it is missing."""
+    cell = cells_of(line, layout.delimiter)[-1]
+    return -1 if cell.casefold() in MISSING else len(cell.replace(",", ".").partition(".")[2])
 
 
 def _encoding(path: Path) -> RecordingError:

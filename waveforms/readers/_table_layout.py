@@ -12,9 +12,24 @@ from typing import Final
 from ..errors import RecordingError
 from ..units import parse_unit
 
-__all__ = ["CLOCK", "MISSING", "PEEK", "Layout", "cells_of", "is_number", "layout_of", "skipped", "split_unit"]
+__all__ = [
+    "CLOCK",
+    "CUT",
+    "LONGEST_LINE",
+    "MISSING",
+    "PEEK",
+    "Layout",
+    "bounded_lines",
+    "cells_of",
+    "ends_with_line",
+    "is_number",
+    "layout_of",
+    "skipped",
+    "split_unit",
+]
 
 PEEK: Final = 200
+LONGEST_LINE: Final = 1 << 20
 _DELIMITERS: Final = ("\t", ";", ",", "|", None)  # None: any run of blanks
 MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "--", ".", "?", "nil", "#n/a"})
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|infinity|nan)", re.IGNORECASE)
@@ -36,6 +51,8 @@ class Layout:
     units: tuple[str | None, ...]
     n_columns: int
     first_line: int  # of the data, from 1
+    begin: int = 0  # bytes between which the rows lie, where it is not the whole file
+    end: int = 0
 
     @property
     def file(self) -> str:
@@ -43,14 +60,41 @@ class Layout:
 
     def lines(self) -> Iterator[str]:
         """The lines from the first row of data on, read one by one: a table is never held as text."""
-        with self.path.open(encoding="utf-8-sig") as stream:
-            yield from islice(stream, self.first_line - 1, None)
+        if self.end:
+            with self.path.open("rb") as stream:
+                stream.seek(self.begin)
+                yield from stream.read(self.end - self.begin).decode("utf-8").splitlines()
+            return
+        yield from islice(bounded_lines(self.path), self.first_line - 1, None)
 
     def rows(self) -> Iterator[tuple[int, str]]:
         """Line number and text of every row of data."""
         for number, line in enumerate(self.lines(), self.first_line):
             if not skipped(line):
                 yield number, line
+
+
+def bounded_lines(path: Path) -> Iterator[str]:
+    """The lines of a text, none longer than `LONGEST_LINE` letters: a file without line ends is no table."""
+    with path.open(encoding="utf-8-sig") as stream:
+        number = 0
+        while line := stream.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE:
+                raise RecordingError(
+                    f"expected a table, line {number} has {LONGEST_LINE} letters or more", code="layout", file=path.name
+                )
+            yield line
+
+
+CUT: Final = "the file does not end with the end of a line; it may have been cut, and its last number with it"
+
+
+def ends_with_line(path: Path) -> bool:
+    """Whether a text ends with the end of a line."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - 1))
+        return stream.read(1) in b"\r\n"
 
 
 def split_unit(header: str) -> tuple[str, str | None]:

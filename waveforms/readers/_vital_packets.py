@@ -16,19 +16,20 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from jaxtyping import Shaped
 
 from ..errors import RecordingError
+from ._sources import MAX_UNPACKED, Spool
 
 __all__ = ["NUMBER", "TEXT", "WAVE", "Track", "VitalFile", "read_packets"]
 
 WAVE, NUMBER, TEXT = 1, 2, 5
 FORMATS: Final = {1: "<f4", 2: "<f8", 3: "<i1", 4: "<u1", 5: "<i2", 6: "<u2", 7: "<i4", 8: "<u4"}
 _TRACK, _RECORD, _COMMAND, _DEVICE, _RAW = 0, 1, 6, 9, 10
-_LONGEST: Final = 1 << 30
+_LONGEST: Final = 1 << 26
 _NEWEST: Final = 3
 _RECORD_HEAD: Final = struct.Struct("<HdH")
 _TRACK_TAIL: Final = (  # optional fields after name and unit, in this order; older files stop anywhere
@@ -45,7 +46,7 @@ _TRACK_TAIL: Final = (  # optional fields after name and unit, in this order; ol
 
 @dataclass(frozen=True)
 class Track:
-    """A track's description and its records in the order of the file."""
+    """A track's description, and its records in the order of the file: time stamp, first byte and samples of each."""
 
     name: str
     kind: int
@@ -56,15 +57,26 @@ class Track:
     offset: float
     monitor_type: int
     stamps: list[float] = field(default_factory=list)
-    records: list[Shaped[np.ndarray, " _"]] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(FORMATS[self.fmt])
 
 
 @dataclass(frozen=True)
 class VitalFile:
-    """Everything in a file that is read: waves and numbers, by track."""
+    """Everything in a file that is read: waves and numbers, by track, and the bytes of their samples."""
 
     tracks: dict[int, Track]
     packed: bool
+    raw: np.ndarray
+
+    def stored(self, track: Track, record: int) -> Shaped[np.ndarray, " _"]:
+        """Samples of one record as the file stores them."""
+        begin = track.offsets[record]
+        return self.raw[begin : begin + track.counts[record] * track.dtype.itemsize].view(track.dtype)
 
 
 class _Stream:
@@ -91,6 +103,8 @@ class _Stream:
         except (OSError, zlib.error) as error:
             raise self.error(f"the compressed stream is damaged ({error})", "corrupt") from error
         self.position += len(data)
+        if self.position > 2 * MAX_UNPACKED:
+            raise self.error("the stream unpacks to more than a recording can hold", "too-large")
         return data
 
     def error(self, what: str, code: str) -> RecordingError:
@@ -126,7 +140,8 @@ def _read(stream: _Stream) -> VitalFile:
     if version > _NEWEST:
         raise stream.error(f"expected version {_NEWEST} or older, got {version}", "unsupported")
     header = stream.read(length, "the header")
-    result = VitalFile({}, packed=len(header) > 26 and header[26] == 1)
+    tracks: dict[int, Track] = {}
+    spool = Spool(stream.file)
     devices: dict[int, str] = {}
     for kind, body in _packets(stream):
         try:
@@ -135,14 +150,14 @@ def _read(stream: _Stream) -> VitalFile:
                 devices[number] = name
             elif kind == _TRACK:
                 number, track = _track(body, devices)
-                result.tracks[number] = track
+                tracks[number] = track
             elif kind == _RECORD:
-                _record(stream, body, result)
+                _record(stream, body, tracks, spool)
         except (struct.error, _Short) as error:
             names = {_DEVICE: "a device", _TRACK: "a track", _RECORD: "a record"}
             what = f"the packet of {names[kind]} is too short: {len(body)} bytes ({error})"
             raise stream.error(what, "corrupt") from error
-    return result
+    return VitalFile(tracks, len(header) > 26 and header[26] == 1, spool.finish())
 
 
 def _packets(stream: _Stream) -> Iterator[tuple[int, bytes]]:
@@ -195,9 +210,9 @@ def _track(body: bytes, devices: dict[int, str]) -> tuple[int, Track]:
     )
 
 
-def _record(stream: _Stream, body: bytes, result: VitalFile) -> None:
+def _record(stream: _Stream, body: bytes, tracks: dict[int, Track], spool: Spool) -> None:
     info, stamp, number = _RECORD_HEAD.unpack_from(body)
-    track = result.tracks.get(number)
+    track = tracks.get(number)
     if track is None:
         raise stream.error(f"a record of track {number}, which no packet describes", "corrupt")
     if track.kind not in (WAVE, NUMBER):
@@ -210,10 +225,11 @@ def _record(stream: _Stream, body: bytes, result: VitalFile) -> None:
     if track.kind == WAVE:
         (count,) = struct.unpack_from("<I", body, at)
         at += 4
-    dtype = np.dtype(FORMATS[track.fmt])
-    if at + count * dtype.itemsize > len(body):
-        raise _Short(f"{count} samples of {dtype.itemsize} bytes of {track.name} do not fit")
+    width = track.dtype.itemsize
+    if at + count * width > len(body):
+        raise _Short(f"{count} samples of {width} bytes of {track.name} do not fit")
     if track.kind == WAVE and track.fs > 0:
         stream.stamp = stamp + count / track.fs
     track.stamps.append(stamp)
-    track.records.append(np.frombuffer(body, dtype, count, at))
+    track.offsets.append(spool.write(body[at : at + count * width]))
+    track.counts.append(count)

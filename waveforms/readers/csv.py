@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +22,11 @@ from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
 from ..recording import Recording, _Arrays
 from ..units import convert, unit
+from ._long_table import LongTable, long_table
 from ._seconds import holds_seconds, read_seconds
+from ._sources import Sliced
 from ._table import Column, Table, read_table
-from ._timing import Grid, even_grid, stated_grid
+from ._timing import Grid, even_grid, round_rate, stated_grid
 
 __all__ = ["read_csv"]
 
@@ -33,6 +37,7 @@ _TIME: Final = re.compile(
 )
 _RATE: Final = re.compile(r"fs|sampl\w*[ _]*(?:freq\w*|rate)(?:[ _]*hz)?|sfreq|frequency", re.IGNORECASE)
 _PLAUSIBLE_HZ: Final = (5.0, 1.0e5)
+_STRAY: Final = 0.02  # samples by which the first row of a block may be off in a long table
 
 
 def read_csv(
@@ -73,6 +78,11 @@ def read_csv(
     delimiter = holds_seconds(path)
     if delimiter is not None:
         return read_seconds(path, delimiter, fs=fs, roles=roles, units=units)
+    long = long_table(path)
+    if long is not None:
+        found = _long_recording(path.name, long, fs, dict(roles or {}), units)
+        if found is not None:
+            return found
     table = read_table(path)
     time, rate, signals, wishes = _parts(path.name, table, dict(roles or {}))
     kept = [time, rate, *signals]
@@ -99,6 +109,68 @@ def read_csv(
     channels = [_raw(table, column, wave, hz) for column, wave in zip(signals, arrays, strict=True)]
     labelled = label_channels(path.name, channels, roles=wishes, units=units)
     return Recording(path.name, labelled, _Arrays(tuple(arrays)), tuple(findings))
+
+
+def _long_recording(
+    file: str, long: LongTable, fs: float | None, roles: dict[str, str], units: Mapping[str, str] | None
+) -> Recording | None:
+    """A long table as a recording that reads its rows when asked; `None` where its times need the whole look."""
+    time, rate, signals, wishes = _parts(file, long.head, roles)
+    if not signals or (time is not None and time.clock):
+        return None
+    stated = _stated_rate(file, long.head, rate)
+    start, hz = 0.0, 0.0
+    if time is None:
+        hz = _one_rate(file, stated, fs)
+    else:
+        found = _even_blocks(long, time)
+        if found is None:
+            return None
+        start, hz = found
+        _check_rate(file, hz, fs, stated)
+    readers = [partial(_rows_of, file, long, c, None if time is None else (time, start, hz)) for c in signals]
+    channels = [replace(_raw(long.head, c, c.values, hz), n_samples=long.n_rows, findings=()) for c in signals]
+    labelled = label_channels(file, channels, roles=wishes, units=units)
+    left = [c for c in long.head.columns if c not in (time, rate, *signals)]
+    notes = (*long.head.findings, *(f"column {c.label!r} left out" for c in left))
+    source = Sliced(file, tuple(c.name for c in labelled), tuple(c.fs for c in labelled), tuple(readers))
+    return Recording(file, labelled, source, notes)
+
+
+def _even_blocks(long: LongTable, time: Column) -> tuple[float, float] | None:
+    """First time [s] and rate [Hz], if the first row of every block is where the others say."""
+    rows, stamps = long.stamps(time.number - 1)
+    known = _time_unit(long.layout.file, time)
+    seconds = convert(stamps, known, "s")
+    period = (seconds[-1] - seconds[0]) / rows[-1]
+    if not (np.isfinite(seconds).all() and period > 0):
+        return None
+    fs = round_rate(1.0 / period, long.n_rows)
+    even = bool(np.abs(seconds - seconds[0] - rows / fs).max() < _STRAY / fs)
+    return (float(seconds[0]), fs) if even and _PLAUSIBLE_HZ[0] <= fs <= _PLAUSIBLE_HZ[1] else None
+
+
+def _rows_of(
+    file: str, long: LongTable, column: Column, clock: tuple[Column, float, float] | None, first: int, stop: int
+) -> np.ndarray:
+    """Values of one column, after a look at the times of their rows."""
+    numbers = long.rows(first, stop)
+    places = [c.number for c in long.head.columns]
+    if clock is not None:
+        time, start, fs = clock
+        stamps = convert(numbers[:, places.index(time.number)], _time_unit(file, time), "s")
+        stray = ~(np.abs(stamps - start - np.arange(first, stop) / fs) < 0.5 / fs)
+        if stray.any():
+            row = int(stray.argmax())
+            raise RecordingError(
+                f"expected a row every {1 / fs:g} s, line {long.layout.first_line + first + row} is at "
+                f"{stamps[row]:.6g} s where {start + (first + row) / fs:.6g} s are expected",
+                code="time-stamps",
+                file=file,
+                at_s=(first + row) / fs,
+            )
+    values: np.ndarray = numbers[:, places.index(column.number)]
+    return values
 
 
 def _raw(table: Table, column: Column, wave: np.ndarray, fs: float) -> RawChannel:
@@ -176,9 +248,13 @@ def _check_rate(file: str, found: float, fs: float | None, stated: float | None)
             )
 
 
-def _grid(file: str, table: Table, time: Column, signals: list[Column], claimed: float | None) -> Grid:
-    name = time.name.casefold()
-    spelled = time.unit or ("ms" if re.match(r"m(illi)?s", name) else None)
+def _spelled(time: Column) -> str | None:
+    return time.unit or ("ms" if re.match(r"m(illi)?s", time.name.casefold()) else None)
+
+
+def _time_unit(file: str, time: Column) -> str:
+    """Unit of the time column, seconds where it names none."""
+    spelled = _spelled(time)
     try:
         known = unit(spelled) if spelled else unit("s")
     except ValueError as error:
@@ -189,7 +265,12 @@ def _grid(file: str, table: Table, time: Column, signals: list[Column], claimed:
         raise RecordingError(
             f"expected a unit of time, got {spelled!r}", code="unknown-unit", file=file, hint="`time [s]`"
         )
-    stamps = convert(time.values, known.name, "s")
+    return known.name
+
+
+def _grid(file: str, table: Table, time: Column, signals: list[Column], claimed: float | None) -> Grid:
+    spelled = _spelled(time)
+    stamps = convert(time.values, _time_unit(file, time), "s")
     if claimed is not None:
         taken = stated_grid(file, stamps, claimed, table.first_line)
         if taken is not None:

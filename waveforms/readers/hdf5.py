@@ -6,6 +6,8 @@ files text is stored as 16-bit numbers and arrays transposed; the order of the a
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,7 @@ _MOST_OBJECTS: Final = 4096
 _DEEPEST: Final = 8
 _LARGEST_CHUNK: Final = 1 << 28
 _LONGEST_TEXT: Final = 65536
+_PROBE_S: Final = 15.0
 
 
 def read_hdf5(
@@ -60,6 +63,7 @@ def read_hdf5(
     import h5py
 
     path = Path(path)
+    _probe(path)
     with decoding(path.name, "an HDF5 file"):
         file = h5py.File(path, "r")
     content = Content()
@@ -67,6 +71,26 @@ def read_hdf5(
         content.attrs[""] = _attributes(file)
         _walk(path.name, file, "", content, 0)
     return recording_of(path.name, content, fs=fs, roles=roles, units=units)
+
+
+def _probe(path: Path) -> None:
+    """Refuse a file that the HDF5 library cannot look through: damaged ones may make it loop or crash."""
+    source = Path(__file__).with_name("_hdf5_probe.py").read_text(encoding="utf-8")
+    try:
+        found = subprocess.run(
+            [sys.executable, "-P", "-c", source, str(path)], capture_output=True, timeout=_PROBE_S, check=False
+        )
+        why = found.stdout.decode("utf-8", "replace") or f"the HDF5 library ended with {found.returncode}"
+        bad = found.returncode != 0
+    except subprocess.TimeoutExpired:
+        why, bad = f"the HDF5 library is not through with it after {_PROBE_S:g} s", True
+    if bad:
+        raise RecordingError(
+            f"expected an HDF5 file, the file is damaged ({why})",
+            code="corrupt",
+            file=path.name,
+            hint="copy or export the file again",
+        )
 
 
 def _walk(file: str, group: Any, prefix: str, content: Content, depth: int) -> None:

@@ -22,6 +22,7 @@ from ..labelling import RawChannel, label_channels
 from ..recording import Recording
 from ..units import convert, unit
 from ._sources import Placed, finite
+from ._table_layout import CUT, LONGEST_LINE, ends_with_line
 from ._timing import round_rate
 
 __all__ = ["read_labchart"]
@@ -79,6 +80,7 @@ def read_labchart(
     titles = blocks[0].head.get("ChannelTitle", [])
     width = len(blocks[0].rows[0]) - 1
     waves, findings = _joined(path.name, blocks, rate, width)
+    findings += [] if ends_with_line(path) else [CUT]
     raw = []
     for index in range(width):
         title = titles[index].strip() if index < len(titles) else ""
@@ -93,7 +95,7 @@ def _blocks(path: Path) -> list[_Block]:
     blocks: list[_Block] = []
     comma = False
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), ""), 1):
             match = _KEY.match(line)
             if match is not None:
                 if match[1] == "Interval" or not blocks:

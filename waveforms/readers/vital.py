@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
-from ..recording import Recording, _Arrays
+from ..recording import Recording
+from ._sources import Sliced
 from ._vital_packets import NUMBER, WAVE, Track, VitalFile, read_packets
 
 __all__ = ["Numbers", "read_numbers", "read_vital"]
@@ -99,20 +101,21 @@ def read_vital(
     zero = min(min(track.stamps) for track in waves)
     _check_starts(path.name, waves, zero)
     _check_rate(path.name, waves, fs)
-    raw, arrays = [], []
+    raw, readers = list[RawChannel](), list[_Wave]()
     for track in waves:
         rate = _rate(path.name, track, fs)
         wave, start, findings = _place(path.name, track, rate, zero, content)
+        readers.append(wave)
         role = _MONITOR_ROLES.get(track.monitor_type)
         raw.append(
             RawChannel(
-                track.name, track.unit or None, rate, len(wave), round(start - zero, 6), tuple(findings), role=role
+                track.name, track.unit or None, rate, wave.n_samples, round(start - zero, 6), tuple(findings), role=role
             )
         )
-        arrays.append(wave)
     notes = (f"no samples in {', '.join(empty)}",) if empty else ()
     channels = label_channels(path.name, raw, roles=roles, units=units)
-    return Recording(path.name, channels, _Arrays(tuple(arrays)), notes)
+    source = Sliced(path.name, tuple(c.name for c in channels), tuple(c.fs for c in channels), tuple(readers))
+    return Recording(path.name, channels, source, notes)
 
 
 def read_numbers(path: str | Path) -> dict[str, Numbers]:
@@ -145,7 +148,8 @@ def read_numbers(path: str | Path) -> dict[str, Numbers]:
     for track in filled:
         if track.kind == NUMBER:
             order = np.argsort(track.stamps, kind="stable")
-            values = _scaled(track, np.concatenate(track.records), packed=False)
+            stored = np.concatenate([content.stored(track, k) for k in range(len(track.stamps))])
+            values = _scaled(track, stored, packed=False)
             result[track.name] = Numbers(np.asarray(track.stamps)[order] - zero, values[order], track.unit or None)
     return result
 
@@ -176,7 +180,7 @@ def _check_rate(file: str, waves: list[Track], fs: float | None) -> None:
 
 
 def _sample_count(track: Track) -> int:
-    return sum(len(record) for record in track.records)
+    return sum(track.counts)
 
 
 def _rate(file: str, track: Track, fs: float | None) -> float:
@@ -205,10 +209,8 @@ def _scaled(track: Track, stored: Shaped[np.ndarray, " time"], *, packed: bool) 
     return values.astype(np.float32)
 
 
-def _place(
-    file: str, track: Track, rate: float, zero: float, content: VitalFile
-) -> tuple[Float[np.ndarray, " time"], float, list[str]]:
-    """The track's samples on one grid, its start, and what was noticed."""
+def _place(file: str, track: Track, rate: float, zero: float, content: VitalFile) -> tuple[_Wave, float, list[str]]:
+    """Where the track's records lie on one grid, its start, and what was noticed."""
     stamps = np.asarray(track.stamps)
     order = np.argsort(stamps, kind="stable")
     findings = [] if bool((np.diff(stamps) >= 0).all()) else ["records were out of order and were sorted by time"]
@@ -227,17 +229,44 @@ def _place(
                 channel=track.name,
                 at_s=start - zero + end / rate,
             )
-        overlap += max(0, min(end, first + len(track.records[index])) - first)
+        overlap += max(0, min(end, first + track.counts[index]) - first)
         torn += max(0, first - end)
         firsts.append(first)
-        end = max(end, first + len(track.records[index]))
-    wave = np.full(end, np.nan, dtype=np.float32)
-    stored = np.concatenate([track.records[index] for index in order])
-    lengths = np.array([len(track.records[index]) for index in order])
-    shift = np.asarray(firsts) - np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    wave[np.repeat(shift, lengths) + np.arange(len(stored))] = _scaled(track, stored, packed=content.packed)
+        end = max(end, first + track.counts[index])
     if overlap:
         findings.append(f"records overlap by {overlap} samples in all; of each pair the later record was kept")
     if torn:
         findings.append(f"{torn} samples ({torn / end:.1%}) lie in gaps between records and are missing")
-    return wave, start, findings
+    return _Wave(content, track, order, np.asarray(firsts), np.asarray(track.counts)[order]), start, findings
+
+
+@dataclass(frozen=True, eq=False)
+class _Wave:
+    """Samples of a track between two places, from the records that lie there; the later record wins."""
+
+    content: VitalFile
+    track: Track
+    order: Int[np.ndarray, " records"]
+    firsts: Int[np.ndarray, " records"]
+    counts: Int[np.ndarray, " records"]
+
+    @property
+    def n_samples(self) -> int:
+        return int((self.firsts + self.counts).max())
+
+    @cached_property
+    def _bounds(self) -> tuple[Int[np.ndarray, " records"], Int[np.ndarray, " records"]]:
+        """The lowest first sample of each record and all later ones; the highest end of each and all earlier ones."""
+        return np.minimum.accumulate(self.firsts[::-1])[::-1], np.maximum.accumulate(self.firsts + self.counts)
+
+    def __call__(self, first: int, stop: int) -> Float[np.ndarray, " time"]:
+        wave = np.full(stop - first, np.nan, dtype=np.float32)
+        lowest, highest = self._bounds
+        begin, end = np.searchsorted(highest, first, side="right"), np.searchsorted(lowest, stop, side="left")
+        for k in range(int(begin), int(end)):
+            at = int(self.firsts[k]) - first
+            low, high = max(at, 0), min(at + int(self.counts[k]), stop - first)
+            if high > low:
+                stored = self.content.stored(self.track, int(self.order[k]))[low - at : high - at]
+                wave[low:high] = _scaled(self.track, stored, packed=self.content.packed)
+        return wave
