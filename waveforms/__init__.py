@@ -21,10 +21,12 @@ _HOMES: dict[str, str] = {
     "Window": ".windows",
     "assess": ".quality",
     "convert": ".units",
+    "cross_check": ".crosscheck",
     "cut_beats": ".beat_shapes",
     "cut_windows": ".windows",
     "decimate": ".pyramid",
     "detect_beats": ".beats",
+    "detect_r_peaks": ".ecg",
     "guess_role": ".roles",
     "missing_share": ".recording",
     "parse_unit": ".units",
@@ -34,6 +36,7 @@ _HOMES: dict[str, str] = {
     "read_numerals": ".numerals",
     "require_data": ".recording",
     "require_pressure_unit": ".recording",
+    "unzeroed_until": ".crosscheck",
 }
 
 __all__ = [
@@ -52,10 +55,12 @@ __all__ = [
     "Window",
     "assess",
     "convert",
+    "cross_check",
     "cut_beats",
     "cut_windows",
     "decimate",
     "detect_beats",
+    "detect_r_peaks",
     "guess_role",
     "missing_share",
     "parse_unit",
@@ -65,6 +70,7 @@ __all__ = [
     "read_numerals",
     "require_data",
     "require_pressure_unit",
+    "unzeroed_until",
 ]
 
 

@@ -31,8 +31,18 @@ import numpy as np
 from jaxtyping import Float
 
 from ._faults import Fault, Signal, sample_faults
+from ._line_findings import (
+    GOOD_DAMPING,
+    GOOD_FREQUENCY_HZ,
+    SYSTOLIC,
+    device_findings,
+    flush_response,
+    line_findings,
+    rhythm_findings,
+)
 from ._pulse_faults import pulse_faults
 from ._pulse_findings import pulse_findings
+from ._venous_faults import venous_faults, venous_findings
 from .beats import Beats, detect_beats
 from .quantities import heart_rate
 from .roles import PRESSURE_ROLES
@@ -74,7 +84,8 @@ class Finding:
     r"""Something seen that does not refuse the window.
 
     Arguments:
-        code: Short slug: `interpolated`, `clipped`, `irregular`, `splice`, `coarse`, `noisy`.
+        code: Short slug: `interpolated`, `clipped`, `irregular`, `premature`, `alternans`, `paced`, `splice`, `coarse`,
+            `noisy`, `ringing`, `damped`, `line`, `balloon-pump`.
         message: One sentence on what was seen.
         start_s: Where it begins [s].
         end_s: Where it ends [s].
@@ -189,12 +200,29 @@ def _judge(signal: Signal, bridged: tuple[Finding, ...], start_s: float) -> Verd
         beats = detect_beats(signal.wave, signal.fs, role="PLETH" if signal.role == "PLETH" else "ART")
         if fault is None:
             fault = pulse_faults(signal, beats)
-        findings += tuple(Finding(*s) for s in pulse_findings(signal, beats))
+        seen = (*pulse_findings(signal, beats), *line_findings(signal, beats), *rhythm_findings(signal, beats))
+        findings += tuple(Finding(*s) for s in (*seen, *device_findings(signal, beats)))
+    if signal.role == "CVP" and fault is None:
+        fault = venous_faults(signal)
+        findings += tuple(Finding(*s) for s in venous_findings(signal))
+    findings += _flush_findings(signal)
     rate = float(heart_rate(beats.mean_interval_s)) if beats.n > 1 else float("nan")
     findings = tuple(replace(f, start_s=f.start_s + start_s, end_s=f.end_s + start_s) for f in findings)
     if fault is not None:
         return _refusal(fault, start_s, signal.role, findings, mean, rate, beats.n, n_bridged)
     return Verdict(True, None, None, None, findings, "", rate, mean, beats.n, n_bridged)
+
+
+def _flush_findings(signal: Signal) -> tuple[Finding, ...]:
+    r"""What a fast flush tells of the line, wherever one is seen; the window itself is refused as `flush`."""
+    response = flush_response(signal.wave, signal.fs) if signal.role in PRESSURE_ROLES else None
+    if response is None:
+        return ()
+    frequency, damping, at_s = response
+    text = f"flush at {at_s:.1f} s: the line has {frequency:.0f} Hz and damping {damping:.2f}"
+    good = GOOD_DAMPING[0] <= damping <= GOOD_DAMPING[1] and frequency >= GOOD_FREQUENCY_HZ
+    code, marks = ("line", ()) if good else ("ringing" if damping < GOOD_DAMPING[0] else "damped", SYSTOLIC)
+    return (Finding(code, text, at_s, at_s + 0.3, marks),)
 
 
 def _refusal(

@@ -27,6 +27,8 @@ from .models import models
 from .options import Settings, help_of, with_settings
 from .recover import recover
 from .report import report
+from .rerun import rerun
+from .run_record import ARGUMENTS
 from .simulate import simulate
 from .solve import solve
 from .train import train
@@ -80,6 +82,7 @@ def run(arguments: list[str]) -> int:
         0
     """
     previous = warnings.formatwarning
+    token = ARGUMENTS.set(tuple(arguments))
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         result = app(args=arguments, prog_name="pulsebayes", standalone_mode=False)
@@ -92,6 +95,7 @@ def run(arguments: list[str]) -> int:
             return 2
         return tell(describe(error), as_json="--json" in arguments)
     finally:
+        ARGUMENTS.reset(token)
         warnings.formatwarning = previous
 
 

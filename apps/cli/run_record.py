@@ -10,15 +10,18 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RECORD", "hash_input", "write_run_record"]
+__all__ = ["ARGUMENTS", "RECORD", "current_versions", "hash_input", "write_run_record"]
 
 RECORD = "run.json"
 _LIBRARIES = ("numpy", "scipy", "torch", "zuko", "jax", "xarray", "zarr")
 _BLOCK = 1 << 20
+ARGUMENTS: ContextVar[tuple[str, ...]] = ContextVar("ARGUMENTS", default=())
+r"""The words of the command line that runs, set where it starts."""
 
 
 def hash_input(path: Path) -> dict[str, str]:
@@ -79,9 +82,10 @@ def write_run_record(
     record = {
         "schema": 1,
         "command": command,
+        "arguments": _named(ARGUMENTS.get()),
         "config": {name: _plain(value) for name, value in config.items()},
         "seed": seed,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": current_versions(),
         "inputs": hashes,
         "outputs": sorted(outputs),
     }
@@ -106,8 +110,23 @@ def _record_files(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def _named(words: Iterable[str]) -> list[str]:
+    r"""Words with every path cut down to its name."""
+    return [Path(word).name if "/" in word and (Path(word).exists() or word[0] in "./~") else word for word in words]
+
+
+def current_versions() -> dict[str, str]:
+    r"""Versions of Python, of this package and of the libraries that decide on numbers.
+
+    Returns:
+        Versions by name; what is not installed is left out.
+
+    Example:
+        >>> from pulsebayes.apps.cli.run_record import current_versions
+        >>> "numpy" in current_versions()
+        True
+    """
+    found = {"python": platform.python_version()}
     for name in ("pulsebayes", *_LIBRARIES):
         try:
             found[name] = metadata.version(name)
