@@ -67,7 +67,7 @@ print(json.dumps(result))
 
 def curve_rows(quick: bool) -> Iterable[Row]:
     """Share of moderate faults caught at equal shares of good windows kept."""
-    good = clean_windows(64 if quick else 300)
+    good = clean_windows(96 if quick else 1024)[: 64 if quick else 250]
     real = good_real_windows(16 if quick else 4)
     good = np.concatenate([good, *real.values()])
     rng = np.random.default_rng(7)

@@ -39,9 +39,9 @@ def clean_windows(n: int) -> np.ndarray:
     return SensorModel.radial_line().apply(radial(n), np.random.default_rng(SEED), fs=FS, out_samples=1000)
 
 
-def line_windows(n: int) -> dict[tuple[float, float], np.ndarray]:
+def line_windows(n: int, used: int) -> dict[tuple[float, float], np.ndarray]:
     """Simulated windows behind lines of known natural frequency [Hz] and damping, with .3 mmHg of noise."""
-    waves, rng = radial(n), np.random.default_rng(SEED)
+    waves, rng = radial(n)[:used], np.random.default_rng(SEED)
     found = {}
     for frequency, damping in LINES:
         rows = np.full(len(waves), frequency, np.float32), np.full(len(waves), damping, np.float32)

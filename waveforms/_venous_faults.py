@@ -81,7 +81,9 @@ def _level(signal: Signal) -> Fault | None:
             option = f'"{signal.role}={other}"' if " " in other else f"{signal.role}={other}"
             message = f"{seen}: too much for a vein in mmHg, but not in {other}"
             return Fault("unit", message, f"--unit {option} if the values are {other}", 0.0)
-    what = f'an arterial pressure, or --unit "{signal.role}=0.1 mmHg"?' if mean < 180 else "another unit, or raw counts?"
+    what = "another unit, or raw counts?"
+    if mean < 180:
+        what = f'an arterial pressure, or --unit "{signal.role}=0.1 mmHg"?'
     hint = f"{what} check the channel (is it {signal.role}?) and the unit (--unit {signal.role}=UNIT)"
     return Fault("level", f"{seen}: too much for a central vein ({low:g} to {high:g} mmHg)", hint, 0.0)
 

@@ -151,7 +151,7 @@ def _pair(
 def unzeroed_until(recording: Recording, channel: str, *, step_s: float = 1.0, length_s: float = 4.0) -> float:
     r"""End of the stretch at the start of a recording in which the catheter was not yet connected and zeroed [s].
 
-    Such a stretch begins flat, railed, flushed, at an impossible level or without a pulse; the first usable look ends it.
+    Such a stretch begins flat, railed, flushed, at an impossible level or without a pulse; a usable look ends it.
 
     Arguments:
         recording: The recording.

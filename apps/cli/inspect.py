@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import describe, tell
+from .errors import CommandError, describe, tell
 from .options import Settings, with_settings
 from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
-_JUDGED = ("ART", "AO", "FEM", "PLETH")
+_JUDGED = ("ART", "AO", "FEM", "PLETH", "CVP")
 
 
 @with_settings
@@ -29,12 +29,15 @@ def inspect(
     unit: UNIT = None,
     fs: FS = 0.0,
     every: Annotated[str, typer.Option(help="Time from one window to the next.")] = "8s",
+    plot: Annotated[bool, typer.Option("--plot", help="Write a picture, FILE.png, to --out [here].")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Write a page, FILE.html, to --out [here].")] = False,
     *,
     settings: Settings,
 ) -> None:
     r"""Show channels, roles, units, rates, gaps and faults.
 
-    One window after another is judged by the quality gate, on the first of ART, AO, FEM and PLETH that is there.
+    One window after another is judged by the quality gate, on the first of ART, AO, FEM, PLETH and CVP that is there.
+    Heart rates of several channels are compared. --plot and --html draw channels, lanes of findings and examples.
 
     Arguments:
         files: Waveform files.
@@ -42,10 +45,12 @@ def inspect(
         unit: Units by channel name or role.
         fs: Sampling rate [Hz] where the file states none.
         every: Time from one window to the next.
+        plot: Whether a picture is written.
+        html: Whether a page is written.
         settings: The shared options.
 
     Raises:
-        CommandError: If an option cannot be read.
+        CommandError: If an option cannot be read, or a picture is there already.
 
     Example:
         >>> from pathlib import Path
@@ -61,29 +66,53 @@ def inspect(
     exit_code = 0
     for path in files:
         try:
-            report = inspect_file(path, labels, every_s=step)
+            recording = labels.open(path)
+            report = inspect_recording(recording, every_s=step, numbers=_numbers(path))
+            written = _draw(recording, report, plot, html, settings)
         except (ValueError, OSError) as error:
             failure = describe(error)
             exit_code = exit_code or tell(failure, as_json=settings.json)
             continue
+        for target in written:
+            settings.talk(f"wrote {target.name}")
         typer.echo(json.dumps(report, allow_nan=False) if settings.json else _page(report))
     raise typer.Exit(exit_code)
 
 
-def inspect_file(path: Path, labels: Labels, *, every_s: float) -> dict[str, Any]:
-    r"""What a file holds, as the object that `inspect --json` prints.
+def _draw(recording: Recording, report: dict[str, Any], plot: bool, html: bool, settings: Settings) -> list[Path]:
+    if not (plot or html):
+        return []
+    from .inspect_picture import write_pictures
+
+    settings.out.mkdir(parents=True, exist_ok=True)
+    wanted = [settings.out / f"{recording.name}{suffix}" for suffix in (".png", ".html")]
+    targets = [target if asked else None for target, asked in zip(wanted, (plot, html), strict=True)]
+    taken = next((target for target in targets if target is not None and target.exists()), None)
+    if taken is not None and not settings.force:
+        raise CommandError(f"{taken.name} exists", code="exists", hint="--force writes over it")
+    return write_pictures(recording, report, *targets)
+
+
+def _numbers(path: Path) -> dict[str, Any]:
+    r"""What a monitor wrote beside the waves, for files that hold it."""
+    from ...waveforms.readers import read_numbers, sniff
+
+    return dict(read_numbers(path)) if sniff(path).kind == "vital" else {}
+
+
+def inspect_recording(recording: Recording, *, every_s: float, numbers: dict[str, Any] | None = None) -> dict[str, Any]:
+    r"""What a recording holds, as the object that `inspect --json` prints.
 
     Arguments:
-        path: The file.
-        labels: Roles, units and rate that the command line states.
+        recording: The recording.
         every_s: Time from one window to the next [s].
+        numbers: Numbers of the monitor, by track.
 
     Returns:
-        File, duration, findings, channels and windows; None where something is not known.
+        File, duration, findings, channels, checks and windows; None where something is not known.
     """
     from ...waveforms.recording import missing_share
 
-    recording = labels.open(path)
     channels = [
         {
             "name": c.name,
@@ -103,10 +132,30 @@ def inspect_file(path: Path, labels: Labels, *, every_s: float) -> dict[str, Any
         "duration_s": recording.duration_s,
         "findings": list(recording.findings),
         "channels": channels,
+        "checks": _checks(recording, judged, numbers),
         "judged": judged,
         "windows": _windows(recording, judged, every_s) if judged else [],
         "hint": None if judged else _hint(recording),
     }
+
+
+def _checks(recording: Recording, judged: str | None, numbers: dict[str, Any] | None) -> list[dict[str, Any]]:
+    r"""What channels say of each other, and the stretch before the catheter was zeroed."""
+    from ...waveforms.crosscheck import cross_check, unzeroed_until
+    from ...waveforms.roles import PRESSURE_ROLES
+
+    found = [
+        {"code": f.code, "message": f.message, "start_s": f.start_s, "end_s": f.end_s, "marks": list(f.marks)}
+        for f in cross_check(recording, numbers=numbers)
+    ]
+    if judged is None:
+        return found
+    channel = recording.channel(judged)
+    end = unzeroed_until(recording, judged) if channel.role in PRESSURE_ROLES and channel.unit == "mmHg" else 0.0
+    if end > channel.start_s and math.isfinite(end):
+        message = f"{judged}: no pressure before {end:.0f} s: the catheter was not yet connected and zeroed"
+        found.append({"code": "not-zeroed", "message": message, "start_s": channel.start_s, "end_s": end, "marks": []})
+    return found
 
 
 def _hint(recording: Recording) -> str | None:
@@ -159,6 +208,7 @@ def _finite(value: float) -> float | None:
 def _page(report: dict[str, Any]) -> str:
     lines = [f"{report['file']}: {report['duration_s']:.1f} s"]
     lines += [f"  note: {text}" for text in report["findings"]]
+    lines += [f"  check: {check['message']}" for check in report["checks"]]
     width = max((len(c["name"]) for c in report["channels"]), default=7)
     lines.append(f"  {'channel':{max(width, 7)}}  role   unit     rate [Hz]  length [s]  missing")
     for c in report["channels"]:

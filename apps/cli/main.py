@@ -35,7 +35,7 @@ from .train import train
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, simulate, solve, train)
+_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, rerun, simulate, solve, train)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

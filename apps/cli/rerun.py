@@ -49,7 +49,8 @@ def rerun(file: _FILE, inputs: _INPUTS = Path(), *, settings: Settings) -> None:
         if was is not None and was != version:
             settings.talk(f"{name} was {was}, is {version}")
     folders = [inputs, path.parent, path.parent.parent, Path()] if inputs != Path() else _around(path)
-    found = _inputs(record["inputs"], folders)
+    shipped = sorted((Path(__file__).parents[2] / "inference" / "models").iterdir())
+    found = _inputs(record["inputs"], [*folders, *shipped])
     out = settings.out if settings.has_out else path.parent.with_name(f"{path.parent.resolve().name}-again")
     if out.exists() and out.resolve() == path.parent.resolve():
         raise CommandError("the results would go over those recorded", code="exists", hint="--out ANOTHER")
@@ -71,7 +72,10 @@ def _record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise CommandError(
-            f"{path.name} is no JSON ({error})", code="record", hint=f"give the {RECORD} of a run", exit_code=_UNREADABLE
+            f"{path.name} is no JSON ({error})",
+            code="record",
+            hint=f"give the {RECORD} of a run",
+            exit_code=_UNREADABLE,
         ) from error
     wanted = {"command": str, "arguments": list, "inputs": dict, "outputs": list}
     wrong = [k for k, kind in wanted.items() if not isinstance(record, dict) or not isinstance(record.get(k), kind)]
