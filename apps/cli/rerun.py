@@ -50,7 +50,8 @@ def rerun(file: _FILE, inputs: _INPUTS = Path(), *, settings: Settings) -> None:
             settings.talk(f"{name} was {was}, is {version}")
     folders = [inputs, path.parent, path.parent.parent, Path()] if inputs != Path() else _around(path)
     shipped = sorted((Path(__file__).parents[2] / "inference" / "models").iterdir())
-    found = _inputs(record["inputs"], [*folders, *shipped])
+    results = {path.parent / name for name in record["outputs"]}
+    found = _inputs(record["inputs"], [*folders, *shipped], results)
     out = settings.out if settings.has_out else path.parent.with_name(f"{path.parent.resolve().name}-again")
     if out.exists() and out.resolve() == path.parent.resolve():
         raise CommandError("the results would go over those recorded", code="exists", hint="--out ANOTHER")
@@ -92,11 +93,11 @@ def _record(path: Path) -> dict[str, Any]:
 _UNREADABLE = ExitCode.UNREADABLE
 
 
-def _inputs(wanted: dict[str, str], folders: Iterable[Path]) -> dict[str, Path]:
-    """Inputs by name, where the recorded bytes are."""
+def _inputs(wanted: dict[str, str], folders: Iterable[Path], results: set[Path]) -> dict[str, Path]:
+    """Inputs by name, where the recorded bytes are; a result of the run is none of its inputs."""
     found = {}
     for name, digest in wanted.items():
-        there = [folder / name for folder in folders if (folder / name).is_file()]
+        there = [f / name for f in folders if (f / name).is_file() and f / name not in results]
         same = next((path for path in there if hash_input(path).get(name) == digest), None)
         if same is None and not name.endswith(".json"):
             what = "has changed since" if there else "is not there"
