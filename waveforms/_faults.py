@@ -22,6 +22,8 @@ RAIL_S = 0.3
 r"""One value for longer than this at the end of the range, entered abruptly, is a rail [s]."""
 FLUSH_MMHG = 40.0
 r"""Held this far above the systolic or below the diastolic level of the window [mmHg] ..."""
+HIGHEST_DIASTOLE_MMHG = 220.0
+r"""No artery stays above this for `FLUSH_S`, however long the flush and whatever the rest of the window [mmHg]."""
 FLUSH_S = 0.5
 r"""... for this long [s]: no beat does that."""
 CLIPPED_REFUSED = 0.05
@@ -193,11 +195,16 @@ def _flush(signal: Signal) -> Fault | None:
     blocks = np.array_split(wave, max(3, int(len(wave) / fs / 2.0)))
     systole = float(np.quantile([b.max() for b in blocks], 1 / 3))
     diastole = float(np.quantile([b.min() for b in blocks], 2 / 3))
-    up, down = floor > systole + FLUSH_MMHG, ceiling < diastole - FLUSH_MMHG
+    up = floor > min(systole + FLUSH_MMHG, HIGHEST_DIASTOLE_MMHG)
+    down = ceiling < diastole - FLUSH_MMHG
     hint = "the line was flushed, opened or drawn from; use --start and --end to choose another stretch"
     if up.any() or down.any():
         at = int((up if up.any() else down).argmax())
-        side = f"above {systole + FLUSH_MMHG:.0f}" if up.any() else f"below {diastole - FLUSH_MMHG:.0f}"
+        side = (
+            f"above {min(systole + FLUSH_MMHG, HIGHEST_DIASTOLE_MMHG):.0f}"
+            if up.any()
+            else f"below {diastole - FLUSH_MMHG:.0f}"
+        )
         message = (
             f"the pressure stays {side} mmHg for {FLUSH_S:g} s; beats run from {diastole:.0f} to {systole:.0f} mmHg"
         )

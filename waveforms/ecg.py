@@ -42,7 +42,7 @@ def detect_r_peaks(wave: Float[np.ndarray, " time"], fs: float) -> Float[np.ndar
         >>> from pulsebayes.waveforms import detect_r_peaks
         >>> t = np.arange(0, 10, 1 / 250)
         >>> beats = np.exp(-(((t - 0.4) % 0.8 - 0.4) ** 2) / 2 / 0.012**2)
-        >>> [round(float(time), 2) for time in detect_r_peaks(beats, 250.0)[:2]]
+        >>> [round(float(time), 2) for time in detect_r_peaks(beats, 250.0)[1:3]]
         [0.8, 1.6]
     """
     wave = np.asarray(wave, dtype=np.float64)

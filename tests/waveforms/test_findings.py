@@ -198,3 +198,13 @@ def test_r_peaks_of_both_signs_and_of_nothing() -> None:
     assert detect_r_peaks(np.zeros(1000), 250.0).size == 0
     with pytest.raises(ValueError, match="50 Hz or more"):
         detect_r_peaks(beats, 30.0)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 3.0, 4.0])
+def test_flushes_of_any_length_are_refused(pulse_train: Callable, seconds: float) -> None:
+    for seed in range(8):
+        wave = pulse_train(seed, duration_s=8.0).wave.copy()
+        rng = np.random.default_rng(seed)
+        first = int(rng.integers(60, 940 - round(seconds * FS)))
+        wave[first : first + round(seconds * FS)] = 260.0 + 4.0 * rng.standard_normal(round(seconds * FS))
+        assert not assess(wave, FS).usable
