@@ -34,8 +34,8 @@ SEED = 11
 ROWS, HELD = 4096, 896
 QUICK_ROWS, QUICK_HELD = 160, 110
 SHOWN = ("HR", "SV", "CO", "SVR", "MAP", "LVET", "PWV", "C", "SBP", "DBP")
-SCRATCH = TrainConfig(epochs=60, batch=256, rate=1.5e-3, averaging=0.995, patience=60, seed=1)
-TUNED = replace(SCRATCH, epochs=20, rate=3e-4, warmup=50)
+SCRATCH = TrainConfig(epochs=40, batch=256, rate=1.5e-3, averaging=0.99, patience=40, seed=1)
+TUNED = replace(SCRATCH, epochs=12, rate=3e-4, warmup=50)
 
 
 def main() -> None:
