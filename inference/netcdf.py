@@ -1,13 +1,15 @@
 r"""Answers as netCDF in ArviZ's schema, written window by window.
 
 Groups ``posterior`` (chain = 1, draw, window), ``prior`` (chain = 1, draw) and ``observed_data`` (window, time; refused
-windows with their reasons beside them), as ``arviz.from_netcdf`` reads them. Each answer is written as it comes, so
+windows with their reasons beside them, conformal regions as ``region0_CO (window, end)`` with what they promise in the
+attribute ``regions``), as ``arviz.from_netcdf`` reads them. Each answer is written as it comes, so
 memory does not grow with the recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -118,8 +120,30 @@ class NetCDFWriter:
         domains = [r.domain for r in results]
         observed["domain"][at] = np.array(["not assessed" if d is None else d.verdict for d in domains], dtype=object)
         observed["domain_p"][at] = [np.nan if d is None else d.p for d in domains]
+        self._write_regions(results, at)
         self._answered = at.stop
         self._waiting.clear()
+
+    def _write_regions(self, results: Sequence[Answer], at: slice) -> None:
+        """Ends of each conformal region; what does not change from window to window stands in one attribute."""
+        group = self._file["observed_data"]
+        if "regions" not in group.attrs:
+            first = next((r.regions for r in results if r.regions), ())
+            if not first:
+                return
+            group.attrs["regions"] = json.dumps([_promise(region) for region in first])
+            group.dimensions["end"] = 2
+            for i, region in enumerate(first):
+                for name, ends in region["ranges"].items():
+                    variable = group.create_variable(
+                        f"region{i}_{name}", ("window", "end"), np.float64, chunks=(256, 2), fillvalue=np.nan
+                    )
+                    variable.attrs["units"] = ends["unit"]
+        for k, result in enumerate(results):
+            for i, region in enumerate(result.regions):
+                for name, ends in region["ranges"].items():
+                    row = [-np.inf if ends["low"] is None else ends["low"], ends["high"]]
+                    group[f"region{i}_{name}"][at.start + k] = [row[0], np.inf if row[1] is None else row[1]]
 
     def _write_prior(self, prior: Prior) -> None:
         group = self._file["prior"]
@@ -168,6 +192,11 @@ class NetCDFWriter:
         group["refused_start_s"][at], group["refused_end_s"][at] = result.start_s, result.end_s
         group["refused_reason"][at] = result.reason
         self._refused += 1
+
+
+def _promise(region: Mapping[str, Any]) -> dict[str, Any]:
+    """A region without its ends."""
+    return {key: value for key, value in region.items() if key not in ("ranges", "bounded")}
 
 
 def _index(group: Any, name: str, size: int) -> None:

@@ -2,6 +2,7 @@ r"""What `infer --out` wrote, read again: answers and refusals of a recording wi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,8 @@ def _read(file: Any, level: float, uninformative: float) -> Result:
         estimates = prior.estimates(own, level=level, uninformative=uninformative)
         text = verdicts[i].decode() if isinstance(verdicts[i], bytes) else str(verdicts[i])
         domain = None if text == "not assessed" else DomainVerdict(text, float(p[i]), float("nan"))
-        windows.append(Answer(float(start), float(end), own, estimates, level, {}, None, domain))
+        regions = _regions(observed, i)
+        windows.append(Answer(float(start), float(end), own, estimates, level, {}, None, domain, regions=regions))
     windows += _refusals(observed)
     role = next(n for n, v in observed.variables.items() if v.dimensions == ("window", "time"))
     return Result(
@@ -106,6 +108,23 @@ def _read(file: Any, level: float, uninformative: float) -> Result:
         role,
         str(observed[role].attrs["units"]),
     )
+
+
+def _regions(observed: Any, i: int) -> list[dict[str, Any]]:
+    """Conformal regions of a window; none where the model had none."""
+    found = []
+    for k, promise in enumerate(json.loads(observed.attrs.get("regions", "[]"))):
+        ranges = {}
+        for name in promise["quantities"]:
+            variable = observed[f"region{k}_{name}"]
+            ends = np.asarray(variable[i])
+            if np.isnan(ends).any():
+                return []
+            low, high = (float(v) if np.isfinite(v) else None for v in ends)
+            ranges[name] = {"unit": str(variable.attrs["units"]), "low": low, "high": high}
+        bounded = all(end is not None for row in ranges.values() for end in (row["low"], row["high"]))
+        found.append({**promise, "bounded": bounded, "ranges": ranges})
+    return found
 
 
 def _prior(group: Any, names: list[str]) -> Prior:

@@ -3,6 +3,7 @@ r"""Answers as CSV, one row a window and quantity, written as they come."""
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from .answer import Answer, Refusal
@@ -11,12 +12,17 @@ __all__ = ["COLUMNS", "CSVWriter"]
 
 _NUMBERS = ("median", "q05", "q25", "q75", "q95", "low", "high", "prior_q05", "prior_q95", "contraction")
 
-COLUMNS = ("start_s", "end_s", "status", "reason", "quantity", "unit", *_NUMBERS, "uninformative", "domain")
+_REGION = ("region_low", "region_high", "region_set", "region_alpha")
+
+COLUMNS = ("start_s", "end_s", "status", "reason", "quantity", "unit", *_NUMBERS, "uninformative", "domain", *_REGION)
 """Columns of the table."""
 
 
 class CSVWriter:
     r"""Writes answers and refusals as rows of a table; a refused window has one row without numbers.
+
+    A quantity's conformal region is the first joint set that holds it: its extent along the quantity, the set and its
+    alpha; an open end is empty. Further sets that hold it are in the netCDF file and in ``infer --json``.
 
     Arguments:
         stream: Text stream, opened with ``newline=""``.
@@ -47,4 +53,14 @@ class CSVWriter:
         if isinstance(result, Refusal):
             self._writer.writerow(shared)
         for name, numbers in row["quantities"].items():
-            self._writer.writerow({**shared, "quantity": name, **numbers})
+            self._writer.writerow({**shared, "quantity": name, **numbers, **_region(row["regions"], name)})
+
+
+def _region(regions: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """The first set that holds a quantity."""
+    for region in regions:
+        if name in region["ranges"]:
+            ends = region["ranges"][name]
+            names = " ".join(region["quantities"])
+            return dict(zip(_REGION, (ends["low"], ends["high"], names, region["alpha"]), strict=True))
+    return {}
