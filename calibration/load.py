@@ -1,7 +1,7 @@
 r"""A bundle with its calibration layers: what ``infer`` asks before it answers.
 
-Conformal regions are made from the estimator's own draws, as when they were calibrated; then a RoPE layer replaces the
-posterior. Either may be absent.
+A RoPE layer replaces the posterior; then conformal regions are made from the posterior that is answered, as when they
+were calibrated: a conformal layer carries the hash of the RoPE layer beside it. Either may be absent.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Calibrated:
         answer = answered.result
         if not isinstance(answer, Answer):
             return answered
-        if self.conformal is not None:
-            answer = dataclasses.replace(answer, regions=self.conformal.regions(answer.draws))
         if self.rope is not None:
             answer = self.rope.answer(self.bundle, answer, answered.values, prior, seed=seed)
+        if self.conformal is not None:
+            answer = dataclasses.replace(answer, regions=self.conformal.regions(answer.draws))
         return dataclasses.replace(answered, result=answer)
 
 

@@ -36,7 +36,8 @@ def conformal(
     r"""Calibrate conformal regions with labelled windows.
 
     Writes a bundle to --out: the one given, with regions that `infer` prints beside the credible intervals. The promise
-    is for one window of a new patient like those in the table; patients count, windows of one patient do not.
+    is for one window of a new patient like those in the table; patients count, windows of one patient do not. Of a
+    bundle with a RoPE layer the regions are made from RoPE's posteriors; patients that served it are refused.
 
     Arguments:
         model: Name of a shipped model, or the folder of a bundle.
@@ -61,9 +62,10 @@ def conformal(
         raise CommandError("calibrate writes a new bundle", code="usage", hint="--out FOLDER")
     if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())) and not settings.force:
         raise CommandError(f"{settings.out.name} already holds files", code="exists", hint="--force, or another --out")
-    from ...calibration.conformal.bundles import SCORES, calibrate_bundle
+    from ...calibration.conformal.bundles import SCORES, answerer, calibrate_bundle
     from ...calibration.conformal.layer import save_layer
     from ...calibration.pairs import read_pairs
+    from ...calibration.rope.layer import load_rope
     from ...inference.bundle import Bundle, find_bundle
     from .run_record import write_run_record
 
@@ -75,12 +77,19 @@ def conformal(
     if settings.out.resolve() == folder.resolve():
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
     bundle = Bundle.load(folder)
+    rope = load_rope(folder, bundle)
+    if rope is not None and not rope.patients:
+        message = f"the RoPE layer of {folder.name} does not say which patients it was fitted on"
+        raise CommandError(message, code="bundle-old", hint="calibrate it again: pulsebayes calibrate rope")
     read = read_pairs(pairs, bundle.contract)
     settings.talk(
         f"{len(read)} windows of {read.n_subjects} patients passed the gate; refused: {_refused(read.refused)}"
     )
     wanted = [tuple(name.strip() for name in text.split(",") if name.strip()) for text in quantities or ()]
-    layer = calibrate_bundle(bundle, read, alpha=alpha, score=score, wanted=wanted, seed=settings.seed)
+    layer = calibrate_bundle(
+        bundle, read, alpha=alpha, score=score, wanted=wanted, seed=settings.seed,
+        answer=answerer(bundle, rope=rope, seed=settings.seed), used=() if rope is None else rope.patients,
+    )  # fmt: skip
     _copy(folder, settings.out, force=settings.force)
     save_layer(layer, settings.out)
     config = {"model": Path(model).name, "pairs": pairs, "alpha": alpha, "score": score, "quantities": quantities}

@@ -18,6 +18,7 @@ from ...inference.answer import Answer, Prior, Refusal, answer_window
 from ...inference.answering import domain_model
 from ...inference.bundle import Bundle
 from ..pairs import Pairs, hash_subject
+from ..rope.layer import RoPELayer
 from .draws import PCP, QuantileBox
 from .gauge import BoxGauge, NormGauge
 from .layer import ConformalLayer, ConformalSet, predict
@@ -52,16 +53,19 @@ Answerer = Callable[[Float[np.ndarray, " T"], float], Answer | Refusal]
 _BLOCK = 64
 
 
-def answerer(bundle: Bundle, *, seed: int = 0) -> Answerer:
-    """Answers windows as ``infer`` does."""
+def answerer(bundle: Bundle, *, rope: RoPELayer | None = None, seed: int = 0) -> Answerer:
+    """Answers windows as ``infer`` does, with a RoPE layer if the bundle has one."""
     prior, domain = Prior.of(bundle), domain_model(bundle)
 
     def answer(window: Float[np.ndarray, " T"], start_s: float) -> Answer | Refusal:
         place = None if domain is None else domain.assess(window)
         end_s = start_s + bundle.contract.window_s
-        return answer_window(
+        found = answer_window(
             bundle, window, start_s=start_s, end_s=end_s, prior=prior, n_draws=N_DRAWS, seed=seed, domain=place
         )
+        if rope is None or isinstance(found, Refusal):
+            return found
+        return rope.answer(bundle, found, window, prior, seed=seed)
 
     return answer
 
@@ -103,6 +107,7 @@ def calibrate_bundle(
     score: str = "otcp",
     wanted: Sequence[Sequence[str]] = (),
     answer: Answerer | tuple[()] = (),
+    used: Sequence[str] = (),
     simulations: int = 384,
     seed: int = 0,
 ) -> ConformalLayer:
@@ -115,6 +120,7 @@ def calibrate_bundle(
         score: Name of the score, one of ``SCORES``.
         wanted: Joint sets; the default ones that the pairs label where empty.
         answer: How windows are answered; as ``infer`` does with the base bundle where an empty tuple is given.
+        used: Hashes of patients that the answers were tuned on, as by RoPE; none of them may serve the limit.
         simulations: Simulations the score is fitted on.
         seed: Seed of draws, simulations and fits.
 
@@ -122,7 +128,8 @@ def calibrate_bundle(
         The layer.
 
     Raises:
-        ValueError: If the score is unknown, a label is missing, or the answered patients are too few for alpha.
+        ValueError: If the score is unknown, a label is missing, a patient tuned the answers, or the answered patients
+            are too few for alpha.
 
     Example:
         >>> layer = calibrate_bundle(bundle, pairs, alpha=0.1)  # doctest: +SKIP
@@ -131,6 +138,7 @@ def calibrate_bundle(
         raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
     sets = conformal_sets(pairs, wanted)
     _check_reported(bundle, sets)
+    _check_unused(pairs, used)
     respond = answer or answerer(bundle, seed=seed)
     starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
     answers = [respond(x, float(start)) for x, start in zip(pairs.x, starts, strict=True)]
@@ -228,6 +236,19 @@ def _check_reported(bundle: Bundle, sets: Sequence[Sequence[str]]) -> None:
     if unknown:
         raise ValueError(
             f"quantities must be among those of {bundle.name}, got {unknown}; try {list(bundle.outputs.reported)}"
+        )
+
+
+def _check_unused(pairs: Pairs, used: Sequence[str]) -> None:
+    """Refuses patients that tuned the posterior: its errors on them are smaller than on new ones."""
+    hashes = [hash_subject(str(s)) for s in pairs.subjects.tolist()]
+    shared = sorted(set(hashes) & set(used))
+    if shared:
+        rows = [int(pairs.rows[i]) + 1 if len(pairs.rows) else i + 1 for i, own in enumerate(hashes) if own in shared]
+        shown = ", ".join(str(row) for row in rows[:6]) + (", ..." if len(rows) > 6 else "")
+        raise ValueError(
+            f"{len(shared)} of {len(set(hashes))} patients also served the bundle's RoPE layer (rows {shown}): a limit "
+            "from them promises nothing; give other patients, or cross-fit both in Python (cross_fit)"
         )
 
 

@@ -44,7 +44,8 @@ class MixtureDensity:
         prior_share: Share of the prior.
 
     Example:
-        >>> density = MixtureDensity(np.ones((1, 1)), np.zeros((1, 1, 1)), np.ones(1), np.zeros((1, 1)), np.ones(1), 0.0)
+        >>> one, zero = np.ones(1), np.zeros((1, 1, 1))
+        >>> density = MixtureDensity(np.ones((1, 1)), zero, one, zero[0], one, 0.0)
         >>> round(float(np.exp(density.log_prob(np.array([0]), np.zeros((1, 1, 1)))[0, 0])), 3)
         0.399
     """
@@ -81,9 +82,7 @@ class MixtureDensity:
         )
         d, spread = prior.shape[1], prior.std(0) + 1e-12
         silverman = (4.0 / (len(prior) * (d + 2))) ** (1.0 / (d + 4))
-        return cls(
-            mixture.weights, centres, mixture.bandwidth * spread, prior, silverman * spread, mixture.prior_share
-        )
+        return cls(mixture.weights, centres, mixture.bandwidth * spread, prior, silverman * spread, mixture.prior_share)
 
     def log_prob(self, rows: np.ndarray, y: Float[np.ndarray, "N m d"]) -> Float[np.ndarray, "N m"]:
         r"""Log density of candidates.
@@ -157,7 +156,7 @@ def mixture_prediction(
 
 
 def _targets(theta: np.ndarray, outputs: OutputSpace, coordinates: Coordinates) -> np.ndarray:
-    """Reported quantities of draws, as scored; where there is no logarithm, that of the least value of the catalogue."""
+    """Reported quantities of draws, as scored; without a logarithm, that of the catalogue's least value."""
     derived = outputs.derive(theta)
     scales = zip(coordinates.names, coordinates.log, strict=True)
     floors = np.array([max(outputs.floors[name], 1e-6) if log else -np.inf for name, log in scales])

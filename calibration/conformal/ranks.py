@@ -36,6 +36,9 @@ _BLOCK = 1 << 18
 _STEEP = 5.0
 """Growth of the gauge beyond the farthest residual, in units of that residual's norm."""
 
+_FAR = 1e6
+"""Residuals beyond this many units take the rank of their direction there: single precision would overflow."""
+
 _COARSE = 1024
 """Reference points of the first, coarse solution."""
 
@@ -86,7 +89,8 @@ class FittedEntropic(AbstractFittedGauge):
         slopes = (2 / self.epsilon * self.points.T).astype(np.float32)
         offset = self.offset.astype(np.float32)
         values = np.concatenate([self.points, np.ones((len(self.points), 1))], axis=1).astype(np.float32)
-        scaled = (z / unit(d)).astype(np.float32)
+        away = np.linalg.norm(z, axis=1, keepdims=True) / unit(d)
+        scaled = (z / unit(d) / np.maximum(away / _FAR, 1.0)).astype(np.float32)
         found = np.empty((len(z), d + 1))
         for part in parts(len(z), len(self.points)):
             kernel = scaled[part] @ slopes

@@ -21,7 +21,7 @@ from ...simulators.registry import build
 from ...simulators.sensors import SensorModel
 from ...simulators.status import usable
 from ..diagnostics import coverage
-from ..pairs import Pairs
+from ..pairs import Pairs, hash_subject
 from ..scores import acauc, lpp
 from .components import Components, DrawnPrior
 from .encoder import BankTargets, TuneConfig, Whitening, embed, tune
@@ -139,7 +139,8 @@ def calibrate_rope(
     chosen = config or setting.choose(grid or Grid(prior_share=(0.05,)))
     measured = setting.measure(chosen, folds)
     encoder = setting.encoder(np.arange(len(pairs)))
-    return RoPELayer(setting.fit(encoder, chosen), measured)
+    subjects = {*pairs.subjects.tolist(), *setting.reference.subjects.tolist()}
+    return RoPELayer(setting.fit(encoder, chosen), measured, tuple(sorted(hash_subject(str(s)) for s in subjects)))
 
 
 class _Setting:

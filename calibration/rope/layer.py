@@ -39,6 +39,7 @@ class RoPELayer:
     Arguments:
         rope: The mixture.
         measured: Patients, windows, coverage by level and quantity, LPP and ACAUC on held-out pairs.
+        patients: Hashes of the patients whose windows, labelled or not, it was fitted on.
 
     Example:
         >>> RoPELayer.__dataclass_fields__["measured"].name
@@ -47,6 +48,7 @@ class RoPELayer:
 
     rope: RoPE
     measured: Mapping[str, Any]
+    patients: tuple[str, ...] = ()
 
     def answer(
         self, bundle: Bundle, answer: Answer, window: Float[np.ndarray, " T"], prior: Prior, *, seed: int
@@ -115,6 +117,7 @@ def save_rope(layer: RoPELayer, folder: Path) -> None:
         "config": dataclasses.asdict(rope.config),
         "converged": rope.converged,
         "measured": dict(layer.measured),
+        "patients": layer.patients,
     }
     info["hash"] = _own_hash(info)
     (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -151,7 +154,8 @@ def load_rope(folder: Path, bundle: Bundle) -> RoPELayer | None:
         hashes = (_own_hash(info), _sha256(folder / "bundle.json"), _sha256(folder / _ARRAYS))
         if hashes != (info["hash"], info["bundle"], info["arrays"]):
             raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
-        return RoPELayer(_rope(load_file(folder / _ARRAYS), info, bundle), info["measured"])
+        patients = tuple(info.get("patients", ()))
+        return RoPELayer(_rope(load_file(folder / _ARRAYS), info, bundle), info["measured"], patients)
     except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
         raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 

@@ -2,13 +2,26 @@ r"""`calibrate conformal` from a table of pairs to the regions that `infer` prin
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from pulsebayes.apps.cli.main import run
+from pulsebayes.calibration.conformal import load_layer
+from pulsebayes.calibration.conformal.bundles import answerer, gather
+from pulsebayes.calibration.conformal.layer import predict
+from pulsebayes.calibration.pairs import read_pairs
+from pulsebayes.calibration.rope.layer import load_rope, save_rope
+from pulsebayes.inference.bundle import Bundle
+from pulsebayes.inference.npe import NPE, PRESETS
+from pulsebayes.inference.outputs import OutputSpace
+from pulsebayes.inference.result import read_result
 
 DEMO = Path(__file__).resolve().parents[3] / "apps" / "cli" / "demo_data"
 HEAD = "subject,recording,start_s,end_s,CO [L/min],SVR [dyn s cm^-5]\n"
@@ -93,3 +106,104 @@ def test_bad_options_are_told(
 def test_without_out_nothing_is_written(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["calibrate", "conformal", "radial-abp", "--pairs", str(pairs)]) == 2
     assert "--out FOLDER" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    r"""A small untrained model, windows of the demo recording as if of 24 patients for RoPE and 12 for the limit."""
+    folder = tmp_path_factory.mktemp("both")
+    for path in DEMO.iterdir():
+        shutil.copy(path, folder / path.name)
+    rows = []
+    for i in range(36):
+        text = (folder / "simulated_patient.hea").read_text()
+        (folder / f"p{i}.hea").write_text(text.replace("simulated_patient", f"p{i}", 1))
+        rows.append(f"s{i},p{i}.hea,{8 * (i % 14)},{8 * (i % 14) + 8},{4.9 + 0.03 * i:.3f},{1283 - 10 * i}\n")
+    (folder / "tuned.csv").write_text(HEAD + "".join(rows[:24]))
+    (folder / "others.csv").write_text(HEAD + "".join(rows[24:]))
+    (folder / "mixed.csv").write_text(HEAD + "".join(rows[22:]))
+    torch.manual_seed(0)
+    outputs = OutputSpace.from_names(("HR", "SV", "MAP", "CVP"))
+    prior = outputs.space.constrain(np.random.default_rng(0).normal(0, 0.3, (500, 4))).astype(np.float32)
+    config = {"population": "clinical", "sites": ["Radial"], "duration_s": 10.0, "n_frequencies": 32}
+    training = {"simulator": "linear-network", "simulator_config": config, "recipe": {"site": "Radial"}}
+    Bundle("tiny", NPE(outputs, PRESETS["small"]), prior, training=training).save(folder / "tiny")
+    words = ["calibrate", "rope", str(folder / "tiny"), "--pairs", str(folder / "tuned.csv"), "--out"]
+    assert run([*words, str(folder / "roped"), "--simulations", "256", "--steps", "5", "--gamma", "0.25"]) == 0
+    return folder
+
+
+def conformalise(cohort: Path, pairs: str, out: str) -> int:
+    words = ["calibrate", "conformal", str(cohort / "roped"), "--pairs", str(cohort / pairs), "--score", "mahalanobis"]
+    return run([*words, "--out", str(cohort / out), "--json"])
+
+
+def test_rope_posterior_is_conformalised_with_both_layers_kept(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert conformalise(cohort, "others.csv", "both") == 0
+    assert json.loads(capsys.readouterr().out)["sets"][0]["n_patients"] == 12
+    infer = ["infer", str(cohort / "p30.hea"), "--end", "16s", "--model"]
+    found = {}
+    for model in ("tiny", "roped", "both"):
+        assert run([*infer, str(cohort / model), "--json"]) == 0
+        found[model] = json.loads(capsys.readouterr().out)["windows"][0]
+    # The credible intervals are RoPE's, unchanged by the region; the region is around RoPE's posterior.
+    assert found["both"]["quantities"] == found["roped"]["quantities"] != found["tiny"]["quantities"]
+    assert found["both"]["calibration"]["method"] == "rope" and found["roped"]["region"] is None
+    bundle = Bundle.load(cohort / "both")
+    layer, rope = load_layer(cohort / "both"), load_rope(cohort / "both", bundle)
+    assert layer is not None and rope is not None and not set(layer.patients) & set(rope.patients)
+    pairs = read_pairs(cohort / "others.csv", bundle.contract)
+    answer = answerer(bundle, rope=rope)(pairs.x[0], 0.0)
+    one = layer.sets[0]
+    shown = one.to_json(predict(answer.draws, one.coordinates, layer.n_draws))["ranges"]["CO"]
+    theirs = found["both"]["region"]["ranges"]["CO"]
+    assert shown["high"] - shown["low"] == pytest.approx(theirs["high"] - theirs["low"], rel=0.35)  # other draws
+    own = [answerer(bundle, rope=rope)(x, s) for x, s in zip(pairs.x, pairs.start_s, strict=True)]
+    labels = np.stack([pairs.labels["CO"], pairs.labels["SVR"]], axis=1)
+    scored = one.score.score(gather([a.draws for a in own], one.coordinates), one.coordinates.transform(labels))
+    assert one.limit == pytest.approx(np.sort(scored)[11])  # k = ceil(13 x .9) of RoPE's own scores
+    assert run([*infer, str(cohort / "both")]) == 0
+    text = capsys.readouterr().out
+    assert "credible intervals" in text and "conformal region, 90 %, score mahalanobis, 12 patients" in text
+    assert "of 24 patients held out" in text
+
+
+def test_patients_that_served_rope_are_refused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert conformalise(cohort, "mixed.csv", "never") == 2
+    told = json.loads(capsys.readouterr().out)["error"]["message"]
+    assert "2 of 14 patients also served the bundle's RoPE layer (rows 1, 2)" in told and "cross_fit" in told
+    assert not (cohort / "never").exists()
+
+
+def test_rope_layer_that_names_no_patients_is_refused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = Bundle.load(cohort / "roped")
+    layer = load_rope(cohort / "roped", bundle)
+    assert layer is not None
+    shutil.copytree(cohort / "roped", cohort / "old")
+    save_rope(replace(layer, patients=()), cohort / "old")
+    words = ["calibrate", "conformal", str(cohort / "old"), "--pairs", str(cohort / "others.csv")]
+    assert run([*words, "--out", str(cohort / "never")]) == 2
+    assert "does not say which patients" in capsys.readouterr().err
+
+
+def test_files_carry_the_regions(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = pairs.parent / "mine"
+    words = ["calibrate", "conformal", "radial-abp", "--pairs", str(pairs), "--score", "mahalanobis", "--out", str(out)]
+    sets = ["--quantities", "CO,SVR", "--quantities", "CO"]
+    assert run([*words, *sets]) == 0
+    recording, results = str(pairs.with_name("simulated_patient.hea")), pairs.parent / "results"
+    capsys.readouterr()
+    assert run(["infer", recording, "--model", str(out), "--end", "24s", "--out", str(results), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["windows"]
+    read = read_result(results / "simulated_patient.nc")
+    assert len(read.answers) == len(told) == 3
+    for answer, window in zip(read.answers, told, strict=True):
+        assert list(answer.regions) == window["regions"] and len(answer.regions) == 2
+    with (results / "simulated_patient.csv").open(newline="") as stream:
+        rows = {row["quantity"]: row for row in csv.DictReader(stream) if float(row["start_s"]) == told[0]["start_s"]}
+    ends = told[0]["region"]["ranges"]["SVR"]
+    assert [float(rows["SVR"][f"region_{end}"]) for end in ("low", "high")] == [ends["low"], ends["high"]]
+    assert (rows["SVR"]["region_set"], rows["SVR"]["region_alpha"]) == ("CO SVR", "0.1")
+    assert rows["HR"]["region_low"] == rows["HR"]["region_set"] == ""

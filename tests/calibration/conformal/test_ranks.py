@@ -229,3 +229,10 @@ def test_adaptive_default_is_even_where_the_plain_rank_is_not() -> None:
     assert abs(worst["adaptive"] - 0.9) < 0.03, worst
     assert worst["plain"] < 0.8, worst
     assert volume["adaptive"] < volume["ellipsoid"], volume
+
+
+def test_residuals_that_overflow_single_precision_have_a_score() -> None:
+    r = np.random.default_rng(0).normal(size=(300, 3))
+    gauge = EntropicRank().fit(r)
+    far = gauge(np.array([[1e3, 0, 0], [1e30, 0, 0], [1e60, 1e59, 0]]))
+    assert np.isfinite(far).all() and (np.diff(far) > 0).all()
