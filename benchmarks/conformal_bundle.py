@@ -24,6 +24,8 @@ from pulsebayes.calibration.conformal import (
     Prediction,
     ResidualScore,
     TunedRank,
+    graft_marginals,
+    sharper_marginals,
     split_conformal,
 )
 
@@ -104,24 +106,29 @@ def posteriors(reality: Reality, quick: bool) -> Mapping[str, Any]:
     draws = {"NPE": bundle.npe.sample(torch.from_numpy(x[where["limit"].start :]), DRAWS, generator)}
     n_fit = min(384, len(sim_x))
     simulated = bundle.npe.sample(torch.from_numpy(sim_x[:n_fit]), DRAWS, generator)
-    tuned = _rope(
-        bundle, (sim_x, sim_theta), (x[where["tune"]], theta[where["tune"]]), x[where["limit"].start :], quick
-    )
+    tuned = _rope(bundle, (sim_x, sim_theta), (x[where["tune"]], theta[where["tune"]]), x, quick)
+    derived = {name: outputs.derive(own) for name, own in draws.items()}
     if tuned is not None:
-        draws["RoPE"] = tuned
+        first = where["limit"].start
+        derived["RoPE"] = outputs.derive(tuned[first:])
+        told = bundle.npe.sample(torch.from_numpy(x[where["tune"]]), DRAWS, generator)
+        truth = outputs.derive(theta[where["tune"]])
+        sharp = sharper_marginals(outputs.derive(tuned[:first]), outputs.derive(told), truth)
+        derived["RoPE, NPE where sharper"] = graft_marginals(derived["RoPE"], derived["NPE"], sharp)
     n_limit = sizes["limit"]
     return {
-        "draws": {name: outputs.derive(own) for name, own in draws.items()},
+        "draws": derived,
         "truth": outputs.derive(theta[where["limit"].start :]),
         "simulated": (outputs.derive(simulated), outputs.derive(sim_theta[:n_fit])),
         "limit": slice(0, n_limit),
         "test": slice(n_limit, None),
         "units": outputs.reported,
+        "sharper": ", ".join(sharp) if tuned is not None else "",
     }
 
 
 def _rope(bundle: Any, bank: tuple[Any, Any], pairs: tuple[Any, Any], x: np.ndarray, quick: bool) -> np.ndarray | None:
-    """Draws of RoPE posteriors tuned on pairs; None where RoPE is absent."""
+    """Draws of RoPE posteriors, tuned on pairs, for all patients; None where RoPE is absent."""
     try:
         from pulsebayes.calibration.rope import (
             BankTargets,
@@ -146,8 +153,7 @@ def _rope(bundle: Any, bank: tuple[Any, Any], pairs: tuple[Any, Any], x: np.ndar
     tuned = tune(encoder, whitening, pairs[0], targets, TuneConfig(steps=60 if quick else 200))
     components = Components.of(npe, contexts)
     prior = DrawnPrior(space, bundle.prior.astype(np.float64))
-    unlabelled = np.concatenate([pairs[0], x])
-    rope = fit_rope(tuned, whitening, components, unlabelled, prior, RoPEConfig(gamma=0.02, bandwidth=0.05))
+    rope = fit_rope(tuned, whitening, components, x, prior, RoPEConfig(gamma=0.02, bandwidth=0.05))
     return np.asarray(rope.posterior(x).sample(np.random.default_rng(0), DRAWS))
 
 
@@ -158,6 +164,7 @@ def measured(name: str, quick: bool) -> Iterator[Row]:
     setting = f"{name} reality, limit from {n_limit} patients, {n_test} new patients"
     if "RoPE" not in made["draws"]:
         yield Row("bundle", "RoPE", setting, "coverage", MISSING)
+    yield Row("bundle", "RoPE, NPE where sharper", setting, "marginals from NPE", made["sharper"])
     for names in SETS:
         truth = np.log(np.stack([made["truth"][n] for n in names], axis=1))
         task = ", ".join(names)

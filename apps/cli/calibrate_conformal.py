@@ -65,7 +65,6 @@ def conformal(
     from ...calibration.conformal.bundles import SCORES, answerer, calibrate_bundle
     from ...calibration.conformal.layer import save_layer
     from ...calibration.pairs import read_pairs
-    from ...calibration.rope.layer import load_rope
     from ...inference.bundle import Bundle, find_bundle
     from .run_record import write_run_record
 
@@ -77,10 +76,7 @@ def conformal(
     if settings.out.resolve() == folder.resolve():
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
     bundle = Bundle.load(folder)
-    rope = load_rope(folder, bundle)
-    if rope is not None and not rope.patients:
-        message = f"the RoPE layer of {folder.name} does not say which patients it was fitted on"
-        raise CommandError(message, code="bundle-old", hint="calibrate it again: pulsebayes calibrate rope")
+    rope = _rope(folder, bundle)
     read = read_pairs(pairs, bundle.contract)
     settings.talk(
         f"{len(read)} windows of {read.n_subjects} patients passed the gate; refused: {_refused(read.refused)}"
@@ -99,6 +95,17 @@ def conformal(
         settings.out, command="calibrate conformal", config=config, inputs=inputs, outputs=outputs, seed=settings.seed
     )
     _tell([_row(one) for one in layer.sets], settings)
+
+
+def _rope(folder: Path, bundle: Any) -> Any:
+    r"""The bundle's RoPE layer, which must say whom it was fitted on; None where there is none."""
+    from ...calibration.rope.layer import load_rope
+
+    rope = load_rope(folder, bundle)
+    if rope is not None and not rope.patients:
+        message = f"the RoPE layer of {folder.name} does not say which patients it was fitted on"
+        raise CommandError(message, code="bundle-old", hint="calibrate it again: pulsebayes calibrate rope")
+    return rope
 
 
 def _tell(rows: list[dict[str, Any]], settings: Settings) -> None:

@@ -60,7 +60,19 @@ def test_json_is_strict_and_as_documented(ask, bundle):
     text = json.dumps(report("a.csv", bundle, rows, summarise_windows(windows), level=0.9), allow_nan=False)
     found = json.loads(text)
     assert set(found) == {"schema", "file", "model", "level", "window_s", "windows", "summary"}
-    keys = {"start_s", "end_s", "status", "reason", "hint", "quantities", "region", "signal", "calibration", "domain"}
+    keys = {
+        "start_s",
+        "end_s",
+        "status",
+        "reason",
+        "hint",
+        "quantities",
+        "region",
+        "regions",
+        "signal",
+        "calibration",
+        "domain",
+    }
     assert all(set(row) == keys for row in found["windows"])
     shown = [
         "unit",
