@@ -61,6 +61,8 @@ def solve(
         raise CommandError(f"{settings.out.name} exists", code="exists", hint="--force, or another name")
     dx_mm = parse_length_mm(dx)
     model = _network(network)
+    if model.inflow.jump > 0.01:
+        settings.talk(f"note: the inflow ends {model.inflow.jump:.0%} of its largest value away from where it begins")
     from ...simulators.network.nonlinear.solution import NetworkFailure, is_converged, solve_model, write_waves
 
     if settings.device.value == "cuda":

@@ -46,6 +46,13 @@ def wall_thickness(radius_mm: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, 
     return thickness
 
 
+def _check_finite(part: Vessel | Outlet) -> None:
+    for field, value in vars(part).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(number, str) or math.isfinite(number) for number in numbers):
+            raise ValueError(f"{field} must be finite, got {value}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Vessel:
     r"""A vessel from one node to another.
@@ -66,7 +73,7 @@ class Vessel:
         wall_viscosity: $b_0$ [g/s] and $b_1$ [g cm/s] of $\Gamma = b_0 + b_1/D$; zeros: an elastic wall.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size is not positive or a number not finite.
 
     Example:
         >>> Vessel("carotid", "1", "2", 126.0, 2.6485, 2.6485, young_kPa=700.0, thickness_mm=0.24).profile
@@ -89,9 +96,9 @@ class Vessel:
 
     def __post_init__(self) -> None:
         for field in ("length_mm", "inlet_radius_mm", "outlet_radius_mm"):
-            value = getattr(self, field)
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{field} must be positive, got {value}")
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} must be positive, got {getattr(self, field)}")
+        _check_finite(self)
         if (self.young_kPa > 0) == bool(self.stiffness_kPa):
             raise ValueError("the wall needs young_kPa or stiffness_kPa, one of the two and positive")
         if self.stiffness_kPa and len(self.stiffness_kPa) != 2:
@@ -102,6 +109,8 @@ class Vessel:
             raise ValueError(f"profile must be at least 1, got {self.profile}")
         if len(self.wall_viscosity) != 2 or min(self.wall_viscosity) < 0:
             raise ValueError(f"wall_viscosity must hold b0 and b1, not negative, got {list(self.wall_viscosity)}")
+        if not self.beta_kPa(np.array([0.0, 1.0])).min() > 0:
+            raise ValueError(f"stiffness_kPa must make the wall stiff everywhere, got {list(self.stiffness_kPa)}")
 
     def radius_mm(self, share: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Radius at shares of the length [mm].
@@ -159,6 +168,7 @@ class Outlet:
     pressure_mmHg: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_finite(self)
         if not (self.r1 >= 0 and self.r2 >= 0 and self.compliance >= 0 and self.r1 + self.r2 > 0):
             raise ValueError("r1, r2 and compliance must not be negative, and one resistance must be positive")
         if self.r2 > 0 and self.compliance == 0:
@@ -208,6 +218,12 @@ class InflowWave:
     def period_s(self) -> float:
         """Length of a cycle [s]."""
         return float(self.time_s[-1] - self.time_s[0])
+
+    @property
+    def jump(self) -> float:
+        """How far the last value is from the first, as a share of the largest."""
+        largest = float(np.abs(self.flow_mL_s).max())
+        return float(abs(self.flow_mL_s[-1] - self.flow_mL_s[0])) / largest if largest > 0 else 0.0
 
     @property
     def mean_mL_s(self) -> float:
@@ -265,10 +281,10 @@ class NetworkModel:
     def __post_init__(self) -> None:
         if self.junction not in ("total", "static"):
             raise ValueError(f"junction must be 'total' or 'static', got {self.junction!r}")
-        if not (self.density > 0 and self.viscosity >= 0):
-            raise ValueError(
-                f"density must be positive and viscosity not negative, got {self.density}, {self.viscosity}"
-            )
+        if not 0 < self.density < math.inf:
+            raise ValueError(f"density must be positive, got {self.density}")
+        if not 0 <= self.viscosity < math.inf:
+            raise ValueError(f"viscosity must not be negative, got {self.viscosity}")
         problem = next(iter(find_faults(self)), None)
         if problem is not None:
             raise ValueError(problem[2])

@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from .lines import NetworkFileError
 __all__ = ["is_openbf", "read_openbf"]
 
 _VESSEL = ("label", "sn", "tn", "L", "E", "R0", "Rp", "Rd", "h0", "gamma_profile", "gamma profile", "Pext", "outlet",
-           "R1", "R2", "Cc", "visco-elastic")  # fmt: skip
-_RUNTIME = ("M", "to_save", "inlet_impedance_matching", "initial_pressure", "initial_flow")
+           "Rt", "R1", "R2", "Cc", "inlet_impedance_matching", "visco-elastic")  # fmt: skip
+_RUNTIME = ("M", "to_save", "initial_pressure", "initial_flow")
 _TOP = ("project_name", "inlet_file", "blood", "network")
 _TOP_RUNTIME = ("write_results", "solver", "output_directory")
 _WALL_VISCOSITY = (600.0, 150.0)  # [g/s], [g cm/s]: openBF's constants for visco-elastic vessels
@@ -75,9 +76,13 @@ def read_openbf(path: str | Path, *, straight: bool = False) -> tuple[NetworkMod
     given = data.get("network")
     if not isinstance(given, list) or not given:
         raise NetworkFileError(path.name, 0, "the file needs a list `network` of vessels")
+    for number, table in enumerate(given, 1):
+        if not isinstance(table, dict) or not {"label", "sn", "tn"} <= set(table):
+            raise NetworkFileError(path.name, 0, f"vessel {number} of `network` needs label, sn and tn")
     blood = data.get("blood")
     if not isinstance(blood, dict) or not {"rho", "mu"} <= set(blood):
         raise NetworkFileError(path.name, 0, "the file needs `blood` with rho and mu")
+    density, viscosity = (_number(path.name, {"label": "blood", **blood}, key) for key in ("rho", "mu"))
     vessels = tuple(_vessel(path.name, table, straight=straight) for table in given)
     ends = {str(t["tn"]) for t in given} - {str(t["sn"]) for t in given}
     outlets = tuple(_outlet(path.name, t) for t in given if str(t["tn"]) in ends or "R1" in t or "Rt" in t)
@@ -85,22 +90,31 @@ def read_openbf(path: str | Path, *, straight: bool = False) -> tuple[NetworkMod
     if len(roots) != 1:
         raise NetworkFileError(path.name, 0, f"one vessel must start where none ends, {len(roots)} do")
     inflow = _inflow(path, data, name, roots[0], notes)
-    if any("gamma profile" in table for table in given):
-        notes.append("`gamma profile` is taken for gamma_profile; openBF 2.8 ignores that spelling")
-    if any("R1" in t and not t.get("R2") and t.get("Cc") for t in given):
-        notes.append("outlets with R1 and Cc have the total resistance R1; openBF 2.8 nearly doubles it")
-    if straight:
-        notes.append("every vessel is a cylinder of its proximal radius")
-    elif any(v.inlet_radius_mm != v.outlet_radius_mm for v in vessels):
-        notes.append("the taper is applied; openBF 2.8 runs the proximal radius along each vessel (--straight)")
+    notes += _remarks(given, vessels, straight=straight)
     try:
         model = NetworkModel(
-            name, vessels, outlets, inflow, density=float(blood["rho"]), viscosity=float(blood["mu"]),
+            name, vessels, outlets, inflow, density=density, viscosity=viscosity,
             junction="static", source=f"openBF network {path.name}",
         )  # fmt: skip
     except ValueError as error:
         raise NetworkFileError(path.name, 0, str(error)) from None
     return model, notes
+
+
+def _remarks(given: list[Mapping[str, object]], vessels: tuple[Vessel, ...], *, straight: bool) -> list[str]:
+    """What a reader should know of how the vessels were read."""
+    notes: list[str] = []
+    if any("gamma profile" in table for table in given):
+        notes.append("`gamma profile` is taken for gamma_profile; openBF 2.8 ignores that spelling")
+    if any("R1" in t and not t.get("R2") and t.get("Cc") for t in given):
+        notes.append("outlets with R1 and Cc have the total resistance R1; openBF 2.8 nearly doubles it")
+    if any(t.get("inlet_impedance_matching") for t in given):
+        notes.append("matched outlets keep their total resistance behind the impedance at external pressure")
+    if straight:
+        notes.append("every vessel is a cylinder of its proximal radius")
+    elif any(v.inlet_radius_mm != v.outlet_radius_mm for v in vessels):
+        notes.append("the taper is applied; openBF 2.8 runs the proximal radius along each vessel (--straight)")
+    return notes
 
 
 def _load(path: Path) -> Mapping[str, object]:
@@ -137,7 +151,7 @@ def _vessel(file: str, table: Mapping[str, object], *, straight: bool) -> Vessel
             raise NetworkFileError(file, 0, f"{label}: unknown key {key!r}", hint=f"known: {', '.join(_VESSEL)}")
     radius = _number(file, table, "Rp") if "Rp" in table else _number(file, table, "R0")
     distal = radius if straight else _number(file, table, "Rd", radius)
-    profile = table.get("gamma_profile", table.get("gamma profile", 2))
+    profile = _number(file, table, "gamma profile" if "gamma profile" in table else "gamma_profile", 2.0)
     try:
         return Vessel(
             label,
@@ -148,7 +162,7 @@ def _vessel(file: str, table: Mapping[str, object], *, straight: bool) -> Vessel
             outlet_radius_mm=convert(distal, "m", "mm"),
             young_kPa=convert(_number(file, table, "E"), "Pa", "kPa"),
             thickness_mm=convert(_number(file, table, "h0", 0.0), "m", "mm"),
-            profile=float(profile),  # type: ignore[arg-type]
+            profile=profile,
             external_pressure_mmHg=convert(_number(file, table, "Pext", 0.0), "Pa", "mmHg"),
             wall_viscosity=_WALL_VISCOSITY if table.get("visco-elastic") else (0.0, 0.0),
         )
@@ -165,6 +179,8 @@ def _outlet(file: str, table: Mapping[str, object]) -> Outlet:
     r1, r2 = (convert(value, "Pa s/m^3", "mmHg s/mL") for value in resistances)
     try:
         compliance = convert(_number(file, table, "Cc", 0.0), "m^3/Pa", "mL/mmHg")
+        if table.get("inlet_impedance_matching") and compliance > 0:
+            r1, r2 = r1 + r2, 0.0
         return Outlet(str(table.get("tn")), r1, r2, compliance)
     except ValueError as error:
         raise NetworkFileError(file, 0, f"{label}: {error}") from None
@@ -173,11 +189,13 @@ def _outlet(file: str, table: Mapping[str, object]) -> Outlet:
 def _inflow(path: Path, data: Mapping[str, object], name: str, node: str, notes: list[str]) -> InflowWave:
     inlet = path.parent / str(data.get("inlet_file", f"{name}_inlet.dat"))
     try:
-        table = np.loadtxt(inlet, ndmin=2)
+        with warnings.catch_warnings(action="ignore"):  # an empty file is told below
+            table = np.loadtxt(inlet, ndmin=2)
     except ValueError as error:
         raise NetworkFileError(inlet.name, 0, f"expected two columns of numbers, time and flow: {error}") from None
-    if table.shape[1] != 2:
+    if table.size and table.shape[1] != 2:
         raise NetworkFileError(inlet.name, 0, f"expected two columns, time [s] and flow [m3/s], got {table.shape[1]}")
+    table = table.reshape(-1, 2)
     order = np.argsort(table[:, 0], kind="stable")
     if (np.diff(order) < 0).any():
         notes.append(f"{inlet.name}: {int((np.diff(table[:, 0]) < 0).sum())} rows stand out of time order, sorted")
@@ -185,6 +203,9 @@ def _inflow(path: Path, data: Mapping[str, object], name: str, node: str, notes:
     if len(keep) < len(order):
         notes.append(f"{inlet.name}: {len(order) - len(keep)} times stand twice, the first is kept")
     try:
-        return InflowWave(node, time, convert(table[order][keep, 1], "m^3/s", "mL/s"))
+        wave = InflowWave(node, time, convert(table[order][keep, 1], "m^3/s", "mL/s"))
     except ValueError as error:
         raise NetworkFileError(inlet.name, 0, str(error)) from None
+    if wave.jump > 0.01:
+        notes.append(f"{inlet.name}: the last flow differs from the first by {wave.jump:.0%} of the largest: a jump")
+    return wave

@@ -36,6 +36,11 @@ _VESSEL = {
 }  # fmt: skip
 _OUTLET = {"node": (str, int), "r1": _NUMBER, "r2": _NUMBER, "compliance": _NUMBER, "pressure_mmHg": _NUMBER}
 
+_WRITTEN = {
+    "density": ("blood", "density_kg_m3"), "viscosity": ("blood", "viscosity_Pa_s"),
+    "inlet_radius_mm": ("vessel", "radius_mm"), "outlet_radius_mm": ("vessel", "radius_mm"),
+}  # fmt: skip  # where a field of ours stands in the file
+
 
 @dataclasses.dataclass(frozen=True)
 class _Reader:
@@ -75,7 +80,9 @@ class _Reader:
             return build()
         except ValueError as error:
             text = str(error)
-            raise self.fail(text, table, entry, text.split(" ", 1)[0]) from None
+            key = text.split(" ", 1)[0]
+            table, key = _WRITTEN.get(key, (table, key))
+            raise self.fail(text, table, entry, key) from None
 
 
 def _kind(kinds: object) -> str:

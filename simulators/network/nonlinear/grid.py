@@ -20,6 +20,7 @@ from ..model import NetworkModel
 __all__ = ["Grid", "Physics", "Probe", "cells_per_vessel", "make_grid"]
 
 LONE_CELL = 0.8  # weight of the Courant number of a vessel of one cell
+_MOST_CELLS = 1_000_000
 _STENCIL = 4  # points of the Lagrange interpolation between cell centres and ends
 
 
@@ -199,7 +200,7 @@ def cells_per_vessel(length_mm: Float[np.ndarray, " V"], dx_mm: float) -> Int[np
         Number of cells, at least 1.
 
     Raises:
-        ValueError: The length of a cell is not positive.
+        ValueError: The length of a cell is not positive, or makes too many cells.
 
     Example:
         >>> cells_per_vessel(np.array([4.0, 30.0]), 10.0).tolist()
@@ -207,7 +208,10 @@ def cells_per_vessel(length_mm: Float[np.ndarray, " V"], dx_mm: float) -> Int[np
     """
     if not dx_mm > 0:
         raise ValueError(f"dx must be positive, got {dx_mm} mm")
-    return np.maximum(1, np.ceil(np.asarray(length_mm) / dx_mm - 1e-9)).astype(np.int64)
+    cells = np.maximum(1, np.ceil(np.asarray(length_mm) / dx_mm - 1e-9))
+    if cells.sum() > _MOST_CELLS:
+        raise ValueError(f"dx must leave at most {_MOST_CELLS:,} cells, got {cells.sum():,.0f} from {dx_mm:g} mm")
+    return cells.astype(np.int64)
 
 
 def make_grid(model: NetworkModel, *, dx_mm: float) -> Grid:

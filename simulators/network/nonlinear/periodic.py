@@ -3,8 +3,10 @@ r"""The periodic state of a batch: periods, corrections of the slow pressures, a
 A period maps the state at phase 0 to the next. Its slow directions are those of the arteries and windkessels taken as
 compartments ([`compartments`][pulsebayes.simulators.network.nonlinear.compartments]): they give the starting state, and
 after each period the part of the change that would go on is added at once. A result is taken only from a plain period
-(nothing corrected in it), and its error is bounded by the largest change of any pressure over it times $r/(1-r)$, with
-$r$ the slowest factor of the compartments. Units: SI inside, mmHg for tolerances.
+(nothing corrected in it), and its error is bounded by the largest change of the two waves over it,
+$|\Delta P| + \rho c|\Delta u|$, over $1-r$. Here $r$ is the slower of two factors: that of the compartments, and that
+by which the rest of the change (waves between reflecting ends) shrank since the period before. Units: SI inside, mmHg
+for tolerances.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ __all__ = ["PeriodicSettings", "PeriodicSolution", "finite_rows", "solve_periodi
 Cycle = Callable[..., tuple[State, Waves]]
 _LARGEST_COURANT = 0.98
 _MOST_STEPS = 400_000
-_SAFETY = 1.25  # waves of an error add up between the two phases that are compared
+_MOST_SAMPLES = 20_000
+_SAFETY = 1.25  # a junction may pass on more pressure than it is given
+_UNSEEN, _SLOWEST = 0.9, 0.98  # factors of the waves: before a second period tells, and the largest believed
+_NOISE = 200.0  # changes of that many roundings say nothing of a factor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +70,8 @@ class PeriodicSettings:
             raise ValueError(f"courant must lie in 0..0.95, got {self.courant}")
         if self.max_cycles < 1 or self.n_samples < 2 or self.block < 1:
             raise ValueError("max_cycles and block must be at least 1, n_samples at least 2")
+        if self.n_samples > _MOST_SAMPLES:
+            raise ValueError(f"n_samples must be at most {_MOST_SAMPLES:,}, got {self.n_samples:,}")
         if self.engine not in ("kernel", "jax"):
             raise ValueError(f"engine must be 'kernel' or 'jax', got {self.engine!r}")
 
@@ -121,7 +128,7 @@ def solve_periodic(
         Waves of the last period, and how they came about.
 
     Raises:
-        ValueError: If no simulation of the batch has finite numbers.
+        ValueError: If no simulation of the batch has finite numbers, or all need too many steps.
 
     Example:
         >>> from pulsebayes.simulators.network.files import load_network
@@ -137,6 +144,12 @@ def solve_periodic(
     physics, finite = finite_rows(Physics(*(np.asarray(a) for a in physics)))
     compartments = make_compartments(grid, physics)
     need = _needed_steps(grid, physics, compartments, settings)
+    if need[finite].min() > _MOST_STEPS:
+        cell = int(np.argmin(grid.cells * 0 + physics.dx[:, finite].min(1)))
+        raise ValueError(
+            f"a period needs {need[finite].min():,.0f} steps, more than {_MOST_STEPS:,}: the cells of vessel "
+            f"{grid.names[cell]!r} are too short or its wall too stiff"
+        )
     order = np.argsort(need, kind="stable")
     found = []
     for start in range(0, len(order), settings.block):
@@ -213,6 +226,7 @@ def _solve_block(
     cycles = np.zeros(size, np.int64)
     done = np.zeros(size, bool)
     row, sample = np.full(size, -1), np.zeros(size)
+    swing = np.full(size, np.nan)
     for number in range(1, settings.max_cycles + 1):
         after, waves = settings.cycle(grid, physics, state, probes, n_steps=n_steps, n_samples=settings.n_samples)
         after, waves = State(*map(np.asarray, after)), Waves(*map(np.asarray, waves))
@@ -224,7 +238,7 @@ def _solve_block(
             continue  # from the same state with smaller steps
         fresh = failed & (row < 0)
         row, sample = np.where(fresh, waves.failed_row, row), np.where(fresh, waves.failed_sample, sample)
-        change, bound = _changes(grid, physics, slow, state, after, weight)
+        change, bound, swing = _changes(grid, physics, slow, (state, after), weight, swing)
         good = ~failed & (bound <= settings.tolerance_mmHg) & (courant <= _LARGEST_COURANT)
         cycles[~done] = number
         done = good | failed
@@ -247,18 +261,27 @@ def _may_refine(n_steps: int, number: int, settings: PeriodicSettings) -> bool:
 
 
 def _changes(
-    grid: Grid, physics: Physics, slow: Compartments, before: State, after: State, weight: Float[np.ndarray, "R B"]
-) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"]]:
-    """Change of arterial and capacitor pressures over a period, and the bound on the error left [mmHg]."""
-    old, new = (physics.beta * np.sqrt(s.area / physics.area) for s in (before, after))
+    grid: Grid,
+    physics: Physics,
+    slow: Compartments,
+    states: tuple[State, State],
+    weight: Float[np.ndarray, "R B"],
+    swing: Float[np.ndarray, " B"],
+) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
+    """Change of arterial and capacitor pressures over a period, bound on the error left [mmHg], change of the waves."""
+    before, after = states
+    old, new = (physics.beta * np.sqrt(s.area / physics.area) for s in states)
     rows = np.asarray(new - old, np.float64)
     capacitors = np.asarray(after.capacitor - before.capacitor, np.float64)
-    change = np.concatenate([(weight * rows).sum(0)[None], capacitors]).T
-    alpha = np.sqrt(after.area / physics.area)
-    impedance = np.sqrt(0.5 * grid.density * physics.beta * alpha)  # rho c
+    mean = (weight * rows).sum(0)
+    impedance = np.sqrt(0.5 * grid.density * physics.beta * np.sqrt(after.area / physics.area))  # rho c
     push = np.abs(np.asarray(impedance * (after.velocity - before.velocity), np.float64))
-    largest = np.maximum(np.maximum(np.abs(rows), push).max(0), np.abs(capacitors).max(0))
-    return change, _SAFETY * largest / (1 - slow.decay) / PA_PER_MMHG
+    largest = np.maximum((np.abs(rows) + push).max(0), np.abs(capacitors).max(0))
+    waves = (np.abs(rows - mean) + push).max(0)
+    factor = np.where(np.isnan(swing), _UNSEEN, np.minimum(waves / np.maximum(swing, 1e-30), _SLOWEST))
+    noise = _NOISE * np.finfo(physics.period.dtype).eps * np.asarray(new, np.float64).max(0)
+    factor = np.maximum(np.where(waves > noise, factor, 0), slow.decay)
+    return np.concatenate([mean[None], capacitors]).T, _SAFETY * largest / (1 - factor) / PA_PER_MMHG, waves
 
 
 def _corrected(grid: Grid, physics: Physics, state: State, by: Float[np.ndarray, "B n"]) -> State:

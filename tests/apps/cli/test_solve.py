@@ -87,6 +87,9 @@ def test_too_few_periods_are_told_by_the_exit_code(capsys: pytest.CaptureFixture
         (["common-carotid"], 2, "solve needs a file to write to"),
         (["common-carotid", "--out", "w.nc", "--dx", "5 miles"], 2, "--dx must be a positive length, got '5 miles'"),
         (["common-carotid", "--out", "w.nc", "--dx", "0mm"], 2, "--dx must be a positive length"),
+        (["common-carotid", "--out", "w.nc", "--dx", "1e-6mm"], 2, "dx must leave at most 1,000,000 cells"),
+        (["common-carotid", "--out", "w.nc", "--dx", "0.001mm"], 2, "a period needs"),
+        (["common-carotid", "--out", "w.nc", "--samples", "1000000"], 2, "n_samples must be at most 20,000"),
         (["common-carotid", "--out", "w.nc", "--precision", "half"], 2, "precision must be 'float32' or 'float64'"),
     ],
 )
@@ -96,6 +99,14 @@ def test_what_cannot_be_solved_is_told(
     assert run(["solve", *words]) == code
     assert message in capsys.readouterr().err
     assert not Path("w.nc").exists()
+
+
+def test_a_network_without_flow_is_solved(capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_network("common-carotid")
+    still = dataclasses.replace(model.inflow, flow_mL_s=0 * model.inflow.flow_mL_s)
+    Path("still.toml").write_text(network_to_toml(dataclasses.replace(model, inflow=still)))
+    assert run(["solve", "still.toml", "--out", "w.nc", "--dx", "20", "--samples", "50", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["mass_balance"] == 0
 
 
 def test_a_fault_in_the_file_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:

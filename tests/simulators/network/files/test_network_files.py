@@ -110,6 +110,12 @@ def line_of(text: str, *words: str) -> int:
         ("compliance = 0.5\n", "", "r2 needs a compliance beside it"),
         ("young_kPa = 400\n[[vessel]]", "[[vessel]]", "the wall needs young_kPa or stiffness_kPa"),
         ('name = "fork"', 'name = "fork"\njunction = "none"', "junction must be 'total' or 'static'"),
+        ("thickness_mm = 0.7", "thickness_mm = nan", "thickness_mm must be finite, got nan"),
+        ("young_kPa = 400", "young_kPa = inf", "young_kPa must be finite, got inf"),
+        ("thickness_mm = 0.7", "external_pressure_mmHg = nan", "external_pressure_mmHg must be finite"),
+        ("thickness_mm = 0.7", "wall_viscosity = [nan, 1]", "wall_viscosity must be finite"),
+        ("[300, 60]", "[-300, -60]", "stiffness_kPa must make the wall stiff everywhere"),
+        ("r1 = 20", "r1 = inf", "r1 must be finite, got inf"),
         ("pulsebayes-network-1", "something", "format must be 'pulsebayes-network-1', got 'something'"),
     ],
 )
@@ -119,6 +125,18 @@ def test_every_fault_is_told_with_its_line(old: str, new: str, message: str) -> 
         parse_network(TEXT.replace(old, new, 1))
     assert caught.value.line > 0
     assert f"line {caught.value.line}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("density_kg_m3 = 1060", "density_kg_m3 = inf"), ("radius_mm = 4", "radius_mm = -4"),
+     ("viscosity_Pa_s = 4e-3", "viscosity_Pa_s = nan")],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_the_line_it_stands_on(old: str, new: str) -> None:
+    text = TEXT.replace(old, new)
+    with pytest.raises(NetworkFileError) as caught:
+        parse_network(text)
+    assert caught.value.line == line_of(text, new)
 
 
 def test_an_unknown_key_is_told_with_the_line_it_stands_on() -> None:
@@ -201,6 +219,11 @@ def test_openbf_can_be_read_straight(toy: Path) -> None:
         ("E: 4.0e5, Rp", "E: stiff, Rp", "a: E must be a number, got 'stiff'"),
         ("blood: {rho: 1060.0, mu: 4.0e-3}", "blood: {rho: 1060.0}", "needs `blood` with rho and mu"),
         ("  - {label: a", "  - {label: a]", "line 6: not valid YAML"),
+        ("rho: 1060.0", "rho: null", "blood: rho must be a number, got None"),
+        ("label: c, sn: 2, tn: 4", "label: c, sn: 2", "vessel 3 of `network` needs label, sn and tn"),
+        ("Pext: 1.0e4", "Pext: .inf", "a: external_pressure_mmHg must be finite"),
+        ("Pext: 1.0e4", "gamma_profile: [2]", "a: gamma_profile must be a number"),
+        ("R1: 1.0e9, Cc: 1.0e-9", "Rt: 0.5", "reflection|c ends at node 4 without an outlet"),
         ("sn: 2, tn: 4", "sn: 7, tn: 4", "one vessel must start where none ends, 2 do"),
     ],
 )
@@ -209,6 +232,35 @@ def test_openbf_faults_are_told(toy: Path, old: str, new: str, message: str) -> 
     toy.write_text(YAML.replace(old, new, 1))
     with pytest.raises(NetworkFileError, match=message):
         read_openbf(toy)
+
+
+def test_a_matched_outlet_keeps_its_total_resistance(toy: Path) -> None:
+    toy.write_text(YAML.replace("R2: 1.0e9, Cc: 1.0e-9}", "R2: 1.0e9, Cc: 1.0e-9, inlet_impedance_matching: true}"))
+    model, notes = read_openbf(toy)
+    assert model.outlets[0].kind == "R1-C"
+    assert model.outlets[0].r1 == pytest.approx(1.1e9 / 133.322e6, rel=1e-5)
+    assert any("matched outlets" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "two or more, got 0"),
+        ("0 1e-5\n", "two or more, got 1"),
+        ("0 1 2\n1 2 3\n", "expected two columns"),
+        ("a b\n", "expected two columns of numbers"),
+        ("0 1e-5\n.5 nan\n1 1e-5\n", "must be finite"),
+    ],
+)
+def test_faults_of_the_inlet_file_are_told(toy: Path, rows: str, message: str) -> None:
+    toy.with_suffix(".dat").write_text(rows)
+    with pytest.raises(NetworkFileError, match=message):
+        read_openbf(toy)
+
+
+def test_an_inlet_that_does_not_close_is_told(toy: Path) -> None:
+    toy.with_suffix(".dat").write_text("0 0\n.5 2e-4\n1 1e-4\n")
+    assert any("differs from the first by 50%" in note for note in read_openbf(toy)[1])
 
 
 def test_published_networks_are_the_shipped_ones() -> None:

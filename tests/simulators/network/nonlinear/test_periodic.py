@@ -2,10 +2,13 @@ r"""The periodic state: the reported bound holds, failures are named, the Couran
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from pulsebayes.simulators.network.files import load_network
+from pulsebayes.simulators.network.model import InflowWave, Outlet, impedance
 from pulsebayes.simulators.network.nonlinear import (
     PeriodicSettings,
     Probe,
@@ -46,6 +49,24 @@ def test_the_bound_holds_the_true_error(name: str) -> None:
         assert (found.status == OK).all()
         assert (error <= found.bound + 1e-6).all()
         assert (found.bound <= tolerance).all()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 5.0])
+def test_the_bound_holds_where_waves_ring_longer_than_windkessels(share: float) -> None:
+    carotid = load_network("common-carotid")
+    vessel = dataclasses.replace(carotid.vessels[0], length_mm=600.0)
+    outlet = Outlet(vessel.outlet, share * impedance(carotid, vessel))  # nearly open, or nearly closed
+    fast = InflowWave(carotid.inflow.node, carotid.inflow.time_s * 0.375 / 1.1, carotid.inflow.flow_mL_s)
+    model = dataclasses.replace(carotid, vessels=(vessel,), outlets=(outlet,), inflow=fast)
+    grid = make_grid(model, dx_mm=30.0)
+    physics = model_physics(model, grid)
+    probes = grid.interpolation([Probe(0, s) for s in (0.0, 0.5, 1.0)])
+    exact = solve_periodic(grid, physics, probes, PeriodicSettings(1e-5, n_samples=50, courant=0.5))
+    for tolerance in (10.0, 1.0, 0.1, 0.03):
+        found = solve_periodic(grid, physics, probes, PeriodicSettings(tolerance, n_samples=50, courant=0.5))
+        assert found.steps == exact.steps
+        error = np.abs(found.waves.pressure - exact.waves.pressure).max() / 133.322
+        assert error <= found.bound[0] <= tolerance
 
 
 def test_few_periods_are_needed() -> None:
