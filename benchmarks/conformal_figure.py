@@ -79,16 +79,35 @@ def coverage(axis: Any, rows: list[dict[str, Any]]) -> None:
     axis.legend(fontsize=7)
 
 
+def reality(axis: Any, rows: list[dict[str, Any]]) -> None:
+    """Coverage against volume of a shipped model's regions of CO and SVR in a reality it does not know."""
+    table: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["task"] == "CO, SVR" and isinstance(row["value"], float):
+            table.setdefault(row["method"], {})[row["measure"]] = row["value"]
+    for name, found in table.items():
+        if "coverage" not in found or "where sharper" in name or "Mahalanobis" in name:
+            continue
+        place = (found["median volume, log units"], found["coverage"])
+        axis.plot(*place, "o", ms=5, color="#d55e00" if "credible" in name else "#009e73")
+        axis.annotate(name, place, fontsize=7, xytext=(4, -12 if "RoPE" in name else 5), textcoords="offset points")
+    axis.axhline(0.9, color="0.5", lw=0.8)
+    axis.margins(x=0.4, y=0.15)
+    axis.set(title="CO and SVR in a strongly other reality", xlabel="median volume, log units", ylabel="coverage")
+
+
 def main() -> None:
     """Draws the figure from the rows of a run."""
     folder, image = Path(sys.argv[1]), Path(sys.argv[2])
     kept = {
         p.stem.removeprefix("conformal-"): json.loads(p.read_text()) for p in sorted(folder.glob("conformal-*.json"))
     }
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(16, 3.8), layout="constrained")
     coverage(axes[0], kept.get("coverage", []))
     contours(axes[1])
     evenness(axes[2], kept.get("heteroscedastic", []))
+    bundle = folder / "conformal_bundle-strong.json"
+    reality(axes[3], json.loads(bundle.read_text()) if bundle.is_file() else [])
     figure.savefig(image, dpi=110)
 
 
