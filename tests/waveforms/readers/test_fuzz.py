@@ -312,7 +312,7 @@ def test_any_numbers_survive_or_are_missing(tmp_path_factory: Any, values: list[
     wave[np.abs(wave) > 1e6] = np.inf
     wave[np.abs(wave) < 1e-3] = 0.0
     wave[~np.isfinite(wave)] = np.nan
-    wave[0] = 80.0  # a table column without any number is no channel
+    wave[[0, -1]] = 80.0  # a table column that holds one number, at its top, is a setting and no channel
     recording = Recording.from_arrays("made", {"ABP": wave}, fs=125, units={"ABP": "mmHg"})
     folder = tmp_path_factory.mktemp("numbers")
     paths = write(recording, folder / f"out{suffix}")
