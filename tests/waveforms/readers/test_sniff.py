@@ -56,7 +56,7 @@ def test_a_vital_file_is_known_without_its_suffix(write_vital: Any, vital_track:
         ("a.parquet", b"PAR1....", "corrupt", "expected a Parquet file, the file is damaged there"),
         ("a.npy", b"\x93NUMPY\x01\x00", "corrupt", "expected a NumPy file, the file is damaged there"),
         ("a.xlsx", b"PK\x03\x04" + b"[Content_Types].xml", "unsupported", "Excel files are not read"),
-        ("a.nc", b"\x89HDF\r\n\x1a\n", "corrupt", "expected an HDF5 file, the file is damaged there"),
+        ("a.nc", b"\x89HDF\r\n\x1a\n", "corrupt", "expected an HDF5 file, the file is damaged"),
         ("a.csv", b"\x89PNG\r\n", "unsupported", "image files are not read"),
         ("a.csv.gz", gzip.compress(TABLE), "unsupported", "a gzip file that is no Vital Recorder file"),
         ("a.csv", gzip.compress(TABLE), "wrong-suffix", "a gzip file that is no Vital Recorder file"),
