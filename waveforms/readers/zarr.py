@@ -17,6 +17,7 @@ __all__ = ["read_zarr"]
 
 _MOST: Final = 1024
 _LARGEST_CHUNK: Final = 1 << 28
+_MOST_CHUNKS: Final = 1_000_000
 
 
 def read_zarr(
@@ -105,10 +106,18 @@ def _array(file: str, path: str, item: Any, content: Content) -> None:
 def _check_chunks(file: str, path: str, item: Any, chunk: int) -> None:
     """An absent chunk reads as the fill value: fine where that is NaN, else a number nobody wrote."""
     fill = item.fill_value
-    if item.dtype.kind == "f" and fill is not None and np.isnan(fill):
-        return
     sizes = item.shards or item.chunks
     wanted = int(np.prod([-(-n // c) for n, c in zip(item.shape, sizes, strict=True)], dtype=np.float64))
+    if wanted > _MOST_CHUNKS:  # merely to list their names would fill the memory
+        raise RecordingError(
+            f"expected at most {_MOST_CHUNKS:,} chunks, the header states {wanted:,}",
+            code="corrupt",
+            file=file,
+            channel=path,
+            hint="copy the folder again, whole, or write the array with larger chunks",
+        )
+    if item.dtype.kind == "f" and fill is not None and np.isnan(fill):
+        return
     held = int(item.nshards_initialized if item.shards else item.nchunks_initialized)
     if held < wanted:
         raise RecordingError(

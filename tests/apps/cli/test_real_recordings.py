@@ -41,7 +41,7 @@ def test_real_pressure_is_read_and_answered(
         ("abp_short/waveformtools_abp_40s_125Hz.csv", 3, "--fs 125"),
         ("bidmc/bidmc_01_Signals.csv", 6, "reads ART [mmHg]"),
         ("physionet_wfdb/a103l.hea", 6, "reads ART [mmHg]"),
-        ("uci_cuffless/rec_1.npz", 3, "not read yet"),
+        ("uci_cuffless/rec_1.npz", 3, "--unit ART=mmHg"),
     ],
 )
 def test_real_files_that_do_not_fit_are_refused_with_the_way_out(
