@@ -253,7 +253,7 @@ def test_noise_and_coarse_steps_are_findings(pulse_train):
     assert verdict.usable
     assert [f.code for f in verdict.findings] == ["noisy"]
     verdict = assess(good(pulse_train, noise=0.0, pulse=14.0, step=1.0), FS)
-    assert [f.code for f in verdict.findings] == ["coarse"]
+    assert "coarse" in {f.code for f in verdict.findings}
 
 
 def test_every_second_pulse_small_is_double_counting(pulse_train):
