@@ -26,7 +26,9 @@ __all__ = ["LARGEST_UPLOAD_MB", "Labels", "Library", "Source"]
 
 LARGEST_UPLOAD_MB = 50
 r"""Greatest size of an upload [MB]; larger files are opened where they lie."""
-SUFFIXES = (".csv", ".tsv", ".txt", ".hea", ".dat", ".vital")
+SUFFIXES = (
+    ".csv", ".tsv", ".txt", ".hea", ".dat", ".vital", ".edf", ".bdf", ".mat", ".npz", ".parquet", ".nc", ".h5", ".hdf5",
+)  # fmt: skip
 _MOST_FILES = 12
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -266,13 +268,20 @@ def _whole_path(path: Path) -> Path:
 
 
 def _family(header: Path) -> set[str]:
-    return _signals_of(header.read_bytes()) | {header.name}
+    r"""Names of a record's files: its header, those of its segments, and the signal files that any of them names."""
+    names, todo = {header.name}, [header]
+    while todo:
+        for name in sorted(_signals_of(todo.pop().read_bytes()) - names):
+            names.add(name)
+            file = header.parent / name
+            if file.suffix == ".hea" and file.is_file():
+                todo.append(file)
+    return names
 
 
 def _beside(header: Path, allowed: Any) -> list[Path]:
-    r"""Files that a header names; one outside what was opened is an error, not a file."""
-    names = _signals_of(header.read_bytes())
-    files = [header.parent / name for name in sorted(names)]
+    r"""Files that a header and those of its segments name; one outside what was opened is an error, not a file."""
+    files = [header.parent / name for name in sorted(_family(header) - {header.name})]
     if any(file.exists() and not allowed(file) for file in files):
         raise _unsafe("the header names a file outside what was opened")
     return [file for file in files if file.is_file()]

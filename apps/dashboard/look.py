@@ -60,12 +60,57 @@ def heading(title: str, about: str) -> None:
     except ValueError:
         case = None
     if case is not None:
+        session.begin_at_usable(case)
         shown = case.source.name if st.session_state.get("show_names") else case.source.label
         parts.append(f"<span><b>{escape(shown)}</b>, {clock(case.recording.duration_s)}</span>")
         parts.append("<span>window <b>{:.1f} to {:.1f} s</b></span>".format(*session.window(case)))
         parts.append(f"<span>model <b>{escape(session.model()[0].name)}</b></span>")
     parts.append(f'<span class="pb-notice">{NOTICE}</span>')
-    st.html(f'<div class="pb-bar">{"".join(parts)}</div>')
+    bar = f'<div class="pb-bar">{"".join(parts)}</div>'
+    if case is None or session.main_channel(case) is None:
+        st.html(bar)
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(bar)
+        report_button(case, "Save report")
+
+
+def report_button(case: session.Case, label: str, *, key: str = "report") -> None:
+    r"""A button that saves the picked window as one HTML file, made when it is pressed.
+
+    Arguments:
+        case: The recording.
+        label: What stands on the button.
+        key: What it is known by.
+    """
+    bundle = session.model()[0]
+    contract, answer = bundle.contract, session.answering(case, *session.window(case))
+
+    def make() -> bytes:
+        from ..report.page import report_page
+
+        made = answer()
+        html = report_page(
+            [made.result],
+            title=case.source.label,
+            model=bundle.name,
+            card=bundle.card,
+            wave=(made.values, contract.fs),
+            role=contract.role,
+            unit=contract.unit,
+        )
+        return html.encode()
+
+    st.download_button(
+        label,
+        make,
+        "pulsebayes-report.html",
+        "text/html",
+        key=key,
+        on_click="ignore",
+        icon=":material/description:",
+        help="The picked window as one HTML file that can be printed and read without a network",
+    )
 
 
 def clock(seconds: float) -> str:
@@ -125,7 +170,7 @@ def details(shown: Picture, *, key: str = "") -> None:
         shown: The picture.
         key: What its buttons are known by, where the picture's own key would come twice on a page.
     """
-    with st.expander(f"{shown.title}: in words, as a table, as a file"):
+    with st.expander(f"{shown.title.removesuffix('?')}: in words, as a table, as a file"):
         st.write(shown.alt)
         table(shown)
         files(shown, key or shown.key)
@@ -165,17 +210,38 @@ def files(shown: Picture, key: str) -> None:
         column.download_button(label, make, file_name, mime, key=f"{form}-{key}", on_click="ignore", width="stretch")
 
 
-def failure(error: Exception) -> None:
+def failure(error: Exception, *, say: bool = True) -> None:
     r"""Something that went wrong: what was expected, what was found, what to try.
 
     Arguments:
         error: The error.
+        say: Whether it can be mended by saying on *Open* what the channels are.
     """
     message = str(getattr(error, "message", "") or error)
     st.error(message, icon=":material/error:")
     hint = getattr(error, "hint", None)
     if hint:
-        st.write(f"**Try:** `{hint}`, or say it under *Open* → *What the channels are*.")
+        st.write(f"**Try:** `{hint}`" + (", or say it under *Open* → *What the channels are*." if say else "."))
+
+
+def next_usable(case: session.Case) -> None:
+    r"""A button that goes on to the next window that is answered.
+
+    Arguments:
+        case: The recording.
+    """
+    if not st.button("Go to the next usable window", icon=":material/skip_next:", key="next-usable", type="primary"):
+        return
+    after = session.window(case)[1]
+    found = session.find_usable(case, after)
+    if found is None:
+        st.warning(
+            f"No window looked at after {after:.0f} s can be answered. The red parts of the lane on *Monitor* "
+            "are refused: pick a green one."
+        )
+        return
+    session.pick(found, case)
+    st.rerun()
 
 
 def absent(title: str, what: str, how: str) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
 from ...inference.answering import AnsweredWindow, Question, answer_recording
 from ...inference.bundle import Bundle, find_bundle, shipped_bundles
@@ -26,6 +29,8 @@ from .library import Labels, Library, Source, open_recording
 OPENED = "PULSEBAYES_DASHBOARD_OPENED"
 MODEL = "PULSEBAYES_DASHBOARD_MODEL"
 FIRST_VIEW_S = 30.0
+SEARCH_S = 1.0
+"""Longest search for a window that can be answered, in the thread's own processor time [s]."""
 _DEMO = Path(__file__).parents[1] / "cli" / "demo_data"
 
 
@@ -76,12 +81,12 @@ def desk() -> Desk:
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _bundle(folder: str, stamp: int) -> tuple[Bundle, Prior]:
+def _bundle(folder: str, stamp: tuple[int, ...]) -> tuple[Calibrated, Prior]:
     import torch
 
     torch.set_num_threads(1)
-    bundle = Bundle.load(Path(folder))
-    return bundle, Prior.of(bundle)
+    found = load_calibrated(Path(folder))
+    return found, Prior.of(found.bundle)
 
 
 def model_name() -> str:
@@ -90,10 +95,17 @@ def model_name() -> str:
     return st.session_state.get("model") or named or next(iter(shipped_bundles()), "")
 
 
-def model() -> tuple[Bundle, Prior]:
-    r"""The model in use and its prior, loaded once."""
+def calibrated() -> tuple[Calibrated, Prior]:
+    r"""The model in use with its calibration layers, and its prior, loaded once."""
     folder = find_bundle(model_name())
-    return _bundle(str(folder), (folder / "bundle.json").stat().st_mtime_ns if folder.is_dir() else 0)
+    files = (folder / name for name in ("bundle.json", "rope.json", "conformal.json"))
+    return _bundle(str(folder), tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
+
+
+def model() -> tuple[Bundle, Prior]:
+    r"""The model in use and its prior."""
+    found, prior = calibrated()
+    return found.bundle, prior
 
 
 def settings() -> Question:
@@ -117,7 +129,8 @@ def start() -> None:
         return
     st.session_state["rec"] = identity
     st.session_state["straight_on"] = "rec" not in asked
-    st.session_state["start_s"] = _seconds(asked.get("t", ""), 0.0)
+    if "t" in asked:
+        st.session_state["start_s"] = _seconds(asked["t"], 0.0)
     first, _, last = asked.get("view", "").partition("-")
     low, high = _seconds(first, 0.0), _seconds(last, 0.0)
     if high > low:
@@ -138,7 +151,7 @@ def look_at(identity: str, labels: Labels = Labels()) -> None:  # noqa: B008
     same = st.session_state.get("rec") == identity
     st.session_state.update(rec=identity, labels=labels, missing=False)
     if not same:
-        for name in ("start_s", "view", "drag", "channels"):
+        for name in ("start_s", "skipped_s", "view", "drag", "channels"):
             st.session_state.pop(name, None)
 
 
@@ -220,15 +233,82 @@ def answered(case: Case) -> AnsweredWindow:
     Raises:
         RecordingError: If the recording has no channel that the model reads, or not its unit.
     """
-    start_s, end_s = window(case)
-    bundle, prior = model()
-    question = replace(settings(), start_s=start_s, end_s=end_s)
+    return answering(case, *window(case))()
+
+
+def answering(case: Case, start_s: float, end_s: float) -> Callable[[], AnsweredWindow]:
+    r"""What answers a window, once; it needs no visitor any more, so that a thread may call it.
+
+    Arguments:
+        case: The recording.
+        start_s: Start of the window [s].
+        end_s: Its end [s].
+    """
+    layers, prior = calibrated()
+    question, kept = replace(settings(), start_s=start_s, end_s=end_s), desk()
 
     def make() -> AnsweredWindow:
-        return next(answer_recording(bundle, case.recording, question, prior=prior))
+        found = next(answer_recording(layers.bundle, case.recording, question, prior=prior))
+        return layers.finish(found, prior, seed=question.seed)
 
-    made: AnsweredWindow = desk().keep(("window", *case.key, bundle_key(), question), make)
-    return made
+    about = ("window", *case.key, bundle_key(), question)
+    return lambda: kept.keep(about, make)  # type: ignore[no-any-return]
+
+
+def own_draws(case: Case) -> Any:
+    r"""The estimator's own draws for the picked window, which conformal regions are made from.
+
+    Arguments:
+        case: The recording.
+    """
+    layers, prior = calibrated()
+    found = answered(case).result
+    if layers.rope is None and isinstance(found, Answer):
+        return found.draws
+    start_s, end_s = window(case)
+    question = replace(settings(), start_s=start_s, end_s=end_s)
+    about = ("own", *case.key, bundle_key(), question)
+    own = desk().keep(about, lambda: next(answer_recording(layers.bundle, case.recording, question, prior=prior)))
+    return own.result.draws
+
+
+def find_usable(case: Case, from_s: float) -> float | None:
+    r"""Start of the first window that is answered, looked for during a second at most.
+
+    Arguments:
+        case: The recording.
+        from_s: Where to begin [s].
+
+    Returns:
+        Its start [s]: of one that the gate accepts where none is answered, None where there is neither.
+
+    Raises:
+        RecordingError: If the recording has no channel that the model reads.
+    """
+    length, passed, end = window_s(), None, time.thread_time() + SEARCH_S
+    start_s = from_s
+    while start_s + length <= case.recording.duration_s + 1e-6 and time.thread_time() < end:
+        found = answering(case, start_s, start_s + length)().result
+        if isinstance(found, Answer):
+            return start_s
+        if found.reason == "outside" and passed is None:
+            passed = start_s
+        start_s = round(start_s + length, 2)
+    return passed
+
+
+def begin_at_usable(case: Case) -> None:
+    r"""Pick the first window that can be answered where the visitor has not picked one."""
+    if "start_s" in st.session_state or main_channel(case) is None:
+        return
+    st.session_state["start_s"] = 0.0
+    try:
+        found = find_usable(case, 0.0)
+    except (ValueError, OSError):
+        return
+    if found:
+        pick(found, case)
+        st.session_state["skipped_s"] = found
 
 
 def result(case: Case) -> Answer | Refusal:
@@ -238,8 +318,9 @@ def result(case: Case) -> Answer | Refusal:
 
 def bundle_key() -> str:
     r"""What the model in use is known by."""
-    bundle = model()[0]
-    return f"{bundle.name}:{bundle.training.get('fingerprint', '')}"
+    found = calibrated()[0]
+    layers = f"{found.rope is not None:d}{found.conformal is not None:d}"
+    return f"{model_name()}:{found.bundle.training.get('fingerprint', '')}:{layers}"
 
 
 def main_channel(case: Case) -> str | None:

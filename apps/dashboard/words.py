@@ -16,7 +16,7 @@ from ...waveforms.quality import REASONS
 from ..figures.estimates import quantity_of
 from ..figures.marks import number, percent
 
-__all__ = ["Said", "five_questions"]
+__all__ = ["Said", "five_questions", "on_screen"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,21 @@ def five_questions(result: Answer | Refusal, *, name: str = "CO") -> list[Said]:
     return [_signal(result), _value(result, name), _sure(result, name), _why(result, name), _trust(result)]
 
 
+def on_screen(hint: str) -> str:
+    r"""A hint as it is said on a page, where a window is picked and no option is typed.
+
+    Arguments:
+        hint: The hint.
+
+    Example:
+        >>> on_screen("use --start and --end to choose a stretch without gaps")
+        'pick a window without gaps'
+    """
+    hint = hint.replace("use --start and --end to choose another stretch", "pick another window")
+    hint = hint.replace("use --start and --end to choose a stretch", "pick a window")
+    return hint.replace("pass a longer stretch, or move --start and --end", "pick another window")
+
+
 def _what(name: str) -> str:
     return f"What is the {quantity_of(name).name}?"
 
@@ -71,7 +86,7 @@ def _what(name: str) -> str:
 def _refused(result: Refusal, name: str) -> list[Said]:
     outside = result.reason == "outside"
     meaning = "it does not look like any simulated pressure" if outside else REASONS.get(result.reason, result.reason)
-    hint = f" Try: {result.hint}." if result.hint and not outside else ""
+    hint = f" Try: {on_screen(result.hint)}." if result.hint and not outside else ""
     beats = result.signal.get("beats", 0)
     if outside:
         signal = Said("Is the signal good?", "It passed the gate", f"{beats} beats were found, no fault.", "good")
@@ -83,8 +98,8 @@ def _refused(result: Refusal, name: str) -> list[Said]:
     return [
         signal,
         Said(_what(name), "Not answered", none, "none"),
-        Said("How sure?", "–", "Nothing was estimated.", "none"),
-        Said("Why so unsure?", "–", f"Because {meaning}.", "none"),
+        Said("How sure?", "Not estimated", "Nothing was estimated.", "none"),
+        Said("Why so unsure?", "Nothing to go by", f"Because {meaning}.", "none"),
         Said("Can I trust the model here?", "No", trust, "bad"),
     ]
 

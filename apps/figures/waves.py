@@ -106,7 +106,7 @@ def strip(
         if len(trace.beats_s):
             marks.append(Points("beats", trace.beats_s, trace.peaks, colour, "triangle-down", 7, legend=False))
         panels.append(Panel(tuple(marks), y_label=trace.label, x_range=view))
-    panels.append(_lane_panel(lanes, view, window))
+    panels.append(_lane_panel(lanes, view, window, "gate"))
     table = Table(
         ("channel", "role", "least", "greatest", "unit", "beats marked"),
         tuple(_trace_row(trace) for trace in traces),
@@ -146,7 +146,7 @@ def overview(trace: Trace, lanes: Sequence[Lane], view: tuple[float, float], dur
         Line(trace.name, trace.times, trace.values, trace.role or "ink", 1.0, legend=False),
     )
     whole = (0.0, duration_s)
-    panels = (Panel(marks, y_label=trace.unit or "", x_range=whole, height=2.0), _lane_panel(lanes, whole, view))
+    panels = (Panel(marks, y_label=trace.name, x_range=whole, height=2.0), _lane_panel(lanes, whole, view))
     merged = merge_lanes(lanes)
     rows = tuple((f"{m.start_s:.1f}", f"{m.end_s:.1f}", m.verdict) for m in merged)
     lost = sum(lane.end_s - lane.start_s for lane in merged if lane.reason)
@@ -176,7 +176,9 @@ _KINDS: Mapping[str, tuple[str, float, str]] = {
 }
 
 
-def _lane_panel(lanes: Sequence[Lane], view: tuple[float, float], window: tuple[float, float]) -> Panel:
+def _lane_panel(
+    lanes: Sequence[Lane], view: tuple[float, float], window: tuple[float, float], label: str = ""
+) -> Panel:
     r"""Usable low and green, findings in the middle, refused high and red: told by height, colour and word."""
     marks: list[Mark] = [Span("", *window, colour="pick", opacity=0.16)]
     by_kind: dict[str, tuple[list[float], list[float]]] = {}
@@ -192,7 +194,7 @@ def _lane_panel(lanes: Sequence[Lane], view: tuple[float, float], window: tuple[
             dash = "dot" if kind == "refused" else "solid"
             marks.append(Line(name, x, y, colour, 7, dash=dash))
     return Panel(
-        tuple(marks), y_label="gate", x_label="time [s]", x_range=view, y_range=(0, 4), height=0.35, ticks=False
+        tuple(marks), y_label=label, x_label="time [s]", x_range=view, y_range=(0, 4), height=0.35, ticks=False
     )
 
 

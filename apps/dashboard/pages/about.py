@@ -7,9 +7,7 @@ from importlib import metadata
 
 import streamlit as st
 
-from ....inference.answer import Answer, Refusal
 from ....inference.bundle import shipped_bundles
-from ...report.page import report_page
 from .. import look, session
 
 __all__ = ["about"]
@@ -35,7 +33,9 @@ def about() -> None:
     )
     bundle = session.model()[0]
     with st.expander(f"Model card of {bundle.name}", expanded=True):
-        st.markdown(bundle.card or "This model has no card.")
+        # The page has headings of its own above those of the card.
+        card = "\n".join(f"###{line}" if line.startswith("#") else line for line in bundle.card.splitlines())
+        st.markdown(card or "This model has no card.")
     with st.expander("Licences"):
         st.markdown(
             "pulsebayes: Apache-2.0. Model and its training data: Apache-2.0, simulated; no patient's data were used. "
@@ -76,29 +76,13 @@ def _report() -> None:
     st.markdown("#### Report")
     try:
         case = session.case()
-        answered = None if case is None else session.answered(case)
     except (ValueError, OSError) as error:
         look.failure(error)
         return
-    if case is None or answered is None:
+    if case is None or session.main_channel(case) is None:
         st.caption("Open a recording to save a report of it.")
         return
-    windows: list[Answer | Refusal] = [answered.result]
-    bundle, _ = session.model()
-
-    def make() -> bytes:
-        html = report_page(
-            windows,
-            title=case.source.label,
-            model=bundle.name,
-            card=bundle.card,
-            wave=(answered.values, bundle.contract.fs),
-            role=bundle.contract.role,
-            unit=bundle.contract.unit,
-        )
-        return html.encode()
-
-    st.download_button("Save the report of the picked window (HTML)", make, "pulsebayes-report.html", "text/html")
+    look.report_button(case, "Save the report of the picked window (HTML)", key="report-about")
     st.caption(
         "`pulsebayes infer FILE --out FOLDER`, then `pulsebayes report FOLDER/FILE.nc --html` reports all windows."
     )

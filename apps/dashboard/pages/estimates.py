@@ -11,7 +11,7 @@ from ....inference.explain import chance_below
 from ...figures.estimates import dotplot, interval_rows, intervals, quantity_of
 from ...figures.marks import number, percent
 from .. import look, session
-from ..words import five_questions
+from ..words import five_questions, on_screen
 
 __all__ = ["estimates"]
 
@@ -38,6 +38,7 @@ def estimates() -> None:
     look.cards(five_questions(result, name=_asked(result)))
     if isinstance(result, Refusal):
         _refused(result)
+        look.next_usable(case)
         return
     keep = st.toggle("Show quantities that this signal cannot tell, greyed", key="keep_uninformative")
     _rows(result, keep=keep)
@@ -55,7 +56,7 @@ def _refused(result: Refusal) -> None:
     message = result.signal.get("message") or result.hint or result.reason
     st.error(f"Refused ({result.reason}): {message}", icon=":material/block:")
     if result.hint and result.reason != "outside":
-        st.write(f"**Try:** {result.hint}")
+        st.write(f"**Try:** {on_screen(result.hint)}")
     st.page_link(
         st.session_state["pages"]["monitor"],
         label="Pick another window on the monitor",

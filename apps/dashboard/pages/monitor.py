@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from ....inference.answer import Refusal
 from ....waveforms.numerals import Numerals, read_numerals
 from ....waveforms.quality import PULSATILE_ROLES
 from ....waveforms.windows import Window, cut_windows
@@ -67,6 +68,11 @@ def _questions(case: session.Case) -> None:
         look.failure(error)
         return
     look.cards(five_questions(result))
+    if isinstance(result, Refusal):
+        look.next_usable(case)
+    elif "skipped_s" in st.session_state and st.session_state["skipped_s"] == session.window(case)[0]:
+        skipped = st.session_state["skipped_s"]
+        st.caption(f"The first {skipped:g} s cannot be answered, so the first window that can was picked.")
 
 
 def _channels(case: session.Case) -> list[str]:
@@ -208,6 +214,8 @@ def _numerals(case: session.Case, names: list[str]) -> None:
     parts = []
     for name in names:
         channel = case.recording.channel(name)
+        if channel.role not in PULSATILE_ROLES and not session.is_pressure(channel.role):
+            continue  # the mean of an ECG or of a chest band says nothing
         n = _numbers(case, name, low, high)
         colour = DARK.get(channel.role or "ink", DARK["ink"])
         parts.append(f'<div style="color:{colour}">{_numeral(escape(name), channel.role, channel.unit, n)}</div>')

@@ -53,7 +53,7 @@ def _upload() -> None:
     st.subheader("Drop a file", anchor=False)
     count = st.session_state.setdefault("upload_count", 0)
     dropped = st.file_uploader(
-        "CSV, WFDB (.hea and .dat together) or Vital Recorder",
+        "CSV, WFDB (.hea and .dat together), Vital Recorder, EDF, HDF5, MATLAB, NumPy, Parquet or netCDF",
         type=_KINDS,
         accept_multiple_files=True,
         key=f"upload-{count}",

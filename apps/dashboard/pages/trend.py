@@ -55,7 +55,8 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
     one, two = st.columns([1, 3], vertical_alignment="bottom")
     chosen = one.selectbox("Estimate", list(_EVERY), index=list(_EVERY).index(usual), key="every")
     every = _EVERY[chosen]
-    bundle, prior = session.model()
+    layers, prior = session.calibrated()
+    bundle = layers.bundle
     question = replace(session.settings(), every_s=max(every, bundle.contract.window_s), n_draws=1000)
     about = ("trend", *case.key, session.bundle_key(), question)
     if session.desk().known(about) is None and length / question.every_s > 4 * _MOST:
@@ -64,7 +65,8 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
             return None, about
 
     def work() -> Iterator[Answer | Refusal]:
-        return map(_slim, answer_recording(bundle, case.recording, question, prior=prior))
+        found = answer_recording(bundle, case.recording, question, prior=prior)
+        return (_slim(layers.finish(window, prior, seed=question.seed)) for window in found)
 
     return session.desk().task(about, _count(case, question), work), about
 

@@ -2,9 +2,6 @@ r"""Trust: whether this window is like the simulations, and whether the model ke
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import streamlit as st
 
 from ....inference.answer import Refusal
@@ -14,6 +11,7 @@ from ....inference.domain_map import map_domain
 from ...figures.evidence import coverage_curve, domain_picture, rank_tests
 from ...figures.marks import Panel, Picture, Table, percent
 from .. import look, session
+from .layers import conformal_regions, rope_couplings
 
 __all__ = ["trust"]
 
@@ -45,8 +43,9 @@ def trust() -> None:
     _measured(bundle)
     _refused(bundle)
     st.markdown("#### Calibration with patients")
-    _conformal(bundle)
-    _couplings(bundle)
+    layers = session.calibrated()[0]
+    conformal_regions(layers, answered, case)
+    rope_couplings(layers, answered)
 
 
 def _domain(bundle: Bundle, answered: AnsweredWindow) -> None:
@@ -108,39 +107,3 @@ def _refused(bundle: Bundle) -> None:
     )
     with st.expander("What the gate and the domain verdict refuse"):
         look.table(shown)
-
-
-def _conformal(bundle: Bundle) -> None:
-    layer: Any = getattr(bundle, "conformal", None)
-    what = "Regions with a promised coverage for new patients, and their slices."
-    if layer is None:
-        how = (
-            "This model carries none: they need labelled recordings of patients. `pulsebayes calibrate conformal` "
-            "makes them where this version has it; until then the intervals are those of the simulations."
-        )
-        look.absent("Conformal region", what, how)
-        return
-    st.markdown("##### Conformal region")
-    st.write(what)
-    st.json({k: v for k, v in vars(layer).items() if isinstance(v, (int, float, str))})
-
-
-def _couplings(bundle: Bundle) -> None:
-    there = bool(getattr(bundle, "rope", None))
-    what = "Which simulated beats stand for this patient's, and with what weight."
-    try:
-        importlib.import_module("....calibration.rope", __package__)
-        known = True
-    except ImportError:
-        known = False
-    if there:
-        st.markdown("##### Couplings (RoPE)")
-        st.write(what)
-        return
-    how = "This model carries no robust posterior: "
-    how += (
-        "`pulsebayes calibrate rope` makes one from a few labelled recordings."
-        if known
-        else "the couplings appear here as soon as this version can calibrate one from a few labelled recordings."
-    )
-    look.absent("Couplings (RoPE)", what, how)

@@ -107,7 +107,12 @@ def _board(case: session.Case | None, start: dict[str, float] | None, overlay: A
         for name, (low, high, step) in simulation.LIMITS.items():
             q = quantity_of(name)
             asked[name] = st.slider(
-                f"{q.name} [{q.unit}]", float(low), float(high), step=float(step), key=f"what-{name}"
+                f"{q.name} [{q.unit}]",
+                float(low),
+                float(high),
+                step=float(step),
+                format=f"%.{_places(step)}f",
+                key=f"what-{name}",
             )
     found = simulation.scenario_beat(asked)
     base = None
@@ -123,6 +128,11 @@ def _board(case: session.Case | None, start: dict[str, float] | None, overlay: A
         "Solid: the scenario. Dashed grey: the posterior median of the picked window. Red: the measured beats, at the "
         "radial line. Everything that has no slider is that of a typical adult of the simulated population."
     )
+
+
+def _places(step: float) -> int:
+    r"""Decimals that a step needs."""
+    return next(n for n in range(4) if abs(round(step, n) - step) < 1e-9)
 
 
 def _reached(found: dict[str, Any], asked: dict[str, float]) -> None:

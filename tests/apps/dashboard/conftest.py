@@ -63,7 +63,7 @@ def app(opened: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...,
     simulation.network.cache_clear()
 
     def at(page: str, *, file: str = "", sample: bool = False, **address: str) -> Any:
-        test = AppTest.from_file(entry.__file__, default_timeout=60)
+        test = AppTest.from_file(entry.__file__, default_timeout=300)
         for key, value in address.items():
             test.query_params[key] = value
         if file:

@@ -97,3 +97,17 @@ def test_error_names_the_label_not_the_file(opened: Path) -> None:
     with pytest.raises(RecordingError) as caught:
         open_recording(source, Labels())
     assert caught.value.file == source.label and "broken" not in str(caught.value)
+
+
+def test_segment_header_that_points_outside_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "opened"
+    folder.mkdir()
+    (tmp_path / "secret.dat").write_bytes(bytes(1000))
+    (folder / "all.hea").write_text("all/1 1 125 500\npart 500\n")
+    (folder / "part.hea").write_text("part 1 125 500\n../secret.dat 16 200/mmHg 12 0 0 0 0 ABP\n")
+    with pytest.raises(RecordingError, match="another folder"):
+        Library((folder,), {}).open_path("all.hea")
+    (folder / "part.hea").write_text("part 1 125 500\nlink.dat 16 200/mmHg 12 0 0 0 0 ABP\n")
+    (folder / "link.dat").symlink_to(tmp_path / "secret.dat")
+    with pytest.raises(RecordingError, match="outside what was opened"):
+        Library((folder,), {}).open_path("all.hea")

@@ -214,3 +214,36 @@ def test_about_shows_the_card_and_offers_the_report(app: App) -> None:
     test = app("about", sample=True)
     assert "Intended use" in said(test)
     assert any("report" in b.label for b in test.get("download_button"))
+
+
+def test_a_recording_that_begins_badly_opens_at_the_first_window_that_is_answered(app: App) -> None:
+    test = app("monitor", file="flat.csv")
+    assert not test.exception
+    assert test.session_state["start_s"] == 16.0
+    assert "The first 16 s cannot be answered" in said(test)
+
+
+def test_a_refused_window_offers_the_next_usable_one(app: App) -> None:
+    test = app("monitor", file="flat.csv", t="0")
+    assert "No number is given" in said(test) and "--start" not in said(test)
+    next(b for b in test.button if b.label == "Go to the next usable window").click()
+    test.run()
+    assert test.session_state["start_s"] >= 16.0 and not test.exception
+
+
+def test_the_report_is_on_every_page(app: App) -> None:
+    for page in ("monitor", "estimates", "trust", "compare", "equations", "about"):
+        assert any(b.label == "Save report" for b in app(page, sample=True).get("download_button")), page
+
+
+def test_equations_recovers_the_law_of_a_windkessel(app: App) -> None:
+    from pulsebayes.apps.dashboard import session
+
+    test = app("equations")
+    next(b for b in test.button if b.label == "Try a simulated windkessel").click()
+    test.run()
+    for task in list(session.desk()._tasks.values()):
+        assert task.wait(240)
+    test.run()
+    assert not test.exception and not test.error
+    assert r"\frac{d P}{dt}" in test.latex[0].value
