@@ -255,23 +255,6 @@ def answering(case: Case, start_s: float, end_s: float) -> Callable[[], Answered
     return lambda: kept.keep(about, make)  # type: ignore[no-any-return]
 
 
-def own_draws(case: Case) -> Any:
-    r"""The estimator's own draws for the picked window, which conformal regions are made from.
-
-    Arguments:
-        case: The recording.
-    """
-    layers, prior = calibrated()
-    found = answered(case).result
-    if layers.rope is None and isinstance(found, Answer):
-        return found.draws
-    start_s, end_s = window(case)
-    question = replace(settings(), start_s=start_s, end_s=end_s)
-    about = ("own", *case.key, bundle_key(), question)
-    own = desk().keep(about, lambda: next(answer_recording(layers.bundle, case.recording, question, prior=prior)))
-    return own.result.draws
-
-
 def find_usable(case: Case, from_s: float) -> float | None:
     r"""Start of the first window that is answered, looked for during a second at most.
 

@@ -14,20 +14,19 @@ from ....inference.answering import AnsweredWindow
 from ...figures.calibrated import couplings, region_slice
 from ...figures.estimates import quantity_of
 from ...figures.marks import number, percent
-from .. import look, session
+from .. import look
 
 __all__ = ["conformal_regions", "rope_couplings"]
 
 _COUPLED = ("CO", "SVR", "MAP", "HR")
 
 
-def conformal_regions(layers: Calibrated, answered: AnsweredWindow | None, case: session.Case | None) -> None:
+def conformal_regions(layers: Calibrated, answered: AnsweredWindow | None) -> None:
     r"""Show the conformal regions of the window, set by set, or say why there is none.
 
     Arguments:
         layers: The model.
         answered: The picked window, if there is one.
-        case: Its recording.
 
     Example:
         >>> conformal_regions.__name__
@@ -47,7 +46,7 @@ def conformal_regions(layers: Calibrated, answered: AnsweredWindow | None, case:
     chosen = st.selectbox("Quantities that are covered together", names) if len(names) > 1 else names[0]
     one = layer.sets[names.index(chosen)]
     st.write(f"**Promise:** {one.guarantee}. Score: {one.score_name}.")
-    if case is None or answered is None or not isinstance(answered.result, Answer):
+    if answered is None or not isinstance(answered.result, Answer):
         st.info("This window has no answer, and a region is made from one.")
         return
     if not np.isfinite(one.limit):
@@ -55,11 +54,11 @@ def conformal_regions(layers: Calibrated, answered: AnsweredWindow | None, case:
             f"{one.n_patients} patients are too few for a coverage of {percent(1 - one.alpha)}: it is unbounded."
         )
         return
-    _slice(one, layers, case, layer.n_draws)
+    _slice(one, answered.result, layer.n_draws)
 
 
-def _slice(one: ConformalSet, layers: Calibrated, case: session.Case, n_draws: int) -> None:
-    draws = session.own_draws(case)
+def _slice(one: ConformalSet, answer: Answer, n_draws: int) -> None:
+    draws = answer.draws
     region = one.region(predict(draws, one.coordinates, n_draws))
     planes = [f"{a} and {b}" for a, b in combinations(one.coordinates.names, 2)]
     wanted = st.pills("Slice", planes, default=planes[0], key="slice") if len(planes) > 1 else planes[0]

@@ -44,7 +44,7 @@ def trust() -> None:
     _refused(bundle)
     st.markdown("#### Calibration with patients")
     layers = session.calibrated()[0]
-    conformal_regions(layers, answered, case)
+    conformal_regions(layers, answered)
     rope_couplings(layers, answered)
 
 
