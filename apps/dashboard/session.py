@@ -252,7 +252,12 @@ def answering(case: Case, start_s: float, end_s: float) -> Callable[[], Answered
         return layers.finish(found, prior, seed=question.seed)
 
     about = ("window", *case.key, bundle_key(), question)
-    return lambda: kept.keep(about, make)  # type: ignore[no-any-return]
+
+    def answer() -> AnsweredWindow:
+        made: AnsweredWindow = kept.keep(about, make)
+        return made
+
+    return answer
 
 
 def find_usable(case: Case, from_s: float) -> float | None:
@@ -268,8 +273,8 @@ def find_usable(case: Case, from_s: float) -> float | None:
     Raises:
         RecordingError: If the recording has no channel that the model reads.
     """
-    length, passed, end = window_s(), None, time.thread_time() + SEARCH_S
-    start_s = from_s
+    length, start_s, end = window_s(), from_s, time.thread_time() + SEARCH_S
+    passed: float | None = None
     while start_s + length <= case.recording.duration_s + 1e-6 and time.thread_time() < end:
         found = answering(case, start_s, start_s + length)().result
         if isinstance(found, Answer):

@@ -43,7 +43,8 @@ def region_slice(plane: Plane, draws: Mapping[str, Float[np.ndarray, " draw"]], 
         marks.append(
             Line(f"{percent(1 - alpha)} conformal region", line[:, 0], line[:, 1], "caution", 2.5, legend=i == 0)
         )
-    rows, said = [], []
+    rows: list[tuple[str, ...]] = []
+    said: list[str] = []
     for j, name in enumerate(plane.names):
         inside = plane.axes[j][plane.inside.any(axis=1 - j)]
         q = quantity_of(name)

@@ -63,7 +63,7 @@ def _slice(one: ConformalSet, answer: Answer, n_draws: int) -> None:
     planes = [f"{a} and {b}" for a, b in combinations(one.coordinates.names, 2)]
     wanted = st.pills("Slice", planes, default=planes[0], key="slice") if len(planes) > 1 else planes[0]
     first, _, second = (wanted or planes[0]).partition(" and ")
-    given = {}
+    given: dict[str, float] = {}
     others = [n for n in one.coordinates.names if n not in (first, second)]
     for name, column in zip(others, st.columns(max(len(others), 1)), strict=False):
         q, middle = quantity_of(name), float(np.median(draws[name]))
