@@ -36,7 +36,7 @@ def test_five_questions_are_answered_on_the_monitor(app: App) -> None:
 
 
 def test_refused_window_has_no_number_and_says_why(app: App) -> None:
-    test = app("estimates", file="flat.csv")
+    test = app("estimates", file="flat.csv", t="0")
     text = said(test)
     assert not test.exception
     assert "Refused (flat)" in text and "Not answered" in text and "9 in 10" not in text
