@@ -6,16 +6,29 @@ from importlib import import_module
 from typing import Any
 
 _HOMES: dict[str, str] = {
+    "Corruption": ".corruption",
+    "Exclusions": ".exclusions",
     "Factor": ".grammar",
+    "Generator": ".generator",
+    "LIBRARY": ".library",
+    "NamedSystem": ".library",
+    "Packed": ".packed",
+    "Prior": ".prior",
+    "RandomSystem": ".generator",
+    "ShardConfig": ".shards",
+    "Solution": ".integration",
+    "Stepping": ".integration",
     "System": ".grammar",
     "Term": ".grammar",
+    "integrate": ".integration",
+    "make_shards": ".shards",
+    "odebench_exclusions": ".exclusions",
+    "pack": ".packed",
+    "simulate_named": ".library",
+    "unpack": ".packed",
 }
 
-__all__ = [
-    "Factor",
-    "System",
-    "Term",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
