@@ -42,7 +42,7 @@ class Stepping:
         ValueError: If a number is not positive.
 
     Example:
-        >>> Stepping(n_steps=128).times[-1]
+        >>> float(Stepping(n_steps=128).times[-1])
         10.0
     """
 
