@@ -16,6 +16,7 @@ import typer
 from .errors import CommandError, ExitCode
 from .options import Settings, with_settings
 from .run_record import write_run_record
+from .train_equations import train_equations
 
 if TYPE_CHECKING:
     from ...calibration.produce import Held
@@ -49,7 +50,8 @@ def train(
     r"""Train a posterior estimator and measure it on held-out simulations.
 
     With SET.zarr it trains on that set, the last rows held out; without, the recipe simulates its own sets first.
-    The bundle is a folder with weights, bundle.json and card.md.
+    The bundle is a folder with weights, bundle.json and card.md. A recipe such as symbolic-ode draws random equations
+    instead and makes the model that `recover` asks for candidates.
 
     Arguments:
         training_set: A training set.
@@ -68,6 +70,8 @@ def train(
     if not settings.has_out:
         raise CommandError("train needs the folder of the bundle", code="no-out", hint="--out BUNDLE")
     limit = parse_duration(max_time)
+    if train_equations(recipe, training_set, limit, resume, settings, _interrupts):
+        return
     chosen = _recipe(recipe, preset, outputs, settings)
     if training_set is not None:  # a set of one's own makes a model of one's own, whatever recipe it follows
         chosen = dataclasses.replace(chosen, name=settings.out.name)
