@@ -90,13 +90,13 @@ def decode(
     if len(shapes) != 1:
         raise ValueError(f"trajectories must share their states and inputs, got {sorted(shapes)}")
     ((d, k),) = shapes
-    seen, scale, unit = _points(observed, 2 * net.config.n_windows)
+    seen, scale, unit = _points(observed, net.config.stride * net.config.n_windows)
     regressed = torch.from_numpy(hints(seen.value, seen.slope, d)[0])
     with torch.inference_mode():
-        encoded = net.encode(torch.from_numpy(seen.features[:, ::2]))
+        encoded = net.encode(torch.from_numpy(seen.features[:, :: net.config.stride]))
         rows = d * n_samples
         memory = [(key.expand(rows, -1, -1, -1), value.expand(rows, -1, -1, -1)) for key, value in encoded]
-        advice = net.advise(regressed).repeat_interleave(n_samples, 0)
+        advice = net.advice(regressed).repeat_interleave(n_samples, 0)
         grammars, score = _sample(net, memory, advice, (d, k), n_samples, temperature, seed)
     found: list[list[DecodedEquation]] = []
     for i in range(d):

@@ -145,6 +145,7 @@ def make_batch(
     corruption: Corruption,
     *,
     n_windows: int = 32,
+    stride: int = 2,
     two_hot: bool = True,
     split: float = 0.25,
 ) -> Batch:
@@ -155,7 +156,8 @@ def make_batch(
         examples: Examples of each kind.
         size: Number of systems, shared in proportion.
         corruption: How they are measured.
-        n_windows: Windows a system that the encoder reads; twice as many are fitted.
+        n_windows: Windows a system that the encoder reads.
+        stride: How many are fitted for each of those.
         two_hot: Whether constants keep their fractions.
         split: Probability that the trajectory is cut in two, which an autonomous system cannot tell from two
             trajectories.
@@ -172,10 +174,10 @@ def make_batch(
     for e in examples:
         n = max(1, round(size * e.n / total))
         rows = rng.choice(e.n, size=min(n, e.n), replace=False)
-        seen, units = _measure(rng, e, rows, corruption, n_windows, split)
+        seen, units = _measure(rng, e, rows, corruption, stride * n_windows, split)
         owner, equation, ids, grid = _sequences(e, rows, units)
         regressed = hints(seen.value, seen.slope, e.x.shape[-1])[owner, equation]
-        parts.append((seen.features[:, ::2], regressed, owner + offset, ids, grid))
+        parts.append((seen.features[:, ::stride], regressed, owner + offset, ids, grid))
         offset += len(rows)
     return _assemble(parts, two_hot)
 
@@ -193,8 +195,8 @@ def _measure(
     points = y.shape[1]
     cut = round(points * rng.uniform(0.3, 0.7)) if rng.random() < split and points >= 24 else points
     pieces = [slice(0, cut), slice(cut, points)] if cut < points else [slice(0, points)]
-    share = [2 * n_windows * (p.stop - p.start) // points for p in pieces]
-    share[-1] = 2 * n_windows - sum(share[:-1])
+    share = [n_windows * (p.stop - p.start) // points for p in pieces]
+    share[-1] = n_windows - sum(share[:-1])
     found = [
         windows(t[:, p] - t[:, p][:, :1], y[:, p], present, n_windows=w) for p, w in zip(pieces, share, strict=True)
     ]

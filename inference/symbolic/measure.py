@@ -20,7 +20,7 @@ __all__ = ["Recall", "measure"]
 
 _SETTINGS = {
     "clean": Corruption(points=(512, 512), noise=0.0, clean=0.0, drop=0.0, irregular=0.0, gap=0.0, crop=0.0),
-    "noise of 5 %, half the points": Corruption(
+    "noise up to 5 %, half the points": Corruption(
         points=(256, 256), noise=0.05, clean=0.0, additive=0.0, drop=0.0, irregular=0.99, gap=0.0, crop=0.0
     ),
 }

@@ -38,9 +38,11 @@ class ModelConfig:
         heads: Attention heads.
         encoder_layers: Layers of the encoder.
         decoder_layers: Layers of the decoder.
-        n_windows: Windows a system that the encoder reads, shared by its trajectories; hints use twice as many.
+        n_windows: Windows a system that the encoder reads, shared by its trajectories.
         length: Tokens an equation at most.
         constants: "two-hot" or "one-hot".
+        hints: Whether the decoder is told what regression says; then twice as many windows are fitted, of which the
+            encoder reads every second.
 
     Raises:
         ValueError: If the heads do not divide the width or the treatment of constants is unknown.
@@ -57,6 +59,12 @@ class ModelConfig:
     n_windows: int = 32
     length: int = 32
     constants: str = "two-hot"
+    hints: bool = True
+
+    @property
+    def stride(self) -> int:
+        r"""How many windows are fitted for each that the encoder reads."""
+        return 2 if self.hints else 1
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -149,7 +157,8 @@ class EquationTransformer(nn.Module):
         self.config = config = config or ModelConfig()
         width = config.width
         self.read = nn.Sequential(nn.Linear(N_FEATURES, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.advise = nn.Sequential(nn.Linear(N_HINTS, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        if config.hints:
+            self.advise = nn.Sequential(nn.Linear(N_HINTS, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.encoder = nn.ModuleList(_EncoderLayer(width, config.heads) for _ in range(config.encoder_layers))
         self.encoder_norm = nn.LayerNorm(width)
         self.embedding = nn.Embedding(len(VOCABULARY), width)
@@ -175,6 +184,17 @@ class EquationTransformer(nn.Module):
             x = layer(x, mask)
         x = self.encoder_norm(x)
         return [layer.cross.remember(x) for layer in self.decoder]  # type: ignore[union-attr, operator]
+
+    def advice(self, hints: Float[Tensor, "E H"]) -> Float[Tensor, "E W"]:
+        r"""Reads hints; zeros if the network takes none.
+
+        Arguments:
+            hints: Hints for each equation.
+        """
+        if not self.config.hints:
+            return hints.new_zeros(len(hints), self.config.width)
+        read: Tensor = self.advise(hints)
+        return read
 
     def embed(self, ids: Int[Tensor, "E L"], fraction: Float[Tensor, "E L"]) -> Float[Tensor, "E L W"]:
         r"""Embeds tokens; a constant with a fraction is between its point and the next.
@@ -211,7 +231,7 @@ class EquationTransformer(nn.Module):
             Logits.
         """
         mask = None if present is None else present[owner][:, None, None, :]
-        x = self.embed(ids, fraction) + self.position[: ids.shape[1]] + self.advise(hints)[:, None]
+        x = self.embed(ids, fraction) + self.position[: ids.shape[1]] + self.advice(hints)[:, None]
         for layer, (key, value) in zip(self.decoder, memory, strict=True):
             x, _ = layer(x, None, (key[owner], value[owner]), mask)
         logits: Tensor = self.out(self.decoder_norm(x))
@@ -230,7 +250,7 @@ class EquationTransformer(nn.Module):
 
         Arguments:
             memory: What `encode` made, for each equation.
-            advice: What `advise` made of each equation's hints.
+            advice: What `advice` made of each equation's hints.
             past: What the last step left, None at first.
             ids: Last tokens.
             fraction: Their fractions.

@@ -239,7 +239,7 @@ Its own constants are first guesses.
 
 ## Training
 
-- random systems: {systems}, none with the skeleton of an ODEBench system (`odebench_exclusions`)
+- random systems in the shards: {systems}, none with the skeleton of an ODEBench system (`odebench_exclusions`)
 - measured anew every time: noise up to 10 %, 32 to 512 points, up to half dropped, gaps, irregular times
 - weights: {weights}, kept in half precision; constants {net.config.constants}
 - systems seen: {seen} in {report.steps} steps and {report.seconds / 60:.0f} minutes of a shared CPU core

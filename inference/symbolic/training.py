@@ -229,10 +229,17 @@ class _Run:
         return self.config.share(self.step, self.seconds)
 
     def batch(self, rng: np.random.Generator, examples: Sequence[Examples]) -> Batch:
-        two_hot = self.net.config.constants == "two-hot"
-        size, windows = self.config.batch_size, self.net.config.n_windows
-        corruption, split = self.config.corruption, self.config.split
-        return make_batch(rng, examples, size, corruption, n_windows=windows, two_hot=two_hot, split=split)
+        net = self.net.config
+        return make_batch(
+            rng,
+            examples,
+            self.config.batch_size,
+            self.config.corruption,
+            n_windows=net.n_windows,
+            stride=net.stride,
+            two_hot=net.constants == "two-hot",
+            split=self.config.split,
+        )
 
     def advance(self) -> None:
         rng = np.random.default_rng([self.config.seed, 1, self.step])

@@ -106,7 +106,7 @@ def test_steps_agree_with_the_whole_sequence() -> None:
         whole = net(memory, regressed, torch.tensor([0]), ids, torch.zeros(1, 4))
         past, steps = None, []
         for k in range(4):
-            logits, past = net.step(memory, net.advise(regressed), past, ids[:, k], torch.zeros(1), k)
+            logits, past = net.step(memory, net.advice(regressed), past, ids[:, k], torch.zeros(1), k)
             steps.append(logits)
     torch.testing.assert_close(torch.stack(steps, 1), whole, rtol=1e-4, atol=1e-4)
 
