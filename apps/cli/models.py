@@ -31,6 +31,7 @@ def models_group(*, settings: Settings) -> None:
 def list_models(*, settings: Settings) -> None:
     """List the models that the package ships."""
     from ...inference.bundle import Bundle, shipped_bundles
+    from ...inference.symbolic.weights import shipped_symbolic_models
 
     rows = [_row(Bundle.load(folder)) for folder in shipped_bundles().values()]
     if settings.json:
@@ -40,6 +41,8 @@ def list_models(*, settings: Settings) -> None:
         reads = row["input"]
         typer.echo(f"{row['name']}: {reads['role']} [{reads['unit']}], windows of {row['window_s']:g} s")
         typer.echo(f"  {', '.join(row['quantities'])}")
+    for name in shipped_symbolic_models():
+        typer.echo(f"{name}: equations from trajectories, for `pulsebayes recover`")
     if not rows:
         typer.echo("no models are shipped with this version")
 
@@ -48,7 +51,14 @@ def list_models(*, settings: Settings) -> None:
 def show(name: _NAME, *, settings: Settings) -> None:
     """Show the card of a model."""
     from ...inference.bundle import Bundle, find_bundle
+    from ...inference.symbolic.weights import read_symbolic_info, shipped_symbolic_models
 
+    equations = shipped_symbolic_models().get(name)
+    if equations is not None:
+        measured = {"name": name, "measured": read_symbolic_info(equations)["measured"]}
+        card = (equations / "card.md").read_text(encoding="utf-8").rstrip()
+        typer.echo(json.dumps(measured, allow_nan=False) if settings.json else card)
+        return
     bundle = Bundle.load(find_bundle(name))
     if settings.json:
         typer.echo(json.dumps({**_row(bundle), "measured": dict(bundle.measured)}, allow_nan=False))
