@@ -6,12 +6,17 @@ import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from .errors import CommandError, ExitCode
 from .options import Settings
 from .run_record import write_run_record
+
+if TYPE_CHECKING:
+    from ...inference.symbolic.measure import Recall
+    from ...inference.symbolic.training import TrainingReport
 
 __all__ = ["train_equations"]
 
@@ -74,12 +79,7 @@ def train_equations(
     if stop:
         settings.talk(f"stopped after step {report.steps}; go on with the same command and --resume")
         raise typer.Exit(int(ExitCode.INTERRUPTED))
-    measured = {key: {"n": r.n, "greedy": r.greedy, "sampled": r.sampled} for key, r in recall.items()}
-    if settings.json:
-        row = {"out": settings.out.name, "steps": report.steps, "seconds": report.seconds, "measured": measured}
-        typer.echo(json.dumps(row, allow_nan=False))
-    else:
-        typer.echo((settings.out / "card.md").read_text(encoding="utf-8"))
+    _tell(report, recall, settings)
     write_run_record(
         settings.out,
         command="train",
@@ -89,3 +89,12 @@ def train_equations(
         seed=settings.seed,
     )
     return True
+
+
+def _tell(report: TrainingReport, recall: dict[str, Recall], settings: Settings) -> None:
+    measured = {key: {"n": r.n, "greedy": r.greedy, "sampled": r.sampled} for key, r in recall.items()}
+    if settings.json:
+        row = {"out": settings.out.name, "steps": report.steps, "seconds": report.seconds, "measured": measured}
+        typer.echo(json.dumps(row, allow_nan=False))
+    else:
+        typer.echo((settings.out / "card.md").read_text(encoding="utf-8"))

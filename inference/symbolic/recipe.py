@@ -230,12 +230,7 @@ def _card(
 
 {recipe.title}.
 
-**Research use only. Not a medical device.**
-
-## Intended use
-
-Proposes equations; what it proposes is refitted and selected by `pulsebayes recover`.
-Its own constants are first guesses.
+{_USE}
 
 ## Training
 
@@ -263,3 +258,9 @@ seconds of one CPU for a system.
 
 
 _SAMPLES = 64
+_USE = """**Research use only. Not a medical device.**
+
+## Intended use
+
+Proposes equations; what it proposes is refitted and selected by `pulsebayes recover`.
+Its own constants are first guesses."""

@@ -64,88 +64,89 @@ def _template(name: str, weight: float, *factors: tuple[Factor, str], positive: 
     return Template(name, tuple(f for f, _ in factors), tuple(free for _, free in factors), weight, positive)
 
 
-def _templates() -> tuple[Template, ...]:
-    a, b, c = (_plain(_A, 1), ""), (_plain(_B, 1), ""), (_plain(_C, 1), "")
-    a2, b2 = (_plain(_A, 2), ""), (_plain(_B, 2), "")
-    sin_a, cos_a = (Factor(_A, inner="sin"), "s"), (Factor(_A, inner="cos"), "s")
-    sin_b, cos_b = (Factor(_B, inner="sin"), "s"), (Factor(_B, inner="cos"), "s")
-    exp_a, exp_b = (Factor(_A, inner="exp"), "e"), (Factor(_B, inner="exp"), "e")
-    log_a = (Factor(_A, inner="log"), "s")
-    two = {"w": _B, "s1": 1.0}
-    sigmoid_a = (Factor(_A, inner="exp", outer="inv", b=1.0), "ea")
-    sigmoid_b = (Factor(_B, inner="exp", outer="inv", b=1.0), "ea")
-    one = [
-        _template("1", 7.0),
-        _template("A", 16.0, a, positive=0.4),
-        _template("A^2", 6.0, a2, positive=0.35),
-        _template("A^3", 4.0, (_plain(_A, 3), ""), positive=0.2),
-        _template("A^4", 0.8, (_plain(_A, 4), ""), positive=0.4),
-        _template("A^5", 1.0, (_plain(_A, 5), ""), positive=0.2),
-        _template("sin A", 2.2, sin_a),
-        _template("cos A", 1.4, cos_a),
-        _template("exp A", 1.2, exp_a, positive=0.4),
-        _template("log A", 0.6, log_a, positive=0.4),
-        _template("sqrt A", 0.8, (Factor(_A, inner="sqrt"), ""), positive=0.4),
-        _template("abs A", 0.3, (Factor(_A, inner="abs"), "")),
-        _template("A abs A", 0.6, a, (Factor(_A, inner="abs"), ""), positive=0.2),
-        _template("A^p", 0.7, (Factor(_A, inner="log", outer="exp"), "p"), positive=0.4),
-        _template("1/A", 0.6, (Factor(_A, outer="inv"), "")),
-        _template("1/A^2", 0.3, (Factor(_A, inner="pow2", outer="inv"), "")),
-        _template("A log A", 0.7, a, log_a, positive=0.25),
-        _template("A exp A", 0.7, a, exp_a),
-        _template("A^2 exp A", 0.2, a2, exp_a),
-        _template("exp -A^2", 0.4, (Factor(_A, inner="pow2", outer="exp"), "g")),
-        _template("sin A cos A", 0.7, (sin_a[0], "s"), (cos_a[0], "s")),
-        _template("A sin A", 0.3, a, sin_a),
-        _template("A cos A", 0.4, a, cos_a),
-        _template("sin^2 A", 0.3, (Factor(_A, inner="sin", outer="pow2"), "s")),
-        _template("sigmoid A", 1.4, sigmoid_a),
-        _template("A sigmoid A", 0.3, a, sigmoid_a),
-        _template("1/(1+sin A)", 0.15, (Factor(_A, inner="sin", outer="inv", b=1.0), "sl")),
-        _template("1/(1+A)^2", 0.3, (_hill(_A, 1, "inv2"), "h")),
-        _template("A/(1+A)^2", 0.3, a, (_hill(_A, 1, "inv2"), "h")),
-        _template("A/(1+(A+o)^2)", 0.4, a, (_hill(_A, 2), "ho")),
-    ]
-    rates = [(0, 1, 1.0), (0, 2, 0.8), (0, 3, 0.3), (0, 4, 0.3), (0, 5, 0.1), (1, 1, 2.6), (1, 2, 1.0), (2, 1, 0.3)]
-    rates += [(2, 2, 2.0), (3, 3, 0.6), (4, 4, 0.5), (5, 5, 0.3), (1, 3, 0.2), (1, 4, 0.2), (3, 2, 0.2), (2, 3, 0.15)]
-    for n, m, weight in rates:
-        own = ((_plain(_A, n), ""),) if n else ()
-        one.append(_template(f"A^{n}/(1+A^{m})", weight, *own, (_hill(_A, m), "h")))
-    pairs = [
-        _template("A B", 16.0, a, b),
-        _template("A^2 B", 5.0, a2, b),
-        _template("A B^2", 3.0, a, b2),
-        _template("A^3 B", 0.5, (_plain(_A, 3), ""), b),
-        _template("A B/(1+A)", 1.2, a, b, (_hill(_A, 1), "h")),
-        _template("A B/(1+B)", 1.2, a, b, (_hill(_B, 1), "h")),
-        _template("A B/(1+A^2)", 0.8, a, b, (_hill(_A, 2), "h")),
-        _template("A^2 B/(1+A^2)", 0.8, a2, b, (_hill(_A, 2), "h")),
-        _template("A B^2/(1+B^2)", 0.8, a, b2, (_hill(_B, 2), "h")),
-        _template("A/(1+B)", 0.8, a, (_hill(_B, 1), "h")),
-        _template("A/(1+B^2)", 0.6, a, (_hill(_B, 2), "h")),
-        _template("A B/(A+B)", 0.5, a, b, (Factor(_A, outer="inv", **two), "t")),
-        _template("A B/(1+A+B)", 0.3, a, b, (Factor(_A, outer="inv", b=1.0, **two), "ht")),
-        _template("sin(A+B)", 1.4, (Factor(_A, inner="sin", **two), "sd")),
-        _template("cos(A+B)", 0.4, (Factor(_A, inner="cos", **two), "sd")),
-        _template("sin A cos B", 0.8, sin_a, cos_b),
-        _template("sin A sin B", 0.5, sin_a, sin_b),
-        _template("cos A cos B", 0.3, cos_a, cos_b),
-        _template("A sin B", 0.8, a, sin_b),
-        _template("A cos B", 1.0, a, cos_b),
-        _template("sin A cos^2 B", 0.2, sin_a, (Factor(_B, inner="cos", outer="pow2"), "s")),
-        _template("sigmoid(A+B)", 0.8, (Factor(_A, inner="exp", outer="inv", b=1.0, **two), "eda")),
-        _template("A sigmoid B", 0.5, a, sigmoid_b),
-        _template("A exp B", 0.5, a, exp_b),
-        _template("A abs B", 0.3, a, (Factor(_B, inner="abs"), "")),
-        _template("A/B", 0.5, a, (Factor(_B, outer="inv"), "")),
-        _template("A log B", 0.2, a, (Factor(_B, inner="log"), "s")),
-        _template("cos A/B", 0.2, cos_a, (Factor(_B, outer="inv"), "")),
-    ]
-    triples = [_template("A B C", 1.0, a, b, c), _template("A B/(1+C)", 0.4, a, b, (_hill(_C, 1), "h"))]
-    return tuple(one + pairs + triples)
+_A_, _B_, _C_ = (_plain(_A, 1), ""), (_plain(_B, 1), ""), (_plain(_C, 1), "")
+_A2_, _B2_ = (_plain(_A, 2), ""), (_plain(_B, 2), "")
+_SIN_A_, _COS_A_ = (Factor(_A, inner="sin"), "s"), (Factor(_A, inner="cos"), "s")
+_SIN_B_, _COS_B_ = (Factor(_B, inner="sin"), "s"), (Factor(_B, inner="cos"), "s")
+_EXP_A_, _EXP_B_ = (Factor(_A, inner="exp"), "e"), (Factor(_B, inner="exp"), "e")
+_LOG_A_ = (Factor(_A, inner="log"), "s")
+_TWO_ = {"w": _B, "s1": 1.0}
+_SIGMOID_A_ = (Factor(_A, inner="exp", outer="inv", b=1.0), "ea")
+_SIGMOID_B_ = (Factor(_B, inner="exp", outer="inv", b=1.0), "ea")
+_ONE = [
+    _template("1", 7.0),
+    _template("A", 16.0, _A_, positive=0.4),
+    _template("A^2", 6.0, _A2_, positive=0.35),
+    _template("A^3", 4.0, (_plain(_A, 3), ""), positive=0.2),
+    _template("A^4", 0.8, (_plain(_A, 4), ""), positive=0.4),
+    _template("A^5", 1.0, (_plain(_A, 5), ""), positive=0.2),
+    _template("sin A", 2.2, _SIN_A_),
+    _template("cos A", 1.4, _COS_A_),
+    _template("exp A", 1.2, _EXP_A_, positive=0.4),
+    _template("log A", 0.6, _LOG_A_, positive=0.4),
+    _template("sqrt A", 0.8, (Factor(_A, inner="sqrt"), ""), positive=0.4),
+    _template("abs A", 0.3, (Factor(_A, inner="abs"), "")),
+    _template("A abs A", 0.6, _A_, (Factor(_A, inner="abs"), ""), positive=0.2),
+    _template("A^p", 0.7, (Factor(_A, inner="log", outer="exp"), "p"), positive=0.4),
+    _template("1/A", 0.6, (Factor(_A, outer="inv"), "")),
+    _template("1/A^2", 0.3, (Factor(_A, inner="pow2", outer="inv"), "")),
+    _template("A log A", 0.7, _A_, _LOG_A_, positive=0.25),
+    _template("A exp A", 0.7, _A_, _EXP_A_),
+    _template("A^2 exp A", 0.2, _A2_, _EXP_A_),
+    _template("exp -A^2", 0.4, (Factor(_A, inner="pow2", outer="exp"), "g")),
+    _template("sin A cos A", 0.7, (_SIN_A_[0], "s"), (_COS_A_[0], "s")),
+    _template("A sin A", 0.3, _A_, _SIN_A_),
+    _template("A cos A", 0.4, _A_, _COS_A_),
+    _template("sin^2 A", 0.3, (Factor(_A, inner="sin", outer="pow2"), "s")),
+    _template("sigmoid A", 1.4, _SIGMOID_A_),
+    _template("A sigmoid A", 0.3, _A_, _SIGMOID_A_),
+    _template("1/(1+sin A)", 0.15, (Factor(_A, inner="sin", outer="inv", b=1.0), "sl")),
+    _template("1/(1+A)^2", 0.3, (_hill(_A, 1, "inv2"), "h")),
+    _template("A/(1+A)^2", 0.3, _A_, (_hill(_A, 1, "inv2"), "h")),
+    _template("A/(1+(A+o)^2)", 0.4, _A_, (_hill(_A, 2), "ho")),
+]
+_RATES = [(0, 1, 1.0), (0, 2, 0.8), (0, 3, 0.3), (0, 4, 0.3), (0, 5, 0.1), (1, 1, 2.6), (1, 2, 1.0), (2, 1, 0.3)]
+_RATES += [(2, 2, 2.0), (3, 3, 0.6), (4, 4, 0.5), (5, 5, 0.3), (1, 3, 0.2), (1, 4, 0.2), (3, 2, 0.2), (2, 3, 0.15)]
 
 
-TEMPLATES = _templates()
+def _rate(n: int, m: int, weight: float) -> Template:
+    own = ((_plain(_A, n), ""),) if n else ()
+    return _template(f"A^{n}/(1+A^{m})", weight, *own, (_hill(_A, m), "h"))
+
+
+_PAIRS = [
+    _template("A B", 16.0, _A_, _B_),
+    _template("A^2 B", 5.0, _A2_, _B_),
+    _template("A B^2", 3.0, _A_, _B2_),
+    _template("A^3 B", 0.5, (_plain(_A, 3), ""), _B_),
+    _template("A B/(1+A)", 1.2, _A_, _B_, (_hill(_A, 1), "h")),
+    _template("A B/(1+B)", 1.2, _A_, _B_, (_hill(_B, 1), "h")),
+    _template("A B/(1+A^2)", 0.8, _A_, _B_, (_hill(_A, 2), "h")),
+    _template("A^2 B/(1+A^2)", 0.8, _A2_, _B_, (_hill(_A, 2), "h")),
+    _template("A B^2/(1+B^2)", 0.8, _A_, _B2_, (_hill(_B, 2), "h")),
+    _template("A/(1+B)", 0.8, _A_, (_hill(_B, 1), "h")),
+    _template("A/(1+B^2)", 0.6, _A_, (_hill(_B, 2), "h")),
+    _template("A B/(A+B)", 0.5, _A_, _B_, (Factor(_A, outer="inv", **_TWO_), "t")),
+    _template("A B/(1+A+B)", 0.3, _A_, _B_, (Factor(_A, outer="inv", b=1.0, **_TWO_), "ht")),
+    _template("sin(A+B)", 1.4, (Factor(_A, inner="sin", **_TWO_), "sd")),
+    _template("cos(A+B)", 0.4, (Factor(_A, inner="cos", **_TWO_), "sd")),
+    _template("sin A cos B", 0.8, _SIN_A_, _COS_B_),
+    _template("sin A sin B", 0.5, _SIN_A_, _SIN_B_),
+    _template("cos A cos B", 0.3, _COS_A_, _COS_B_),
+    _template("A sin B", 0.8, _A_, _SIN_B_),
+    _template("A cos B", 1.0, _A_, _COS_B_),
+    _template("sin A cos^2 B", 0.2, _SIN_A_, (Factor(_B, inner="cos", outer="pow2"), "s")),
+    _template("sigmoid(A+B)", 0.8, (Factor(_A, inner="exp", outer="inv", b=1.0, **_TWO_), "eda")),
+    _template("A sigmoid B", 0.5, _A_, _SIGMOID_B_),
+    _template("A exp B", 0.5, _A_, _EXP_B_),
+    _template("A abs B", 0.3, _A_, (Factor(_B, inner="abs"), "")),
+    _template("A/B", 0.5, _A_, (Factor(_B, outer="inv"), "")),
+    _template("A log B", 0.2, _A_, (Factor(_B, inner="log"), "s")),
+    _template("cos A/B", 0.2, _COS_A_, (Factor(_B, outer="inv"), "")),
+]
+_TRIPLES = [_template("A B C", 1.0, _A_, _B_, _C_), _template("A B/(1+C)", 0.4, _A_, _B_, (_hill(_C, 1), "h"))]
+
+TEMPLATES = (*_ONE, *(_rate(*rate) for rate in _RATES), *_PAIRS, *_TRIPLES)
 _MOST_FACTORS = max(len(t.factors) for t in TEMPLATES)
 
 
