@@ -192,7 +192,8 @@ class Prior:
             rng: Source of randomness.
             n: Number of systems.
             dimension: Number of states.
-            n_inputs: Number of inputs, each of which appears in some term.
+            n_inputs: Number of inputs, each put into some term; second-order and exchange systems overwrite terms, so
+                that about one in eight systems of two states ignores its input.
         """
         weights = self.n_terms[min(dimension, len(self.n_terms)) - 1]
         shape = (n, dimension, max(map(len, self.n_terms)))

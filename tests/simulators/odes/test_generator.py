@@ -60,7 +60,9 @@ def test_the_prior_draws_canonical_systems_of_every_kind(dimension: int, n_input
     assert all(s == s.canonical() for s in systems)
     if n_inputs:
         driven = [any(max(f.variables) >= dimension for f in s.factors()) for s in systems]
-        assert np.mean(driven) > 0.75  # a second-order structure may overwrite the input's term
+        # With one state every system holds its input. With two, 87 % of 2000 draws did: second-order systems (one in
+        # five) overwrite one of the two equations, exchanges some terms. 75 % is three standard errors (64 draws) less.
+        assert np.mean(driven) > (0.99 if dimension == 1 else 0.75)
 
 
 def test_the_same_seed_draws_the_same_systems() -> None:
