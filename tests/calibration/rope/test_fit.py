@@ -97,13 +97,14 @@ def shock() -> tuple[ParameterSpace, Components, np.ndarray, np.ndarray, np.ndar
     return space, parts, truth, windows, np.concatenate([np.arange(29), np.full(100, 29)])
 
 
-def test_a_patient_in_steady_shock_is_not_pulled_to_the_prior() -> None:
+@pytest.mark.parametrize("gamma", [0.05, 0.25])
+def test_a_patient_in_steady_shock_is_not_pulled_to_the_prior(gamma: float) -> None:
     space, parts, _, windows, subjects = shock()
-    whitening = Whitening.fit(np.asarray(parts.contexts))
-    rope = fit_rope(IDENTITY, whitening, parts, windows, space, RoPEConfig(gamma=0.05), subjects=subjects)
+    whitening, config = Whitening.fit(np.asarray(parts.contexts)), RoPEConfig(gamma=gamma)
+    rope = fit_rope(IDENTITY, whitening, parts, windows, space, config, subjects=subjects)
     draws = rope.posterior(windows[29:]).sample(np.random.default_rng(0), 200)[..., 0]
     assert np.abs(np.median(draws, axis=1) - 1.25).max() < 0.5  # the prior's median is 5
-    counted = fit_rope(IDENTITY, whitening, parts, windows, space, RoPEConfig(gamma=0.05))
+    counted = fit_rope(IDENTITY, whitening, parts, windows, space, config)
     spread = counted.posterior(windows[29:]).sample(np.random.default_rng(0), 200)[..., 0]
     assert np.median(spread) > 2.5  # counted window by window, the same patient is spread over the prior
 

@@ -7,6 +7,7 @@ import pytest
 
 from pulsebayes.calibration.transport import (
     Cost,
+    EntropicConfig,
     entropic,
     exact_plan,
     low_rank_plan,
@@ -95,6 +96,29 @@ def test_progressive_map_recovers_the_map_between_gaussians_better_than_its_firs
     single = entropic(cost, epsilon=0.3 * cost.matrix().mean()).map(new, y)
     error = [np.mean((mapped - truth) ** 2) for mapped in (found(new), single)]
     assert found.converged and error[0] < 0.1 and error[0] < error[1]
+
+
+def test_progressive_map_takes_the_steps_of_ott() -> None:
+    pytest.importorskip("ott", reason="ott-jax is not installed (extra bench)")
+    import jax
+    from jax import numpy as jnp
+    from ott.geometry import pointcloud
+    from ott.problems.linear import linear_problem
+    from ott.tools import progot
+
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(40, 2)), rng.normal(size=(50, 2)) @ np.array([[1.5, 0.4], [0.4, 0.7]]) + 1.0
+    new = rng.normal(size=(15, 2))
+    # its solver mixes with the first points, not the last: two steps of which the second goes all the way agree
+    found = progressive_map(x, y, steps=2, coarse=0.3, fine=0.1, config=EntropicConfig(tolerance=1e-13))
+    alphas, levels = np.array([step[0] for step in found.steps]), np.array([step[2] for step in found.steps])
+    with jax.enable_x64(True):
+        problem = linear_problem.LinearProblem(pointcloud.PointCloud(jnp.asarray(x), jnp.asarray(y)))
+        solver = progot.ProgOT(jnp.asarray(alphas), epsilons=jnp.asarray(levels))
+        other = solver(problem, threshold=1e-13, max_iterations=20_000)
+        points = np.asarray(other.transport(jnp.asarray(new))[0])
+    assert np.asarray(other.converged).all()
+    assert np.abs(found(new) - points).max() < 1e-8
 
 
 def test_bad_arguments_are_named() -> None:
