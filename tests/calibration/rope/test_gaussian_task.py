@@ -39,9 +39,12 @@ from pulsebayes.simulators.tasks import GaussianTask
 
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, Any]:
-    r"""An estimator trained on 12,000 simulations and tuned on 200 pairs."""
+    r"""An estimator trained on 12,000 simulations and tuned on 200 pairs.
+
+    Settings were found on matrices of seed 0; these have another seed, at which nothing was chosen.
+    """
     torch.set_num_threads(1)
-    task, rng = GaussianTask(), np.random.default_rng(0)
+    task, rng = GaussianTask(seed=1), np.random.default_rng(1)
     theta = task.space.sample(rng, 12_000)
     x = task.simulate(theta, rng).astype(np.float32)
     network = NPEConfig(EmbeddingConfig("dense", samples=10, hidden=96, context=6), transforms=4, hidden=(64, 64))
@@ -63,7 +66,7 @@ def fitted() -> dict[str, Any]:
 
 
 def test_rope_is_nearer_to_the_exact_posterior_by_at_least_fifteen_hundredths(fitted: dict[str, Any]) -> None:
-    task, rng, count = fitted["task"], np.random.default_rng(1), 6
+    task, rng, count = fitted["task"], np.random.default_rng(2), 8
     fresh = task.simulate(task.space.sample(rng, 2000), rng)
     parts = Components.of(fitted["npe"], embed(fitted["npe"].embedding, fresh), draws=2)
     config = RoPEConfig.plain(gamma=0.03, tau=0.5)
@@ -76,7 +79,9 @@ def test_rope_is_nearer_to_the_exact_posterior_by_at_least_fifteen_hundredths(fi
         return float(np.mean([c2st(d, e, epochs=25) for d, e in zip(draws, exact, strict=True)]))
 
     npe = accuracy(FlowPosterior(fitted["npe"], few).sample(rng, 600))
-    assert accuracy(rope.posterior(few).sample(rng, 600)) <= npe - 0.15
+    found = accuracy(rope.posterior(few).sample(rng, 600))
+    print(f"C2ST of NPE {npe:.3f}, of RoPE {found:.3f}")
+    assert found <= npe - 0.15
 
 
 def test_smoothed_rope_beats_the_prior_and_the_estimator_in_density(fitted: dict[str, Any]) -> None:
