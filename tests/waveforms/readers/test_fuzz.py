@@ -9,7 +9,6 @@ import gzip
 import importlib.util
 import json
 import random
-import resource
 import signal
 import struct
 import subprocess
@@ -274,13 +273,16 @@ BOMBS = {
     "a.h5": _chunk_bomb,
 }  # fmt: skip
 CHILD = """
-import resource, sys
+import sys
+from pathlib import Path
 from pulsebayes.waveforms import RecordingError, read
 try:
     print(read(sys.argv[1], units={"ART": "mmHg"}).duration_s)
 except RecordingError as error:
     print(error.code)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# not ru_maxrss: a child begins with its parent's
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) // 1024)
 """
 
 
@@ -294,8 +296,7 @@ def test_bombs_stay_under_a_gigabyte(tmp_path: Path, name: str) -> None:
     )
     code, megabytes = child.stdout.split()
     assert code in ("corrupt", "too-large", "layout", "truncated")
-    assert int(megabytes) < 1024
-    assert resource.RUSAGE_SELF == 0
+    assert 20 < int(megabytes) < 1024
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
