@@ -78,6 +78,7 @@ def rope(
     import torch
 
     from ...calibration.rope.bundles import calibrate_rope, simulate_bank
+    from ...calibration.rope.checks import check_patients
     from ...calibration.rope.encoder import TuneConfig
     from ...calibration.rope.layer import save_rope
     from ...inference.bundle import Bundle, find_bundle
@@ -88,7 +89,8 @@ def rope(
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
     bundle = Bundle.load(folder)
     labelled, reference = _tables(pairs, unlabelled, bundle, settings, show_ids)
-    config, grid = _choice(gamma, tau, reference.n_subjects)
+    config, grid = _choice(gamma, tau, labelled.n_subjects, reference.n_subjects)
+    check_patients(labelled, reference, config.tau if config else max(grid.tau))
     settings.talk(f"simulating {simulations} windows")
     bank = simulate_bank(bundle, simulations, seed=settings.seed)
     layer = calibrate_rope(
@@ -105,9 +107,11 @@ def rope(
 
 def _tables(pairs: Path, unlabelled: Path, bundle: Any, settings: Settings, show_ids: bool) -> tuple[Any, Any]:
     from ...calibration.pairs import read_pairs
+    from ...calibration.rope.checks import labelled_pairs
     from ...waveforms.cohort_table import read_cohort_table
 
-    check_subjects(read_cohort_table(pairs), show_ids=show_ids)
+    paths = [pairs] + ([unlabelled] if unlabelled != Path() else [])
+    check_subjects(*(read_cohort_table(path) for path in paths), show_ids=show_ids)
     labelled = read_pairs(pairs, bundle.contract)
     reference = read_pairs(unlabelled, bundle.contract) if unlabelled != Path() else labelled
     for name, found in (("labelled", labelled), ("without labels", reference)):
@@ -115,14 +119,20 @@ def _tables(pairs: Path, unlabelled: Path, bundle: Any, settings: Settings, show
         settings.talk(f"{len(found)} windows {name} of {found.n_subjects} patients passed the gate; refused: {refused}")
         if not len(found):
             raise CommandError(f"no window {name} passed the gate", code="no-windows", exit_code=ExitCode.REFUSED)
-    return labelled, reference
+    try:
+        chosen = labelled_pairs(labelled, bundle.outputs, bundle.prior)
+    except ValueError as error:
+        raise CommandError(f"{pairs.name}: {error}", code="labels", exit_code=ExitCode.UNREADABLE) from error
+    if len(chosen) < len(labelled):
+        settings.talk(f"{len(labelled) - len(chosen)} windows have no label that the model reports")
+    return chosen, reference
 
 
-def check_subjects(table: CohortTable, *, show_ids: bool) -> None:
+def check_subjects(*tables: CohortTable, show_ids: bool) -> None:
     r"""Refuses a recording that stands under several subjects: a split by subject would have it on both sides.
 
     Arguments:
-        table: The table.
+        tables: The tables, taken together.
         show_ids: Whether the message names subjects instead of their hashes.
 
     Raises:
@@ -133,28 +143,28 @@ def check_subjects(table: CohortTable, *, show_ids: bool) -> None:
     """
     from ...calibration.pairs import hash_subject
 
-    owners: dict[Path, dict[str, int]] = {}
-    for i, (path, subject) in enumerate(zip(table.recordings, table.subjects, strict=True)):
-        owners.setdefault(path.resolve(), {}).setdefault(subject, i + 1)
+    owners: dict[Path, dict[str, str]] = {}
+    for table in tables:
+        for i, (path, subject) in enumerate(zip(table.recordings, table.subjects, strict=True)):
+            owners.setdefault(path.resolve(), {}).setdefault(subject, f"{table.name} row {i + 1}")
     for path, found in owners.items():
         if len(found) > 1:
-            shown = [f"row {row}: {name if show_ids else hash_subject(name)}" for name, row in found.items()]
-            message = f"{table.name}: recording {path.name} stands under {len(found)} subjects ({', '.join(shown[:4])})"
+            shown = [f"{row}: {name if show_ids else hash_subject(name)}" for name, row in found.items()]
+            message = f"recording {path.name} stands under {len(found)} subjects ({', '.join(shown[:4])})"
             raise CommandError(message, code="subjects-mixed", hint="one subject a recording; --show-ids names them")
 
 
-def _choice(gamma: float, tau: float, subjects: int) -> tuple[Any, Any]:
+def _choice(gamma: float, tau: float, labelled: int, subjects: int) -> tuple[Any, Any]:
+    """Settings, or the grid to choose them from where there are patients enough with labels."""
     from ...calibration.rope.fit import FEWEST_SUBJECTS, RoPEConfig
     from ...calibration.rope.selection import Grid
 
     fixed = RoPEConfig()
-    if gamma and tau:
-        return RoPEConfig(gamma, tau, fixed.bandwidth, fixed.prior_share), None
     grid = Grid(prior_share=(fixed.prior_share,))
+    if (gamma and tau) or labelled < grid.fewest:
+        return RoPEConfig(gamma or fixed.gamma, tau or fixed.tau, fixed.bandwidth, fixed.prior_share), None
     taus = (tau,) if tau else grid.tau if subjects >= FEWEST_SUBJECTS else tuple(t for t in grid.tau if t <= 0.5)
     gammas = (gamma,) if gamma else grid.gamma
-    if subjects < grid.fewest and (gamma or tau):
-        return RoPEConfig(gamma or fixed.gamma, tau or fixed.tau, fixed.bandwidth, fixed.prior_share), None
     return None, Grid(gamma=gammas, tau=taus, prior_share=(fixed.prior_share,))
 
 

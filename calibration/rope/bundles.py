@@ -1,8 +1,9 @@
 r"""RoPE for a bundle: from labelled windows and fresh simulations to a layer, measured on held-out patients.
 
-The tuned embedding is fitted on all patients; what is measured comes from folds by patient: the embedding is tuned
-without a fold's patients and their windows get inductive rows. Below five hundred patients a separate test set would
-waste more than it tells.
+The layer itself is fitted on all patients; what is measured comes from folds by patient. Without a fold's patients the
+embedding is tuned, the settings are chosen (by folds within the others) and the recordings are transported; then their
+windows get inductive rows, as `infer` gives them. Below five hundred patients a separate test set would waste more than
+it tells.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from ...simulators.status import usable
 from ..diagnostics import coverage
 from ..pairs import Pairs, hash_subject
 from ..scores import acauc, lpp
+from .checks import check_patients, labelled_pairs
 from .components import Components, DrawnPrior
 from .encoder import BankTargets, TuneConfig, Whitening, embed, tune
-from .fit import FEWEST_SUBJECTS, RoPEConfig, fit_rope
+from .fit import FEWEST_SUBJECTS, RoPE, RoPEConfig, fit_rope
 from .labels import LabelScore
 from .layer import RoPELayer
 from .mixture import Mixture
@@ -127,20 +129,26 @@ def calibrate_rope(
         The layer.
 
     Raises:
-        ValueError: If there are too few patients, no label fits, or a simulation has no finite outputs.
+        ValueError: If there are too few patients or simulations, no label fits or one is impossible.
 
     Example:
         >>> calibrate_rope(bundle, pairs, simulate_bank(bundle, 4000))  # doctest: +SKIP
     """
-    setting = _Setting(
-        bundle, pairs, bank, unlabelled or pairs, tuning or TuneConfig(150, 3e-4, 32), n_components, seed
-    )
-    setting.check(config)
-    chosen = config or setting.choose(grid or Grid(prior_share=(0.05,)))
-    measured = setting.measure(chosen, folds)
-    encoder = setting.encoder(np.arange(len(pairs)))
+    reference, pairs = unlabelled or pairs, labelled_pairs(pairs, bundle.outputs, bundle.prior)
+    choice = config or _choice(grid or Grid(prior_share=(0.05,)), pairs.n_subjects)
+    check_patients(pairs, reference, choice.tau if isinstance(choice, RoPEConfig) else max(choice.tau))
+    setting = _Setting(bundle, pairs, bank, reference, tuning or TuneConfig(150, 3e-4, 32), n_components, seed)
+    everyone = np.arange(len(pairs))
+    chosen = setting.choose(choice, everyone)
+    measured = setting.measure(choice, folds)
+    encoder = setting.encoder(everyone)
     subjects = {*pairs.subjects.tolist(), *setting.reference.subjects.tolist()}
     return RoPELayer(setting.fit(encoder, chosen), measured, tuple(sorted(hash_subject(str(s)) for s in subjects)))
+
+
+def _choice(grid: Grid, subjects: int) -> RoPEConfig | Grid:
+    """The fixed settings for few patients, else a grid that is searched within every fold too."""
+    return RoPEConfig() if subjects < grid.fewest else dataclasses.replace(grid, fewest=0)
 
 
 class _Setting:
@@ -167,17 +175,6 @@ class _Setting:
         self.quantities = np.stack([known[n] for n in self.score.names], -1) / self.scales
         self.kept: dict[bytes, nn.Module] = {}
 
-    def check(self, config: RoPEConfig | None) -> None:
-        """Refuses too few patients before any work is done."""
-        hard = config is None or config.tau > 0.5
-        if hard and self.reference.n_subjects < FEWEST_SUBJECTS:
-            raise ValueError(
-                f"tau above .5 needs recordings of at least {FEWEST_SUBJECTS} patients, got "
-                f"{self.reference.n_subjects}: give more by --unlabelled, or --tau .5"
-            )
-        if self.pairs.n_subjects < 5:
-            raise ValueError(f"pairs must be of at least 5 patients, got {self.pairs.n_subjects}: label more")
-
     def encoder(self, rows: np.ndarray) -> nn.Module:
         """The embedding tuned on some pairs; each set of rows is tuned once."""
         key = np.sort(rows).tobytes()
@@ -190,31 +187,51 @@ class _Setting:
             )
         return self.kept[key]
 
-    def fit(self, encoder: nn.Module, config: RoPEConfig) -> Any:
+    def others(self, without: np.ndarray) -> Pairs:
+        """Recordings without labels, leaving out some subjects."""
+        kept = self.reference.take(~np.isin(self.reference.subjects, without))
+        if not len(kept):
+            raise ValueError("all recordings without labels are of patients of one fold: give more by --unlabelled")
+        return kept
+
+    def fit(self, encoder: nn.Module, config: RoPEConfig, without: np.ndarray | tuple[()] = ()) -> RoPE:
+        """The mixture from the recordings without labels, leaving out some subjects."""
+        kept = self.others(np.asarray(without))
         return fit_rope(
-            encoder, self.whitening, self.components, self.reference.x, self.prior, config,
-            subjects=self.reference.subjects,
+            encoder, self.whitening, self.components, kept.x, self.prior, config, subjects=kept.subjects,
+            fewest=1 if len(without) else FEWEST_SUBJECTS,
         )  # fmt: skip
 
-    def choose(self, grid: Grid) -> RoPEConfig:
-        def score(mixture: Mixture, rows: np.ndarray) -> Float[np.ndarray, " N"]:
-            return self.score(mixture.weights, rows, mixture.bandwidth, mixture.prior_share)
+    def choose(self, choice: RoPEConfig | Grid, rows: np.ndarray, without: np.ndarray | tuple[()] = ()) -> RoPEConfig:
+        """The settings, from these rows of the pairs alone."""
+        if isinstance(choice, RoPEConfig):
+            return choice
+        kept = self.others(np.asarray(without))
+
+        def score(mixture: Mixture, some: np.ndarray) -> Float[np.ndarray, " N"]:
+            return self.score(mixture.weights, rows[some], mixture.bandwidth, mixture.prior_share)
 
         return select(
-            self.encoder, self.whitening, self.components, self.pairs.x, self.score.labels, self.reference.x,
-            self.prior, grid, groups=self.pairs.subjects, subjects=self.reference.subjects, seed=self.seed, score=score,
+            lambda some: self.encoder(rows[some]), self.whitening, self.components, self.pairs.x[rows],
+            self.score.labels[rows], kept.x, self.prior, choice, groups=self.pairs.subjects[rows],
+            subjects=kept.subjects, seed=self.seed, score=score,
         ).config  # fmt: skip
 
-    def measure(self, config: RoPEConfig, folds: int) -> dict[str, Any]:
-        """Log probability, coverage and area between the curves for patients the embedding was not tuned on."""
+    def held_out(self, choice: RoPEConfig | Grid, held: np.ndarray) -> Mixture:
+        """Posteriors of rows whose patients were seen nowhere else, neither their labels nor their recordings."""
+        rows, without = np.setdiff1d(np.arange(len(self.pairs)), held), np.unique(self.pairs.subjects[held])
+        config = self.choose(choice, rows, without)
+        return self.fit(self.encoder(rows), config, without).posterior(self.pairs.x[held])
+
+    def measure(self, choice: RoPEConfig | Grid, folds: int) -> dict[str, Any]:
+        """Log probability, coverage and area between the curves for patients of whom nothing was seen."""
         n, names = len(self.pairs), self.score.names
         log_p, draws = np.full(n, np.nan), {name: np.full((n, 500), np.nan) for name in names}
         sizes = np.full(n, np.nan)
         rng = np.random.default_rng([self.seed, 4])
         for held in folds_by_group(self.pairs.subjects, folds, self.seed):
-            rope = self.fit(self.encoder(np.setdiff1d(np.arange(n), held)), config)
-            mixture = rope.posterior(self.pairs.x[held])
-            log_p[held] = self.score(mixture.weights, held, config.bandwidth, config.prior_share)
+            mixture = self.held_out(choice, held)
+            log_p[held] = self.score(mixture.weights, held, mixture.bandwidth, mixture.prior_share)
             sizes[held] = mixture.effective
             found = self.bundle.outputs.derive(mixture.sample(rng, 500))
             for name in names:
@@ -234,6 +251,7 @@ class _Setting:
             "lpp_prior": _digits(self._prior_score()),
             "effective_size": _digits(np.median(sizes)),
             "simulations": self.components.n,
+            "settings": "chosen in each fold" if isinstance(choice, Grid) else "fixed",
         }  # fmt: skip
 
     def _prior_score(self) -> float:

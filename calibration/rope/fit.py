@@ -213,6 +213,7 @@ def fit_rope(
     *,
     subjects: np.ndarray | None = None,
     solver: EntropicConfig | None = None,
+    fewest: int = FEWEST_SUBJECTS,
 ) -> RoPE:
     r"""Fits the weights of simulations to a reference set of recordings.
 
@@ -225,6 +226,7 @@ def fit_rope(
         config: Settings of the mixture.
         subjects: Subject of each recording; None takes each as its own.
         solver: Tolerance and memory of the transport.
+        fewest: Fewest subjects for a tau above .5; lower it only to leave a fold out of a set that had enough.
 
     Returns:
         The mixture, ready for recordings of the reference set and for new ones.
@@ -245,9 +247,9 @@ def fit_rope(
     if components.contexts is None:
         raise ValueError("components must keep the embeddings of their simulations, got none")
     count = len(unlabelled) if subjects is None else len(np.unique(subjects))
-    if config.tau > 0.5 and count < FEWEST_SUBJECTS:
+    if config.tau > 0.5 and count < fewest:
         raise ValueError(
-            f"tau {config.tau:g} needs recordings of at least {FEWEST_SUBJECTS} subjects, got {count}: a hard marginal "
+            f"tau {config.tau:g} needs recordings of at least {fewest} subjects, got {count}: a hard marginal "
             "would spread each of them over the whole prior; give more, or a tau of .5 or less"
         )
     h = whitening(components.contexts)
