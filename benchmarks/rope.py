@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .rope_methods import Found, Tables, paired, shared
-from .rope_problems import FULL, QUICK, TASKS, Problem, problem
+from .rope_problems import FEW, FULL, NONLINEAR, QUICK, TASKS, Problem, problem
 from .rows import Row, run
 
 SIZES, DRAWS = (10, 50, 200, 1000), (0, 1, 2)
@@ -37,6 +37,8 @@ def main() -> None:
             parts[f"{task}-{draw}-0"] = partial(_part, task, draw, 0, out)
             for n in SIZES:
                 parts[f"{task}-{draw}-{n}"] = partial(_part, task, draw, n, out)
+    for n in (0, 50, 200):
+        parts[f"nonlinear-{n}"] = partial(_part, NONLINEAR, 0, n, out)
     parts["quoted"] = _quoted
     run("rope", parts)
 
@@ -54,7 +56,8 @@ def _part(task: str, draw: int, n: int, out: Path | None, quick: bool) -> Iterat
 
 @cache
 def _prepared(task: str, draw: int, out: Path | None, quick: bool) -> tuple[Problem, Tables]:
-    found = problem(task, draw, QUICK if quick else FULL, None if quick else out)
+    size = QUICK if quick else FEW if task == NONLINEAR else FULL
+    found = problem(task, draw, size, None if quick else out)
     return found, Tables(found)
 
 

@@ -16,7 +16,6 @@ from pulsebayes.calibration.rope import (
     Mixture,
     PriorPosterior,
     RoPEConfig,
-    TuneConfig,
     aligned,
     fit_flow,
     fit_gaussian,
@@ -72,7 +71,7 @@ def paired(problem: Problem, n: int, draw: int, tables: Tables) -> Iterator[Foun
     """Methods that see n pairs."""
     p, rows = problem, np.arange(n)
     x, theta = (values[:n] for values in p.pairs)
-    settings = TuneConfig(steps=p.size.tune_steps, seed=draw)
+    settings = p.tuning(draw)
     tuned = tune(p.npe.embedding, p.whitening, x, p.targets(rows), settings)
     for name, config in (("RoPE", RoPEConfig.plain()), ("RoPE*", RoPEConfig.plain(tau=0.9))):
         rope = fit_rope(tuned, p.whitening, p.components, p.x, p.prior, config)

@@ -2,7 +2,8 @@ r"""Stroke volume and ejection time from eight seconds of radial pressure, by a 
 
 The simulator is the linear network of the clinical population with every artery as long as at 1.70 m, seen through
 white noise. In reality lengths follow height, walls are stiffer in small arteries and more viscous, and the pressure
-comes through a catheter line that rings or damps, a transducer and a digitiser. An observation is the window less its
+comes through a catheter line that rings or damps, a transducer and a digitiser; on request reality is the non-linear
+network, whose walls stiffen with pressure and whose blood carries momentum. An observation is the window less its
 mean, over its standard deviation: what is left is shape and time. All other parameters are nuisance.
 
 Stroke volume and ejection time are what the population implies, not free coordinates: instead of simulating a given
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,9 +24,14 @@ from ..parameters import ParameterSpace
 from ..sensors import SensorModel
 from ..status import usable
 
+if TYPE_CHECKING:
+    from ..network.nonlinear import NonlinearNetwork
+
 __all__ = ["HaemodynamicsTask", "Patients"]
 
 _BLOCK = 64
+_NONLINEAR_BLOCK = 16
+"""Rows solved together: padding a block costs half a second a row there."""
 
 
 class Patients(NamedTuple):
@@ -54,10 +60,11 @@ class HaemodynamicsTask:
         noise: Standard deviation of the simulator's white noise [mmHg].
         stiffness: Factor of reality on the stiffness of small arteries [1].
         viscosity: Factor of reality on the wall viscosity [1].
-        n_frequencies: Fourier lines of the network.
+        n_frequencies: Fourier lines of the linear network.
+        reality: Network of reality, ``linear`` or ``nonlinear`` (about .4 s of a core a patient).
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is not positive or the reality unknown.
 
     Example:
         >>> HaemodynamicsTask().samples
@@ -68,12 +75,16 @@ class HaemodynamicsTask:
     stiffness: float = 1.4
     viscosity: float = 2.0
     n_frequencies: int = 160
+    reality: str = "linear"
 
     def __post_init__(self) -> None:
         if not (self.noise > 0 and self.stiffness > 0 and self.viscosity > 0):
             raise ValueError(
                 f"noise, stiffness and viscosity must be positive, got {self.noise}, {self.stiffness}, {self.viscosity}"
             )
+
+        if self.reality not in ("linear", "nonlinear"):
+            raise ValueError(f"reality must be linear or nonlinear, got {self.reality!r}")
 
     @property
     def name(self) -> str:
@@ -145,15 +156,15 @@ class HaemodynamicsTask:
 
     @staticmethod
     def _solved(
-        simulator: LinearNetwork, parameters: Float[np.ndarray, "N P"], rng: np.random.Generator
+        simulator: LinearNetwork | NonlinearNetwork, parameters: Float[np.ndarray, "N P"], rng: np.random.Generator
     ) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N 2"]]:
         """Waves (NaN where the solver failed) and quantities, in blocks of one size: compiled once."""
-        n = len(parameters)
-        padded = np.concatenate([parameters, np.repeat(parameters[-1:], -n % _BLOCK, axis=0)])
+        n, block = len(parameters), _BLOCK if isinstance(simulator, LinearNetwork) else _NONLINEAR_BLOCK
+        padded = np.concatenate([parameters, np.repeat(parameters[-1:], -n % block, axis=0)])
         names = list(simulator.quantity_names)
         waves, theta = [], []
-        for start in range(0, len(padded), _BLOCK):
-            rows = simulator.simulate(padded[start : start + _BLOCK], int(rng.integers(2**31)))
+        for start in range(0, len(padded), block):
+            rows = simulator.simulate(padded[start : start + block], int(rng.integers(2**31)))
             waves.append(np.where(usable(rows.status)[:, None], rows.waves[:, 0], np.nan))
             theta.append(rows.quantities[:, [names.index("SV"), names.index("LVET")]].astype(np.float64))
         return np.concatenate(waves)[:n], np.concatenate(theta)[:n]
@@ -170,7 +181,11 @@ class HaemodynamicsTask:
         return self._network("clinical-fixed-lengths")
 
     @cached_property
-    def _reality(self) -> LinearNetwork:
+    def _reality(self) -> LinearNetwork | NonlinearNetwork:
+        if self.reality == "nonlinear":
+            from ..network.nonlinear import NonlinearNetwork
+
+            return NonlinearNetwork(population="clinical", sites=("Radial",), duration_s=10.0)
         return self._network("clinical")
 
     def _network(self, population: str) -> LinearNetwork:

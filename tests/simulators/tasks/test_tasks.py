@@ -144,6 +144,16 @@ def test_only_reality_has_arms_that_grow(blood) -> None:
     assert np.allclose(fixed.stroke_volume, grown.stroke_volume)
 
 
+def test_the_nonlinear_reality_has_the_same_hearts_and_other_pressure(blood) -> None:
+    task, (linear, _) = HaemodynamicsTask(reality="nonlinear"), blood
+    patients = task.draw_real(np.random.default_rng(0), 6)
+    assert patients.x.shape == (6, task.samples) and np.isfinite(patients.x).all()
+    same = linear._windows(patients.parameters, np.random.default_rng(0), real=True)[0]
+    assert np.allclose(patients.theta[:, 0], same[:, 0], rtol=0.1)  # stroke volume is the heart's: beats differ by draw
+    twins = linear.twins(patients.parameters, np.random.default_rng(1))
+    assert np.isfinite(twins).all() and np.abs(patients.x - twins).mean() > 0.1
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="noise, damping and samples"):
         PendulumTask(noise=0.0)
@@ -153,3 +163,5 @@ def test_bad_settings_are_named() -> None:
         TumourTask(hollow=2.0)
     with pytest.raises(ValueError, match="noise, stiffness and viscosity"):
         HaemodynamicsTask(viscosity=0.0)
+    with pytest.raises(ValueError, match="reality must be linear or nonlinear, got 'real'"):
+        HaemodynamicsTask(reality="real")
