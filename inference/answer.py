@@ -443,7 +443,8 @@ def _number(value: float) -> float | None:
 
 
 def _signal_line(signal: Mapping[str, Any]) -> str:
-    found = [f"{name} {value}" for name, value in signal.items() if isinstance(value, (str, int, float))]
+    plain = {"heart_rate": "heart rate [1/min]"}
+    found = [f"{plain.get(k, k)} {value}" for k, value in signal.items() if isinstance(value, (str, int, float))]
     return "Signal: " + (", ".join(found) if found else "the quality gate found nothing to report") + "."
 
 

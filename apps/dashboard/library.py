@@ -92,6 +92,7 @@ class Library:
     samples: Mapping[str, Path]
     _folder: Path = field(init=False, repr=False)
     _known: dict[str, Source] = field(init=False, repr=False, default_factory=dict)
+    _named: list[str] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.opened = tuple(_whole_path(path) for path in self.opened)
@@ -102,11 +103,15 @@ class Library:
             self._known[identity] = Source(identity, title, path.name, path, "sample")
         for path in self.opened:
             if not path.is_dir():
-                self._add(path, "opened")
+                self._named.append(self._add(path, "opened").identity)
 
     def sources(self) -> list[Source]:
-        r"""Samples and what was named at the start."""
-        return [s for s in self._known.values() if s.kind != "upload"]
+        r"""Samples and the files that were named at the start."""
+        return [*(s for s in self._known.values() if s.kind == "sample"), *self.named()]
+
+    def named(self) -> list[Source]:
+        r"""The files that were named at the start; not those that a visitor found in a folder."""
+        return [self._known[identity] for identity in dict.fromkeys(self._named)]
 
     def find(self, identity: str, own: Iterable[str] = ()) -> Source | None:
         r"""The recording of an identity, if this visitor may see it.

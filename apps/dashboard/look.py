@@ -12,6 +12,7 @@ import numpy as np
 import streamlit as st
 
 from ..figures.interactive import draw_interactive
+from ..figures.light import draw_light
 from ..figures.marks import Picture
 from ..figures.palette import palette
 from ..figures.static import draw_static
@@ -53,26 +54,31 @@ def heading(title: str, about: str) -> None:
         title: Title.
         about: One sentence.
     """
-    st.title(title, anchor=False)
-    parts = [f"<span>{escape(about)}</span>"]
     try:
         case = session.case()
     except ValueError:
         case = None
     if case is not None:
         session.begin_at_usable(case)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(title, anchor=False, width="content")
+        st.html(f'<span class="pb-notice">{NOTICE}</span>', width="content")
+        if case is not None and session.main_channel(case) is not None:
+            report_button(case, "Save report")
+    parts = [f"<span>{escape(about)}</span>"]
+    if case is not None:
         shown = case.source.name if st.session_state.get("show_names") else case.source.label
         parts.append(f"<span><b>{escape(shown)}</b>, {clock(case.recording.duration_s)}</span>")
         parts.append("<span>window <b>{:.1f} to {:.1f} s</b></span>".format(*session.window(case)))
         parts.append(f"<span>model <b>{escape(session.model()[0].name)}</b></span>")
-    parts.append(f'<span class="pb-notice">{NOTICE}</span>')
-    bar = f'<div class="pb-bar">{"".join(parts)}</div>'
-    if case is None or session.main_channel(case) is None:
-        st.html(bar)
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.html(bar)
-        report_button(case, "Save report")
+    st.html(f'<div class="pb-bar">{"".join(parts)}</div>')
+
+
+def fetch_ahead() -> None:
+    r"""Let the browser fetch and read what draws charts and fields, unseen, before the first recording is opened."""
+    with st.container(key="fetch-ahead"):
+        st.plotly_chart({"data": [{"x": [0], "y": [0]}], "layout": {"height": 10}}, key="chart-ahead", alt="nothing")
+        st.number_input("nothing", key="field-ahead", disabled=True)
 
 
 def report_button(case: session.Case, label: str, *, key: str = "report") -> None:
@@ -137,13 +143,14 @@ def cards(said: Sequence[Said]) -> None:
     st.html(f'<div class="pb-cards">{body}</div>')
 
 
-def picture(shown: Picture, *, key: str = "", beside: bool = True) -> Any:
+def picture(shown: Picture, *, key: str = "", beside: bool = True, on_select: Any = "rerun") -> Any:
     r"""A picture, with its text alternative, its table and its files below.
 
     Arguments:
         shown: The picture.
         key: Key of the chart where the picture's own would come twice on a page.
         beside: Whether words, table and files stand below it; where not, `details` puts them elsewhere.
+        on_select: What is called when something is picked; the page is drawn again after it.
 
     Returns:
         What Streamlit gives back for a chart: the selection, where the picture asks for one.
@@ -156,11 +163,21 @@ def picture(shown: Picture, *, key: str = "", beside: bool = True) -> Any:
     config: dict[str, Any] = {"displaylogo": False, "scrollZoom": False, "doubleClick": False if zooms else "reset"}
     config["modeBarButtonsToRemove"] = ["lasso2d", "autoScale2d", *zooms]
     config["toImageButtonOptions"] = {"filename": shown.key, "format": "png", "scale": 2}
-    more: dict[str, Any] = {"on_select": "rerun", "selection_mode": ("box", "points")} if shown.pick else {}
+    more: dict[str, Any] = {"on_select": on_select, "selection_mode": ("box", "points")} if shown.pick else {}
     event = st.plotly_chart(figure, theme=None, key=f"chart-{key}", config=config, alt=shown.alt, **more)
     if beside:
         details(shown, key=key)
     return event
+
+
+def panels(shown: Picture) -> None:
+    r"""A picture of lines that follows a slider: drawn as plain images, with its words, table and files below.
+
+    Arguments:
+        shown: The picture.
+    """
+    st.html(draw_light(shown, dark=is_dark()))
+    details(shown)
 
 
 def details(shown: Picture, *, key: str = "") -> None:

@@ -120,7 +120,7 @@ def start() -> None:
     st.session_state["started"] = True
     st.session_state.setdefault("own", [])
     asked = st.query_params
-    only = [s for s in library().sources() if s.kind == "opened"]
+    only = library().named()
     identity = asked.get("rec", only[0].identity if len(only) == 1 else "")
     if not identity:
         return
@@ -151,7 +151,7 @@ def look_at(identity: str, labels: Labels = Labels()) -> None:  # noqa: B008
     same = st.session_state.get("rec") == identity
     st.session_state.update(rec=identity, labels=labels, missing=False)
     if not same:
-        for name in ("start_s", "skipped_s", "view", "drag", "channels"):
+        for name in ("start_s", "skipped_s", "view", "drag-monitor", "drag-overview", "channels"):
             st.session_state.pop(name, None)
 
 

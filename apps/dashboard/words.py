@@ -14,7 +14,7 @@ from ...inference.answer import Answer, Refusal
 from ...inference.explain import chance_below, companions
 from ...waveforms.quality import REASONS
 from ..figures.estimates import quantity_of
-from ..figures.marks import number, percent
+from ..figures.marks import number, percent, typeset
 
 __all__ = ["Said", "five_questions", "on_screen"]
 
@@ -121,7 +121,7 @@ def _value(answer: Answer, name: str) -> Said:
     e, q = answer.estimates[name], quantity_of(name)
     if e.uninformative:
         return Said(_what(name), "Not told by this signal", "The estimate is hardly narrower than a guess.", "none")
-    value = f"about {number(e.median, q.decimals)} {e.unit}"
+    value = f"about {number(e.median, q.decimals)} {typeset(e.unit)}"
     if q.usual_low is None or q.usual_high is None:
         return Said(_what(name), value, "No usual range is cited for it.", "good")
     usual = f"usual at rest {q.usual_low:g} to {q.usual_high:g}"
@@ -151,7 +151,7 @@ def _sure(answer: Answer, name: str) -> Said:
             break
     span = f"{number(e.q05, q.decimals)} to {number(e.q95, q.decimals)}"
     prior = f"{number(e.prior_q05, q.decimals)} to {number(e.prior_q95, q.decimals)}"
-    detail = f"9 in 10 chance that it lies between {span} {e.unit}. Before the signal was seen: {prior}."
+    detail = f"9 in 10 chance that it lies between {span} {typeset(e.unit)}. Before the signal was seen: {prior}."
     return Said("How sure?", f"{word}: ± {percent(share)}", detail, state)
 
 
@@ -177,7 +177,7 @@ def _why(answer: Answer, name: str) -> Said:
     q = quantity_of(first)
     text = f"{percent(share)} of the doubt goes along with {q.name} ({first})"
     if told is not None:
-        text += f", here {number(told.q05, q.decimals)} to {number(told.q95, q.decimals)} {told.unit}"
+        text += f", here {number(told.q05, q.decimals)} to {number(told.q95, q.decimals)} {typeset(told.unit)}"
     reason = _HELPS.get(first)
     return Said(question, f"Mostly {q.name}", text + (f": {reason}." if reason else "."), "caution")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from ...inference.answer import Answer, Estimate
 from ...inference.explain import chance_below, quantile_dots
 from ...waveforms.quantities import QUANTITIES, Quantity
-from .marks import Line, Panel, Picture, Points, Rule, Span, Table, number, percent
+from .marks import Line, Panel, Picture, Points, Rule, Span, Table, number, percent, typeset
 from .palette import palette
 
 __all__ = ["dotplot", "interval_rows", "intervals", "quantity_of"]
@@ -29,13 +30,14 @@ def quantity_of(name: str, unit: str = "") -> Quantity:
         unit: Its unit, for one that is not known.
 
     Returns:
-        The entry of the catalogue.
+        The entry of the catalogue, its unit typeset.
 
     Example:
         >>> quantity_of("CO").name
         'cardiac output'
     """
-    return QUANTITIES.get(name) or Quantity(name, name.replace("_", " "), unit, "", 2)
+    found = QUANTITIES.get(name) or Quantity(name, name.replace("_", " "), unit, "", 2)
+    return replace(found, unit=typeset(found.unit))
 
 
 def intervals(answer: Answer, names: Sequence[str] = (), *, keep_uninformative: bool = False) -> Picture:
@@ -62,7 +64,7 @@ def intervals(answer: Answer, names: Sequence[str] = (), *, keep_uninformative: 
         panels.append(_interval_panel(e, q, hidden=hidden))
         cells = ["not told"] * 5 if hidden else [number(v, q.decimals) for v in (e.median, e.q25, e.q75, e.q05, e.q95)]
         prior = [number(v, q.decimals) for v in (e.prior_q05, e.prior_q95)]
-        rows.append((f"{q.name} ({name}) [{e.unit}]", *cells, *prior, _usual_text(q)))
+        rows.append((f"{q.name} ({name}) [{typeset(e.unit)}]", *cells, *prior, _usual_text(q)))
     columns = ("quantity", "median", "25 %", "75 %", "5 %", "95 %", "prior 5 %", "prior 95 %", "usual adult range")
     said = "; ".join(f"{r[0]} {r[1]}, 90 % {r[4]} to {r[5]}" for r in rows)
     title = f"Estimates of the window {answer.start_s:g} to {answer.end_s:g} s"
@@ -79,7 +81,7 @@ def _interval_panel(e: Estimate, q: Quantity, *, hidden: bool) -> Panel:
         marks.append(Line("90 %", [e.q05, e.q95], [0, 0], "posterior", 3))
         marks.append(Line("50 %", [e.q25, e.q75], [0, 0], "posterior", 8))
         marks.append(Points("median", [e.median], [0], "ink", "diamond", 9))
-    title = f"{q.name} {q.symbol} [{e.unit}]" + (": not told by this signal" if hidden else "")
+    title = f"{q.name} {q.symbol} [{typeset(e.unit)}]" + (": not told by this signal" if hidden else "")
     return Panel(tuple(marks), title=title, x_range=_range(e, q), y_range=(-1, 1), ticks=False)
 
 
@@ -118,7 +120,7 @@ def dotplot(name: str, draws: Float[np.ndarray, " draw"], threshold: float, *, u
     values = np.quantile(draws, (np.arange(_DOTS) + 0.5) / _DOTS)
     below = values < threshold
     share = chance_below(draws, threshold)
-    at = f"{threshold:.{q.decimals}f} {unit}"
+    at = f"{threshold:.{q.decimals}f} {typeset(unit)}"
     dots = (
         Points(f"below {at}", x[below], y[below], "caution", "square", 11),
         Points(f"at or above {at}", x[~below], y[~below], "posterior", "circle", 11),
@@ -176,7 +178,8 @@ def _row(name: str, e: Estimate, colours: Mapping[str, str], keep: bool) -> str:
     q = quantity_of(name, e.unit)
     hidden = e.uninformative and not keep
     median, low, high = (number(v, q.decimals) for v in (e.median, e.q05, e.q95))
-    first = f'<th scope="row">{escape(q.name)}<span class="pb-sub">{escape(name)} [{escape(e.unit)}]</span></th>'
+    unit = escape(typeset(e.unit))
+    first = f'<th scope="row">{escape(q.name)}<span class="pb-sub">{escape(name)} [{unit}]</span></th>'
     faded = ' class="pb-faded"' if e.uninformative else ""
     if hidden:
         numbers = '<td class="pb-num pb-faded">withheld</td><td class="pb-faded">–</td>'
@@ -220,11 +223,11 @@ def _interval_image(e: Estimate, q: Quantity, colours: Mapping[str, str], *, hid
     grey = colours["muted"]
     for value, anchor in ((e.prior_q05, "start"), (e.prior_q95, "end")):
         text = number(value, q.decimals)
-        parts.append(f'<text x="{at(value)}" y="41" text-anchor="{anchor}" font-size="11" fill="{grey}">{text}</text>')
-    said = f"{q.name}: " + ("withheld" if hidden else f"median {number(e.median, q.decimals)} {e.unit}")
+        parts.append(f'<text x="{at(value)}" y="43" text-anchor="{anchor}" font-size="13" fill="{grey}">{text}</text>')
+    said = f"{q.name}: " + ("withheld" if hidden else f"median {number(e.median, q.decimals)} {typeset(e.unit)}")
     said += f", prior 90 % from {number(e.prior_q05, q.decimals)} to {number(e.prior_q95, q.decimals)}"
     said += f", usual range {_usual_text(q)}"
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-6 0 {_WIDTH + 12} 44" font-family="sans-serif">'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-6 0 {_WIDTH + 12} 46" font-family="sans-serif">'
     picture = b64encode(f"{svg}{''.join(parts)}</svg>".encode()).decode()
     return f'<img class="pb-line" alt="{escape(said)}" src="data:image/svg+xml;base64,{picture}">'
 

@@ -301,6 +301,16 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
+def typeset(unit: str) -> str:
+    r"""A unit as it is printed: with dots and raised digits.
+
+    Example:
+        >>> typeset("dyn s cm^-5")
+        'dyn·s·cm⁻⁵'
+    """
+    return unit.replace("dyn s cm^-5", "dyn·s·cm⁻⁵")
+
+
 def percent(share: float) -> str:
     r"""A share in whole per cent, as it is printed."""
     return f"{100 * share:.0f} %"

@@ -45,10 +45,27 @@ def equations() -> None:
         "From a table with a time column and a column for every state. Pressure alone does not tell the law of a "
         "circulation: give the flow that drives it as an input, for example `time [s]`, `P [mmHg]` and `Q [mL/s]`."
     )
+    _own_beats()
     table = _chosen()
     if table is not None:
         _recovered(*table)
     _given()
+
+
+def _own_beats() -> None:
+    r"""Say why no law is recovered from the recording that is open."""
+    try:
+        open_now = session.case() is not None
+    except (ValueError, OSError):
+        open_now = False
+    if open_now:
+        st.info(
+            "**Why not from this recording?** A windkessel ties the pressure at the aortic root to the flow through "
+            "it. Here only a line in the arm was measured, and no flow. The posterior has both, but simulated: a law "
+            "recovered from them would be the simulator's own, passed off as this patient's. With a measured flow, "
+            "export pressure and flow of the same beats as a table and drop it here.",
+            icon=":material/info:",
+        )
 
 
 def _chosen() -> tuple[str, Table] | None:
@@ -165,7 +182,8 @@ def _given() -> None:
     st.markdown("#### The equations behind the estimates")
     st.markdown("Every estimate on the other pages comes from simulations of these. They are given, not recovered.")
     st.latex(
-        r"\mathrm{CO} = \mathrm{HR}\,\mathrm{SV}/1000, \quad \mathrm{SVR} = 80\,(\mathrm{MAP}-\mathrm{CVP})/\mathrm{CO}"
+        r"\mathrm{CO} = \mathrm{HR}\,\mathrm{SV}/1000, \quad "
+        r"\mathrm{SVR} = 80\,(\mathrm{MAP}-\mathrm{CVP})/\mathrm{CO}\ [\mathrm{dyn{\cdot}s{\cdot}cm^{-5}}]"
     )
     st.markdown("Each artery is a tube in which pressure and flow travel; each small vessel bed is a windkessel:")
     st.latex(

@@ -9,7 +9,7 @@ import streamlit as st
 from ....inference.answer import Answer, Refusal
 from ....inference.explain import chance_below
 from ...figures.estimates import dotplot, interval_rows, intervals, quantity_of
-from ...figures.marks import number, percent
+from ...figures.marks import number, percent, typeset
 from .. import look, session
 from ..words import five_questions, on_screen
 
@@ -71,8 +71,8 @@ def _rows(answer: Answer, *, keep: bool) -> None:
     st.html(interval_rows(answer, [*first, *rest], dark=look.is_dark(), keep_uninformative=keep))
     st.caption(
         "◆ median; thick bar: 50 % interval; thin bar: 90 % interval; grey line below: 90 % of what was thought "
-        "possible before the signal was seen; pale band between dashed lines: usual range of resting adults. Sources "
-        "differ; these are from "
+        "possible before the signal was seen (doubt removed: in variance); pale band between dashed lines: usual range "
+        "of resting adults. Sources differ; these are from "
         + "; ".join(sorted({str(quantity_of(n).usual_source) for n in answer.estimates if quantity_of(n).usual_source}))
         + "."
     )
@@ -101,7 +101,7 @@ def _threshold(answer: Answer) -> None:
     default = q.usual_low if q.usual_low is not None else e.median
     step = 10.0**-q.decimals
     threshold = two.number_input(
-        f"Threshold [{e.unit}]",
+        f"Threshold [{typeset(e.unit)}]",
         value=float(round(default, q.decimals)),
         step=step,
         format=f"%.{q.decimals}f",
@@ -109,9 +109,9 @@ def _threshold(answer: Answer) -> None:
     )
     draws = answer.draws[name]
     share = chance_below(draws, threshold)
+    at = f"{number(threshold, q.decimals)} {typeset(e.unit)}"
     three.markdown(
-        f"The chance that **{q.name}** is below **{number(threshold, q.decimals)} {e.unit}** is **{percent(share)}** "
-        f"({round(50 * share)} of 50 dots)."
+        f"The chance that **{q.name}** is below **{at}** is **{percent(share)}** ({round(50 * share)} of 50 dots)."
     )
     look.picture(dotplot(name, draws, threshold, unit=e.unit))
 

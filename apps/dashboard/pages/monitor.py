@@ -44,14 +44,14 @@ def monitor() -> None:
     low, high = session.view(case)
     traces = [_trace(case, name, low, high) for name in chosen]
     shown = strip(traces, _lanes_in_view(case, low, high), (low, high), session.window(case))
-    left, right = st.columns([5, 1], gap="small")
+    left, right = st.columns([4, 1], gap="small")
     with left:
-        event = look.picture(shown, beside=False)
+        picked = _dragged(shown.key, lambda box: session.pick(box[0], case))
+        look.picture(shown, beside=False, on_select=picked)
     with right:
         _numerals(case, chosen)
     look.details(shown)
     look.details(whole)
-    _take_drag(event, "drag", lambda box: session.pick(box[0], case))
 
 
 def _questions(case: session.Case) -> None:
@@ -97,12 +97,12 @@ def _overview(case: session.Case) -> Picture:
     channel = case.recording.channel(name)
     times, values = case.pyramid(name).draw(0.0, whole)
     shown = overview(Trace(name, channel.role, channel.unit, times, values), lanes, view, whole)
-    event = look.picture(shown, beside=False)
+    viewed = _dragged(shown.key, lambda box: session.show(box[0], box[1], case))
+    look.picture(shown, beside=False, on_select=viewed)
     with st.container():  # a place of its own, so that nothing below it moves when the bar goes
         if task is not None and task.running:
             st.progress(task.progress, text=f"The gate judges the recording: {len(lanes)} windows so far")
             _poll(task)
-    _take_drag(event, "drag-view", lambda box: session.show(box[0], box[1], case))
     return shown
 
 
@@ -165,47 +165,44 @@ def _numbers(case: session.Case, name: str, low: float, high: float) -> Numerals
 
 
 def _controls(case: session.Case) -> None:
-    r"""Buttons and fields that do what dragging does, for keyboards and for exact times."""
+    r"""Buttons and fields that do what dragging does, for keyboards and for exact times.
+
+    They act in callbacks, before the page is drawn, so that it is drawn once.
+    """
     low, high = session.view(case)
     whole, width = case.recording.duration_s, high - low
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, share in _MOVES.items():
-            if st.button(name, help="Move the view by half its length", key=f"move{share}"):
-                session.show(low + share * width, high + share * width, case)
-                st.rerun()
+            ends = (low + share * width, high + share * width, case)
+            st.button(
+                name, help="Move the view by half its length", key=f"move{share}", on_click=session.show, args=ends
+            )
         for name, factor in _ZOOMS.items():
-            if st.button(name, key=f"zoom{factor}"):
-                middle = 0.5 * sum(session.window(case)) if factor < 1 else 0.5 * (low + high)
-                session.show(middle - 0.5 * factor * width, middle + 0.5 * factor * width, case)
-                st.rerun()
-        if st.button("Whole", help="Show the whole recording", key="whole"):
-            session.show(0.0, whole, case)
-            st.rerun()
+            middle = 0.5 * sum(session.window(case)) if factor < 1 else 0.5 * (low + high)
+            ends = (middle - 0.5 * factor * width, middle + 0.5 * factor * width, case)
+            st.button(name, key=f"zoom{factor}", on_click=session.show, args=ends)
+        st.button("Whole", help="Show the whole recording", key="whole", on_click=session.show, args=(0.0, whole, case))
         _fields(case, low, high)
 
 
 def _fields(case: session.Case, low: float, high: float) -> None:
     r"""The view and the window in seconds."""
-    whole, width = case.recording.duration_s, high - low
-    start = st.number_input("View from [s]", 0.0, max(whole - 1.0, 0.0), low, step=1.0, format="%.1f", width=150)
-    length = st.number_input("View length [s]", min(1.0, whole), whole, width, step=1.0, format="%.1f", width=150)
-    if abs(start - low) > 0.05 or abs(length - width) > 0.05:
-        session.show(start, start + length, case)
-        st.rerun()
+    state, whole = st.session_state, case.recording.duration_s
     first = session.window(case)[0]
     last = max(whole - session.window_s(), 0.0)
-    picked = st.number_input(
-        f"Window from [s] ({session.window_s():g} s long)",
-        0.0,
-        last,
-        min(first, last),
-        step=1.0,
-        format="%.1f",
-        width=210,
-    )
-    if abs(picked - first) > 0.051:
-        session.pick(picked, case)
-        st.rerun()
+    state.update(view_from=low, view_length=high - low, window_from=min(first, last))
+
+    def view() -> None:
+        session.show(state["view_from"], state["view_from"] + state["view_length"], case)
+
+    def window() -> None:
+        session.pick(state["window_from"], case)
+
+    seconds: dict[str, Any] = {"step": 1.0, "format": "%.1f"}
+    st.number_input("View from [s]", 0.0, max(whole - 1.0, 0.0), key="view_from", on_change=view, width=150, **seconds)
+    st.number_input("View length [s]", min(1.0, whole), whole, key="view_length", on_change=view, width=150, **seconds)
+    label = f"Window from [s] ({session.window_s():g} s long)"
+    st.number_input(label, 0.0, last, key="window_from", on_change=window, width=210, **seconds)
 
 
 def _numerals(case: session.Case, names: list[str]) -> None:
@@ -239,11 +236,15 @@ def _numeral(name: str, role: str | None, unit: str | None, n: Numerals) -> str:
     return "".join(f'<dt>{a}</dt><dd>{b} <span class="pb-unit">{c}</span></dd>' for a, b, c in rows)
 
 
-def _take_drag(event: Any, name: str, act: Any) -> None:
-    r"""Act on a new drag once: Streamlit gives the same selection again at every later run."""
-    boxes = (event or {}).get("selection", {}).get("box", []) if event is not None else []
-    box = tuple(round(float(v), 3) for v in sorted(boxes[0]["x"])) if boxes else ()
-    if box and box != st.session_state.get(name):
-        st.session_state[name] = box
-        act(box)
-        st.rerun()
+def _dragged(chart: str, act: Any) -> Any:
+    r"""What acts on a new drag once: Streamlit gives the same selection again at every later run."""
+
+    def take() -> None:
+        event = st.session_state.get(f"chart-{chart}")
+        boxes = (event or {}).get("selection", {}).get("box", [])
+        box = tuple(round(float(v), 3) for v in sorted(boxes[0]["x"])) if boxes else ()
+        if box and box != st.session_state.get(f"drag-{chart}"):
+            st.session_state[f"drag-{chart}"] = box
+            act(box)
+
+    return take

@@ -27,6 +27,7 @@ def open_page() -> None:
     if st.session_state.pop("straight_on", False):
         st.switch_page(st.session_state["pages"]["monitor"])
     look.heading("Open", "Choose a recording of arterial pressure; nothing leaves this computer.")
+    look.fetch_ahead()
     left, right = st.columns([1, 1], gap="large")
     with left:
         _upload()

@@ -123,7 +123,7 @@ def _board(case: session.Case | None, start: dict[str, float] | None, overlay: A
         _reached(found, asked)
     shown = _picture(found, base, overlay)
     with right:
-        look.picture(shown)
+        look.panels(shown)
     st.caption(
         "Solid: the scenario. Dashed grey: the posterior median of the picked window. Red: the measured beats, at the "
         "radial line. Everything that has no slider is that of a typical adult of the simulated population."

@@ -7,6 +7,7 @@ go to the folder in $PULSEBAYES_SCREENSHOTS, else to pytest's temporary folder.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -28,7 +29,17 @@ QUIET = (
 SLOWEST_MS = 300_000  # a busy machine is slow, not wrong
 WALK = ("Monitor", "Estimates", "Trend", "Why", "What-if")
 REST = ("Trust", "Compare", "Equations", "About", "Open")
+STRIP = ".st-key-chart-monitor .js-plotly-plot"
 SAMPLE = "Simulated patient, two minutes, radial line (sample)"
+# Half a second in which nothing runs: a click is told to the server a moment after it was made.
+SETTLED = """() => {
+    const charts = [...document.querySelectorAll("[data-testid=stPlotlyChart]")];
+    const quiet = document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "notRunning"
+        && !document.querySelector("[data-stale=true], [data-testid=stSkeleton]")
+        && charts.every(chart => chart.querySelector(".main-svg"));
+    window.quietSince = quiet ? (window.quietSince ?? performance.now()) : null;
+    return quiet && performance.now() - window.quietSince > 500;
+}"""
 # Where our own content stands; everything else on the page is Streamlit's or Plotly's.
 OURS = "[data-testid=stHtml], [data-testid=stMarkdown], [data-testid=stAlert], [data-testid=stTable]"
 
@@ -87,10 +98,9 @@ class Visit:
         page.on("request", lambda r: self.asked.add(r.url))
 
     def settle(self) -> None:
-        r"""Wait until Streamlit has run the page through."""
-        self.page.wait_for_timeout(150)
-        self.page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')", timeout=SLOWEST_MS)
-        self.page.wait_for_timeout(150)
+        r"""Wait until the page has run through, nothing of the page before is left, and charts are drawn."""
+        self.page.evaluate("() => { window.quietSince = null }")
+        self.page.wait_for_function(SETTLED, polling=50, timeout=SLOWEST_MS)
 
     def go(self, name: str) -> None:
         r"""Follow the link of a page, and wait until it stands there without an error."""
@@ -104,8 +114,15 @@ class Visit:
         r"""Open the shipped simulated patient."""
         self.page.get_by_role("button", name=SAMPLE).click()
         self.page.get_by_role("heading", name="Monitor", level=1).wait_for(timeout=SLOWEST_MS)
-        self.page.locator(".js-plotly-plot").nth(1).wait_for(timeout=SLOWEST_MS)
+        self.page.locator(STRIP).wait_for(timeout=SLOWEST_MS)
         self.settle()
+
+    def wait_for_what_is_shown(self, name: str) -> None:
+        r"""Wait for what a page says when it is whole: the simulator may still be compiling."""
+        ready = {"Estimates": "L/min", "Why": "draws of the posterior, simulated", "What-if": "Solid: the scenario."}
+        if name in ready:
+            self.page.get_by_text(ready[name]).first.wait_for(timeout=SLOWEST_MS)
+            self.settle()
 
     def shoot(self, name: str) -> None:
         r"""Keep a screenshot of the whole page."""
@@ -155,7 +172,7 @@ def visit(browser: Any, address: str, folder: Path, *, width: int = 1280, scheme
     ("width", "scheme"),
     [
         (1280, "light"),
-        (800, "dark"),
+        pytest.param(800, "dark", marks=pytest.mark.slow),
         pytest.param(1280, "dark", marks=pytest.mark.slow),
         pytest.param(800, "light", marks=pytest.mark.slow),
     ],
@@ -166,10 +183,9 @@ def test_walk_on_the_shipped_recording(browser: Any, address: str, folder: Path,
     found.open_sample()
     for name in WALK:
         found.go(name)
-        if name in ("Why", "What-if"):  # the simulator may still be compiling
-            found.page.locator(".js-plotly-plot").first.wait_for(timeout=SLOWEST_MS)
-            ready = "draws of the posterior, simulated" if name == "Why" else "Solid: the scenario."
-            found.page.get_by_text(ready).wait_for(timeout=SLOWEST_MS)
+        found.wait_for_what_is_shown(name)
+        if name == "Estimates":
+            assert re.search(r"about \d+\.\d L/min", found.page.locator(".pb-cards").inner_text())
         wide = found.page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 1, f"{name} is wider than the window"
         found.shoot(f"{name.lower()}-{width}-{scheme}")
@@ -198,7 +214,8 @@ def test_walk_on_a_real_recording_answers_five_questions(
     assert found.page.get_by_text("L/min").first.is_visible()
     for name in WALK:
         found.go(name)
-        found.page.locator(".js-plotly-plot").first.wait_for(timeout=SLOWEST_MS)
+        found.wait_for_what_is_shown(name)
+        found.shoot(f"real-{name.lower()}")
     assert "3975656" not in found.page.content() and "3975656" not in found.page.url
     found.end()
 
@@ -207,7 +224,7 @@ def test_walk_on_a_real_recording_answers_five_questions(
 def test_drag_over_the_strip_picks_the_window(browser: Any, address: str, folder: Path) -> None:
     found = visit(browser, address, folder)
     found.open_sample()
-    strip = found.page.locator(".js-plotly-plot").nth(1)
+    strip = found.page.locator(STRIP)
     strip.scroll_into_view_if_needed()
     layer = strip.locator(".nsewdrag").first.bounding_box()
     y = layer["y"] + layer["height"] / 2
@@ -215,7 +232,6 @@ def test_drag_over_the_strip_picks_the_window(browser: Any, address: str, folder
     found.page.mouse.down()
     found.page.mouse.move(layer["x"] + 0.7 * layer["width"], y, steps=8)
     found.page.mouse.up()
-    found.page.get_by_text("15.").first.wait_for(timeout=SLOWEST_MS)
     found.settle()
     start = float(found.page.get_by_label("Window from [s] (8 s long)").input_value())
     assert 14.0 < start < 16.0
@@ -281,6 +297,8 @@ def test_axe_finds_nothing_serious_in_our_own_content(browser: Any, address: str
     ours, frameworks = [], []
     for name in (*WALK, *REST):
         found.go(name)
+        found.wait_for_what_is_shown(name)
+        found.shoot(f"all-{name.lower()}-{scheme}")
         for violation in axe.Axe().run(found.page).response["violations"]:
             if violation["impact"] not in ("serious", "critical"):
                 continue
