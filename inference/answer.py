@@ -463,6 +463,9 @@ def _calibration_line(calibration: Mapping[str, Any] | None, level: float) -> st
     where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
     line = f"{100 * calibration['level']:.0f} % intervals held the truth in {100 * min(values):.0f} to "
     line += f"{100 * max(values):.0f} % of {where}"
+    if "effective_size" in calibration:
+        size, n = calibration["effective_size"], calibration["simulations"]
+        line += f"; weighed over {size:.0f} of {n} simulations" + (", close to the prior" if size > 0.5 * n else "")
     if calibration["method"] == "uncalibrated":
         return f"Calibration: uncalibrated for this window, which is shifted from the simulations ({line})."
     return f"Calibration: {line}."

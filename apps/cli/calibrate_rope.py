@@ -69,7 +69,7 @@ def rope(
         {"error": {"code": "not-found", "message": "none.csv: no such table", "hint": "name a CSV or Parquet file"}}
         3
     """
-    if gamma < 0 or not 0 <= tau <= 1:
+    if not 0 <= gamma < float("inf") or not 0 <= tau <= 1:
         raise CommandError(f"--gamma must be positive and --tau in (0, 1], got {gamma:g}, {tau:g}", code="usage")
     if not settings.has_out:
         raise CommandError("calibrate writes a new bundle", code="usage", hint="--out FOLDER")
@@ -78,7 +78,6 @@ def rope(
     import torch
 
     from ...calibration.rope.bundles import calibrate_rope, simulate_bank
-    from ...calibration.rope.checks import check_patients
     from ...calibration.rope.encoder import TuneConfig
     from ...calibration.rope.layer import save_rope
     from ...inference.bundle import Bundle, find_bundle
@@ -90,7 +89,7 @@ def rope(
     bundle = Bundle.load(folder)
     labelled, reference = _tables(pairs, unlabelled, bundle, settings, show_ids)
     config, grid = _choice(gamma, tau, labelled.n_subjects, reference.n_subjects)
-    check_patients(labelled, reference, config.tau if config else max(grid.tau))
+    _enough(labelled, reference, config.tau if config else max(grid.tau))
     settings.talk(f"simulating {simulations} windows")
     bank = simulate_bank(bundle, simulations, seed=settings.seed)
     layer = calibrate_rope(
@@ -166,6 +165,16 @@ def _choice(gamma: float, tau: float, labelled: int, subjects: int) -> tuple[Any
     taus = (tau,) if tau else grid.tau if subjects >= FEWEST_SUBJECTS else tuple(t for t in grid.tau if t <= 0.5)
     gammas = (gamma,) if gamma else grid.gamma
     return None, Grid(gamma=gammas, tau=taus, prior_share=(fixed.prior_share,))
+
+
+def _enough(labelled: Any, reference: Any, tau: float) -> None:
+    from ...calibration.rope.checks import check_patients
+
+    try:
+        check_patients(labelled, reference, tau)
+    except ValueError as error:
+        hint = "a patient counts once, however many windows"
+        raise CommandError(str(error), code="too-few-patients", hint=hint) from error
 
 
 def _copy(source: Path, target: Path) -> None:

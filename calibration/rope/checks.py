@@ -49,10 +49,11 @@ def labelled_pairs(pairs: Pairs, outputs: OutputSpace, prior: Float[np.ndarray, 
         low, high = _possible(values[name])
         bad = (pairs.labels[name] < low) | (pairs.labels[name] > high)
         if bad.any():
-            where = ", ".join(str(row + 1) for row in rows[bad][:5]) + (", ..." if bad.sum() > 5 else "")
+            where = "row " if bad.sum() == 1 else "rows "
+            where += ", ".join(str(row + 1) for row in rows[bad][:5]) + (", ..." if bad.sum() > 5 else "")
             raise ValueError(
                 f"{name} must lie between {low:.3g} and {high:.3g} {outputs.reported[name]}, got "
-                f"{pairs.labels[name][bad][0]:.3g} in row {where}: check the unit in the header, or leave it empty"
+                f"{pairs.labels[name][bad][0]:.3g} in {where}: check the unit in the header, or leave it empty"
             )
     has = np.isfinite(np.stack([pairs.labels[name] for name in known])).any(0)
     return pairs if has.all() else pairs.take(has)

@@ -64,10 +64,13 @@ class RoPELayer:
         """
         n_draws = len(next(iter(answer.draws.values())))
         rng = np.random.default_rng([seed, 7, round(abs(answer.start_s) * 1000)])
-        theta = self.rope.posterior(np.asarray(window)[None]).sample(rng, n_draws)[0]
+        posterior = self.rope.posterior(np.asarray(window)[None])
+        theta = posterior.sample(rng, n_draws)[0]
         draws = bundle.outputs.derive(theta.astype(np.float32))
         estimates = prior.estimates(draws, level=answer.level, uninformative=bundle.uninformative)
-        return dataclasses.replace(answer, draws=draws, estimates=estimates, calibration=self.cited(answer.level))
+        size = {"effective_size": round(float(posterior.effective[0]), 1), "simulations": posterior.components.n}
+        cited = {**self.cited(answer.level), **size}
+        return dataclasses.replace(answer, draws=draws, estimates=estimates, calibration=cited)
 
     def cited(self, level: float) -> dict[str, Any]:
         r"""Coverage on held-out patients at the nearest measured level.

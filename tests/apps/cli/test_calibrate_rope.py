@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pulsebayes.apps.cli.calibrate_rope import _choice
 from pulsebayes.apps.cli.main import run
 from pulsebayes.inference.bundle import Bundle
 from pulsebayes.inference.npe import NPE, PRESETS
@@ -64,9 +65,11 @@ def test_infer_answers_by_the_mixture_and_cites_held_out_patients(work: Path, ca
     assert outputs["tiny"][0]["calibration"] is None
     cited = outputs["mine"][0]["calibration"]
     assert (cited["method"], cited["n"], cited["level"]) == ("rope", 24, 0.9)
+    assert 1 <= cited["effective_size"] <= cited["simulations"]
     assert outputs["mine"][0]["quantities"]["CO"] != outputs["tiny"][0]["quantities"]["CO"]
     assert run(["infer", recording, "--model", str(work / "mine"), "--end", "16s"]) == 0
-    assert "of 24 patients held out" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "of 24 patients held out; weighed over" in said and "credible intervals" in said
     assert run(command(work, "pairs.csv", "mine")) == 2  # never writes over what is there
 
 
@@ -88,6 +91,30 @@ def test_few_patients_are_refused_for_a_hard_marginal_and_taken_for_a_soft_one(
         assert "at least 20 patients, got 12" in capsys.readouterr().err
         assert not (work / "few").exists()
     assert run(command(work, "few.csv", "few", "--gamma", "0.25", "--tau", "0.5")) == 0
+
+
+def test_a_given_gamma_is_taken_where_there_are_too_few_patients_to_choose() -> None:
+    config, grid = _choice(0.4, 0.0, 12, 50)
+    assert (config.gamma, config.tau, grid) == (0.4, 1.0, None)
+    config, grid = _choice(0.4, 0.0, 40, 15)
+    assert config is None and grid.gamma == (0.4,) and max(grid.tau) <= 0.5
+
+
+def test_one_recording_in_both_tables_under_two_subjects_is_refused(work: Path, capsys: pytest.CaptureFixture) -> None:
+    (work / "cohort.csv").write_text("subject,recording,start_s,end_s\nother,p3.hea,0,8\n")
+    assert run(command(work, "pairs.csv", "mixed", "--unlabelled", str(work / "cohort.csv"))) == 2
+    said = capsys.readouterr().err
+    assert "p3.hea stands under 2 subjects" in said and "pairs.csv row 4" in said and "cohort.csv row 1" in said
+
+
+def test_labels_in_a_wrong_unit_are_refused_before_anything_is_simulated(
+    work: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (work / "unit.csv").write_text((work / "pairs.csv").read_text().replace("CO [L/min]", "CO [mL/min]"))
+    assert run(command(work, "unit.csv", "unit")) == 3
+    said = capsys.readouterr().err
+    assert "unit.csv: CO must lie between" in said and "check the unit in the header" in said
+    assert "simulating" not in said and not (work / "unit").exists()
 
 
 def test_a_recording_under_two_subjects_is_refused_with_rows_and_hashes(

@@ -156,23 +156,23 @@ def test_infinite_regularisation_gives_the_product_of_the_marginals() -> None:
     assert np.allclose(plan, 1 / (60 * 90), rtol=1e-6)
 
 
-def test_two_thousand_points_take_less_than_ten_seconds() -> None:
+def test_two_thousand_points_take_less_than_ten_processor_seconds() -> None:
     cost = clouds(2000, 2000, 8)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for tau_b in (1.0, 0.9):
         assert entropic(cost, epsilon=0.25 * median_cost(cost), config=EntropicConfig(tau_b=tau_b)).converged
-    assert time.perf_counter() - begun < 20.0  # two solves of ten seconds at most
+    assert time.process_time() - begun < 20.0  # two solves of ten processor seconds at most; .4 measured
 
 
-def test_a_row_at_ten_thousand_simulations_takes_less_than_five_milliseconds() -> None:
+def test_a_row_at_ten_thousand_simulations_takes_less_than_five_milliseconds_of_a_processor() -> None:
     rng = np.random.default_rng(0)
     cost = Cost.of_points(rng.normal(size=(200, 16)), rng.normal(size=(10_000, 16)))
     coupling = entropic(cost, epsilon=1.0, config=EntropicConfig(tolerance=1e-6))
     times = []
     for x in rng.normal(size=(30, 1, 16)):
-        begun = time.perf_counter()
+        begun = time.process_time()
         coupling.rows(x)
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
     assert np.median(times) < 5e-3
 
 
