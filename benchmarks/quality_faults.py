@@ -126,9 +126,9 @@ FAULTS: dict[str, Fault] = {
     "spikes": Fault(_spikes, (1, 5, 20), "spikes", ("splice", "noisy")),
     "coarse steps": Fault(_coarse, (0.03, 0.08, 0.25), "of the pulse", ("coarse",)),
     "samples lost": Fault(_spliced, (0.05, 0.3, 1.0), "s", ("splice", "irregular", "premature")),
-    "not zeroed": Fault(_moved_zero, (-30, -70, -110), "mmHg"),
+    "not zeroed": Fault(_moved_zero, (-30, -70, -110), "mmHg", ("low-level",)),
     "in kPa": Fault(_scaled, (0.13332, 0.13332, 0.13332), "x"),
     "in 0.1 mmHg": Fault(_scaled, (10, 10, 10), "x"),
-    "damped to nothing": Fault(_weak, (0.3, 0.1, 0.03), "of the pulse"),
+    "damped to nothing": Fault(_weak, (0.3, 0.1, 0.03), "of the pulse", ("weak",)),
     "upside down": Fault(_inverted, (0.3, 1.0, 1.0), "of the window"),
 }

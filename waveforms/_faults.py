@@ -28,6 +28,8 @@ FLUSH_S = 0.5
 r"""... for this long [s]: no beat does that."""
 CLIPPED_REFUSED = 0.05
 r"""Share of samples on cut-off peaks or troughs above which a window is refused."""
+CROWDED = 3.0
+r"""Samples on the highest level over those on the next: a rounded top cut to digital steps has at most 2.4."""
 HIGHEST_MMHG = 320.0
 r"""No arterial pressure exceeds this [mmHg]; clinical transducers end at 300."""
 
@@ -93,7 +95,8 @@ def _flat(signal: Signal) -> Fault | None:
     first, length = longest_run(still)
     seconds = len(wave) / fs if span == 0 else (length - 1 + width) / fs
     level = float(np.median(wave[first : first + width]))
-    where = ", near zero, as when the transducer is open to air" if abs(level) < 8 and _is_pressure(signal) else ""
+    near = {"PLETH": 0.0, "CVP": 2.0}.get(signal.role, 8.0)
+    where = ", near zero, as when the transducer is open to air" if abs(level) < near else ""
     message = f"the signal stays within {max(limit, 0.0):.3g} of {level:.4g} for {seconds:.1f} s{where}"
     return Fault(
         "flat", message, "check that the channel is connected and zeroed; other windows may be fine", first / fs
@@ -170,7 +173,7 @@ def _clipped(signal: Signal) -> tuple[Fault | None, tuple[Seen, ...]]:
     r"""Peaks or troughs cut off at one level: warned up to 5 % of the samples, refused above."""
     cut = [p for top in (True, False) for p in _plateaus(signal, top=top) if p.abrupt]
     if sum(p.length for p in cut) < 5:  # three equal samples in a row happen
-        return None, ()
+        return None, _crowded(signal)
     share = sum(p.length for p in cut) / len(signal.wave)
     first, last = min(p.start for p in cut), max(p.start + p.length for p in cut)
     value = signal.wave[cut[0].start]
@@ -180,6 +183,22 @@ def _clipped(signal: Signal) -> tuple[Fault | None, tuple[Seen, ...]]:
         hint = "the range of the monitor was too small; use another stretch or another channel"
         return Fault("clipped", message, hint, first / signal.fs), ()
     return None, (("clipped", message, first / signal.fs, last / signal.fs, ("SBP", "DBP", "PP")),)
+
+
+def _crowded(signal: Signal) -> tuple[Seen, ...]:
+    r"""Peaks cut off in a wave of coarse steps: their slopes do not tell, but the next level is nearly empty."""
+    wave, step, fs = signal.wave, signal.step, signal.fs
+    tops = _plateaus(signal, top=True) if step > 0 else []
+    if len(tops) < 4:
+        return ()
+    highest = float(wave.max())
+    on = int((wave >= highest - 0.25 * step).sum())
+    below = int(((wave < highest - 0.25 * step) & (wave >= highest - 1.25 * step)).sum())
+    if on < 0.03 * len(wave) or on < CROWDED * below:
+        return ()
+    message = f"{len(tops)} peaks end at {highest:.4g} ({on / len(wave):.1%} of the samples): cut off"
+    last = tops[-1].start + tops[-1].length
+    return (("clipped", message, tops[0].start / fs, last / fs, ("SBP", "DBP", "PP")),)
 
 
 def _flush(signal: Signal) -> Fault | None:

@@ -180,6 +180,9 @@ def _unit_hint(role: str, unit: str) -> str:
 def _level(signal: Signal, mean: float, low: float, high: float, seen: str) -> Fault:
     r"""The fault of a pressure in mmHg that is too low, too high, below zero or without a pulse."""
     role = signal.role
+    if MEAN_MMHG[0] <= -mean <= MEAN_MMHG[1] and high < -5.0 and PULSE_MMHG[0] <= high - low <= PULSE_MMHG[1]:
+        hint = "the sign is turned: multiply the channel by -1, or export it again"
+        return Fault("inverted", f"{seen}: a pressure with the sign turned", hint, 0.0)
     if high - low < PULSE_MMHG[0]:
         hint = f"a venous or airway pressure, or a line without a pulse; check that the channel is {role}, and its unit"
         if high - low < 4 and abs(mean) < 4:

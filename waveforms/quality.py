@@ -54,12 +54,15 @@ LONGEST_BRIDGED_GAP_S = 0.2
 r"""Missing stretches up to this length are interpolated, longer ones refuse the window [s]."""
 MOST_MISSING = 0.1
 r"""More than this share of missing samples refuses a window, however short each gap."""
+LEAST_HZ = 25.0
+r"""Below this rate the upstroke of a pulse is lost [Hz]."""
 SHORTEST_S = 4.0
 r"""Two beats at 35 /min and the edges [s]."""
 PULSATILE_ROLES = frozenset({"ART", "AO", "FEM", "PLETH"})
 r"""Roles whose windows must hold pulses; other channels are only checked for missing and dead stretches."""
 REASONS: dict[str, str] = {
     "unit": "the values are not in a unit of pressure, or not in the one stated",
+    "slow": "the sampling rate is too low to draw a pulse",
     "too-short": "the window is too short to hold two beats",
     "gap": "samples are missing for longer than can be interpolated",
     "flat": "the signal does not move",
@@ -85,7 +88,7 @@ class Finding:
 
     Arguments:
         code: Short slug: `interpolated`, `clipped`, `irregular`, `premature`, `alternans`, `paced`, `splice`, `coarse`,
-            `noisy`, `ringing`, `damped`, `line`, `balloon-pump`.
+            `noisy`, `weak`, `low-level`, `ringing`, `damped`, `line`, `balloon-pump`.
         message: One sentence on what was seen.
         start_s: Where it begins [s].
         end_s: Where it ends [s].
@@ -176,7 +179,7 @@ def assess(
         raise ValueError(f"wave must have shape (time,), got {wave.shape}; pass one channel at a time")
     if not fs > 0:
         raise ValueError(f"fs must be positive [Hz], got {fs}; pass the sampling rate of the wave")
-    early = _unit_fault(wave, role, unit) or _length_fault(wave, fs)
+    early = _unit_fault(wave, role, unit) or _rate_fault(fs) or _length_fault(wave, fs)
     if early is not None:
         return _refusal(early, start_s, role)
     if unit is not None and role in PRESSURE_ROLES:
@@ -251,6 +254,13 @@ def _unit_fault(wave: Float[np.ndarray, " time"], role: str, unit: str | None) -
     stated = "no unit is stated" if unit is None else f"the unit is {unit}"
     message = f"{stated}, and {role} needs a unit of pressure"
     return Fault("unit", message, f"--unit {role}=mmHg (or kPa, cmH2O, ...), whichever the values are in", 0.0)
+
+
+def _rate_fault(fs: float) -> Fault | None:
+    if fs >= LEAST_HZ:
+        return None
+    message = f"{fs:g} samples a second do not draw a pulse, and at least {LEAST_HZ:g} are needed"
+    return Fault("slow", message, "check --fs, or choose the channel with the waveform itself", 0.0)
 
 
 def _length_fault(wave: Float[np.ndarray, " time"], fs: float) -> Fault | None:

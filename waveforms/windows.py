@@ -27,7 +27,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from .quality import LONGEST_BRIDGED_GAP_S, Verdict, assess
+from .quality import LEAST_HZ, LONGEST_BRIDGED_GAP_S, Verdict, assess
 from .recording import Channel, Recording, RecordingError
 
 __all__ = ["Window", "cut_windows", "resample"]
@@ -38,8 +38,8 @@ KAISER_BETA = 8.0
 r"""Stop band 80 dB down."""
 PASS_SHARE = 0.92
 r"""Cut-off as a share of the lower Nyquist rate when reducing the rate."""
-LEAST_HZ, MOST_HZ = 25.0, 20_000.0
-r"""Native rates that are cut into windows [Hz]: below the least the upstroke of a pulse is lost, and above the most
+MOST_HZ = 20_000.0
+r"""Highest native rate that is cut into windows [Hz]: above it
 stands no monitor, but a wrong `--fs`."""
 BLOCK_S = 120.0
 r"""Length of the stretch held in memory per channel [s]."""

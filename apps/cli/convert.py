@@ -25,6 +25,7 @@ _OUT = Annotated[
     Path, typer.Argument(metavar="OUT", help="The file to write: .csv, .hea (WFDB), .edf, .bdf, .nc or .toml.")
 ]
 _STRAIGHT = Annotated[bool, typer.Option("--straight", help="openBF networks: leave out the taper.")]
+_ROUNDED = "values are rounded to the steps of the format; names, units, roles, rates and gaps are the same"
 _LOSSLESS = Annotated[bool, typer.Option("--lossless", help="Keep the result only if every value comes back.")]
 
 
@@ -103,6 +104,11 @@ def convert_recording(file: Path, target: Path, labels: Labels, *, lossless: boo
         written = write(recording, target)
     except FileNotFoundError as error:
         raise CommandError(f"there is no folder {target.parent.name}", code="usage", hint="make it first") from error
+    except ValueError as error:
+        hint = getattr(error, "hint", None)
+        if hint is not None or hasattr(error, "file"):
+            raise
+        raise CommandError(str(error), code="usage", hint="write .nc, which holds everything") from error
     from ...waveforms.readers import read
 
     found = compare(recording, [read(path) for path in written if path.suffix != ".dat"])
@@ -141,7 +147,7 @@ def _report(file: Path, written: list[Path], recording: Recording, found: Compar
 
 
 def _page(report: dict[str, Any]) -> str:
-    verdict = "lossless" if report["lossless"] else "differs"
+    verdict = "lossless" if report["lossless"] else "differs" if report["differences"] else _ROUNDED
     lines = [f"{report['file']} -> {', '.join(report['out'])}: {verdict}"]
     for c in report["channels"]:
         error = c["largest_difference"]

@@ -107,6 +107,7 @@ class TablePage:
         self._decimals = {n: _decimals(n) for n in self._names}
         self._rows: dict[str, list[tuple[float, float, float, float]]] = {n: [] for n in self._names}
         self._reasons: Counter[str] = Counter()
+        self._hints: dict[str, str] = {}
         self._blind: Counter[str] = Counter()
         self._marked: Counter[str] = Counter()
         self._last: Answer | None = None
@@ -125,6 +126,8 @@ class TablePage:
         if isinstance(result, Refusal):
             self._reasons[result.reason] += 1
             said = result.signal.get("message") or result.hint or ""
+            if result.hint and said != result.hint:
+                self._hints.setdefault(result.reason, result.hint)
             typer.echo(f"{result.start_s:9.1f}  refused, {result.reason}: {said}")
             return
         self._last = result
@@ -149,6 +152,8 @@ class TablePage:
         answered = len(self._rows[self._names[0]])
         reasons = ", ".join(f"{reason} {n}" for reason, n in self._reasons.most_common())
         typer.echo(f"answered {answered}, refused {self._reasons.total()}" + (f" ({reasons})" if reasons else ""))
+        for reason, hint in self._hints.items():
+            typer.echo(f"try, where refused as {reason}: {hint}")
         if self._last is None:
             typer.echo(NOTICE)
             return

@@ -14,6 +14,7 @@ from .options import Settings, with_settings
 from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval
 
 if TYPE_CHECKING:
+    from ...waveforms.quality import Finding
     from ...waveforms.recording import Recording
     from ...waveforms.windows import Window
 
@@ -36,8 +37,8 @@ def inspect(
 ) -> None:
     r"""Show channels, roles, units, rates, gaps and faults.
 
-    One window after another is judged by the quality gate, on the first of ART, AO, FEM, PLETH and CVP that is there.
-    Heart rates of several channels are compared. --plot and --html draw channels, lanes of findings and examples.
+    One window after another is judged by the quality gate, on one channel each of ART, AO, FEM, PLETH and CVP. Heart
+    rates of several channels are compared. --plot and --html draw channels, lanes of findings and examples.
 
     Arguments:
         files: Waveform files.
@@ -109,7 +110,8 @@ def inspect_recording(recording: Recording, *, every_s: float, numbers: dict[str
         numbers: Numbers of the monitor, by track.
 
     Returns:
-        File, duration, findings, channels, checks and windows; None where something is not known.
+        File, duration, findings, channels, checks and windows; None where something is not known. The windows are
+        those of the channel `judged`, `other_windows` those of the first channel of every other role, by name.
     """
     from ...waveforms.recording import missing_share
 
@@ -126,36 +128,45 @@ def inspect_recording(recording: Recording, *, every_s: float, numbers: dict[str
         }
         for c in recording.channels
     ]
-    judged = _judged(recording)
+    every = _judged(recording)
+    judged = every[0] if every else None
     return {
         "file": recording.name,
         "duration_s": recording.duration_s,
         "findings": list(recording.findings),
         "channels": channels,
-        "checks": _checks(recording, judged, numbers),
+        "checks": _checks(recording, every, numbers),
         "judged": judged,
         "windows": _windows(recording, judged, every_s) if judged else [],
+        "other_windows": {name: _windows(recording, name, every_s) for name in every[1:]},
         "hint": None if judged else _hint(recording),
     }
 
 
-def _checks(recording: Recording, judged: str | None, numbers: dict[str, Any] | None) -> list[dict[str, Any]]:
-    r"""What channels say of each other, and the stretch before the catheter was zeroed."""
+def _checks(recording: Recording, judged: list[str], numbers: dict[str, Any] | None) -> list[dict[str, Any]]:
+    r"""What channels say of each other, what is mostly missing, and stretches before a catheter was zeroed."""
     from ...waveforms.crosscheck import cross_check, unzeroed_until
+    from ...waveforms.recording import MAX_MISSING, missing_share
     from ...waveforms.roles import PRESSURE_ROLES
 
-    found = [
-        {"code": f.code, "message": f.message, "start_s": f.start_s, "end_s": f.end_s, "marks": list(f.marks)}
-        for f in cross_check(recording, numbers=numbers)
-    ]
-    if judged is None:
-        return found
-    channel = recording.channel(judged)
-    end = unzeroed_until(recording, judged) if channel.role in PRESSURE_ROLES and channel.unit == "mmHg" else 0.0
-    if end > channel.start_s and math.isfinite(end):
-        message = f"{judged}: no pressure before {end:.0f} s: the catheter was not yet connected and zeroed"
-        found.append({"code": "not-zeroed", "message": message, "start_s": channel.start_s, "end_s": end, "marks": []})
+    found = [_told(f) for f in cross_check(recording, numbers=numbers)]
+    for name in judged:
+        channel = recording.channel(name)
+        begin, end = channel.start_s, channel.start_s + channel.duration_s
+        missing = missing_share(recording, name)
+        if missing > MAX_MISSING:
+            text = f"{name}: {missing:.0%} of the samples are missing, and infer takes at most {MAX_MISSING:.0%}"
+            found.append({"code": "too-much-missing", "message": text, "start_s": begin, "end_s": end, "marks": []})
+        pressure = channel.role in PRESSURE_ROLES and channel.unit == "mmHg"
+        zeroed = unzeroed_until(recording, name) if pressure else begin
+        if zeroed > begin and math.isfinite(zeroed):
+            text = f"{name}: no pressure before {zeroed:.0f} s: the catheter was not yet connected and zeroed"
+            found.append({"code": "not-zeroed", "message": text, "start_s": begin, "end_s": zeroed, "marks": []})
     return found
+
+
+def _told(f: Finding) -> dict[str, Any]:
+    return {"code": f.code, "message": f.message, "start_s": f.start_s, "end_s": f.end_s, "marks": list(f.marks)}
 
 
 def _hint(recording: Recording) -> str | None:
@@ -167,13 +178,16 @@ def _hint(recording: Recording) -> str | None:
     return None
 
 
-def _judged(recording: Recording) -> str | None:
-    r"""Name of the channel whose windows are judged: the first of the first role that is there."""
+def _judged(recording: Recording) -> list[str]:
+    r"""Names of the channels whose windows are judged: the first of each role that is fast enough to draw a pulse."""
+    from ...waveforms.windows import LEAST_HZ, MOST_HZ
+
+    found = []
     for role in _JUDGED:
-        for found in recording.channels:
-            if found.role == role:
-                return found.name
-    return None
+        of_role = [c for c in recording.channels if c.role == role]
+        fast = [c for c in of_role if LEAST_HZ <= c.fs <= MOST_HZ]
+        found += [c.name for c in fast[:1]]
+    return found or [c.name for c in recording.channels if c.role in _JUDGED][:1]
 
 
 def _windows(recording: Recording, judged: str, every_s: float) -> list[dict[str, Any]]:
@@ -194,10 +208,7 @@ def _window(window: Window) -> dict[str, Any]:
         "message": verdict.message or None,
         "heart_rate": _finite(verdict.heart_rate),
         "mean": _finite(verdict.mean),
-        "findings": [
-            {"code": f.code, "message": f.message, "start_s": f.start_s, "end_s": f.end_s, "marks": list(f.marks)}
-            for f in verdict.findings
-        ],
+        "findings": [_told(f) for f in verdict.findings],
     }
 
 
@@ -219,10 +230,10 @@ def _page(report: dict[str, Any]) -> str:
         lines += [f"    note: {text}" for text in c["findings"]]
     if report["judged"] is None:
         return "\n".join([*lines, f"  no channel with pulses; try: {report['hint'] or '--channel NAME=ART'}"])
-    usable = sum(w["usable"] for w in report["windows"])
-    lines.append(f"  windows of {report['judged']}: {len(report['windows'])}, usable {usable}")
-    for w in report["windows"]:
-        lines.append(f"    {w['start_s']:7.1f} s  {_window_text(w)}")
+    for name, windows in {report["judged"]: report["windows"], **report["other_windows"]}.items():
+        usable = sum(w["usable"] for w in windows)
+        lines.append(f"  windows of {name}: {len(windows)}, usable {usable}")
+        lines += [f"    {w['start_s']:7.1f} s  {_window_text(w)}" for w in windows]
     return "\n".join(lines)
 
 

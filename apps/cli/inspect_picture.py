@@ -54,6 +54,8 @@ def recording_picture(recording: Recording, report: Mapping[str, Any]) -> Pictur
         low, high = (f"{known.min():.4g}", f"{known.max():.4g}") if known.size else ("-", "-")
         rows.append((channel.name, channel.role or "-", channel.unit or "-", f"{channel.fs:g}", low, high))
     lanes = _lanes(report["windows"])
+    for other, windows in report.get("other_windows", {}).items():
+        lanes |= {f"{name} ({other})": found for name, found in _lanes(windows).items()}
     for name, stretches in lanes.items():
         colour = "refused" if name.startswith("refused") else "pick"
         spans = tuple(Span("", start, end, colour=colour, opacity=0.7) for start, end in stretches)
@@ -173,7 +175,8 @@ def inspect_page(recording: Recording, report: Mapping[str, Any]) -> str:
     parts.append(figure(recording_picture(recording, report)))
     examples = window_pictures(recording, report)
     parts += ["<h2>Example windows</h2>", *map(figure, examples)] if examples else []
-    parts.append(_verdicts(report["windows"]))
+    parts.append(_verdicts("Windows", report["windows"]))
+    parts += [_verdicts(f"Windows of {name}", windows) for name, windows in report.get("other_windows", {}).items()]
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -184,7 +187,7 @@ def inspect_page(recording: Recording, report: Mapping[str, Any]) -> str:
     )
 
 
-def _verdicts(windows: Sequence[Mapping[str, Any]]) -> str:
+def _verdicts(title: str, windows: Sequence[Mapping[str, Any]]) -> str:
     """A table of the windows that are refused or have findings."""
     told = [w for w in windows if not w["usable"] or w["findings"]]
     if not told:
@@ -197,7 +200,7 @@ def _verdicts(windows: Sequence[Mapping[str, Any]]) -> str:
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     more = f"<p>and {len(told) - _MOST_ROWS} more</p>" if len(told) > _MOST_ROWS else ""
     head = "".join(f'<th scope="col">{t}</th>' for t in ("from [s]", "to [s]", "verdict", "seen", "hint"))
-    return f"<h2>Windows</h2><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{more}"
+    return f"<h2>{escape(title)}</h2><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{more}"
 
 
 def write_pictures(recording: Recording, report: Mapping[str, Any], plot: Path | None, page: Path | None) -> list[Path]:

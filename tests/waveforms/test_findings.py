@@ -208,3 +208,52 @@ def test_flushes_of_any_length_are_refused(pulse_train: Callable, seconds: float
         first = int(rng.integers(60, 940 - round(seconds * FS)))
         wave[first : first + round(seconds * FS)] = 260.0 + 4.0 * rng.standard_normal(round(seconds * FS))
         assert not assess(wave, FS).usable
+
+
+def test_a_line_damped_to_nothing_is_told(pulse_train: Callable) -> None:
+    wave = pulse_train(3, duration_s=8.0).wave
+    assert "weak" not in codes(wave)
+    weak = wave.mean() + 0.2 * (wave - wave.mean())
+    assert {"PP", "SV"} <= set(codes(weak)["weak"])
+
+
+def test_a_level_that_is_hardly_alive_is_told(pulse_train: Callable) -> None:
+    wave = pulse_train(3, duration_s=8.0).wave
+    assert "low-level" not in codes(wave)
+    assert "MAP" in codes(wave - np.quantile(wave, 0.02) + 15.0)["low-level"]
+
+
+def test_lost_samples_are_told(pulse_train: Callable) -> None:
+    wave = pulse_train(3, duration_s=9.0).wave
+    told = [codes(np.delete(wave, np.s_[k : k + 38])[:1000]) for k in range(300, 800, 50)]
+    assert sum(bool({"splice", "irregular", "premature"} & set(one)) for one in told) >= 9
+
+
+def test_peaks_cut_off_in_coarse_steps_are_told(pulse_train: Callable) -> None:
+    wave = pulse_train(3, duration_s=8.0, noise=0.0, step=0.0).wave
+    coarse = np.round(wave)
+    assert "clipped" not in codes(coarse)
+    cut = assess(np.minimum(coarse, np.round(np.quantile(wave, 0.9))), FS)
+    assert cut.reason == "clipped" or "clipped" in {f.code for f in cut.findings}
+
+
+@pytest.mark.parametrize(
+    ("made", "reason", "hint"),
+    [
+        (0.1333 * venous(), "unit", "--unit CVP=kPa"),
+        (0.2 * np.random.default_rng(0).standard_normal(1000), "flat", "open to air"),
+        (1e30 * venous(), "unit", "--unit CVP="),
+        (-venous(), "not-zeroed", "zero"),
+    ],
+)
+def test_a_vein_in_another_unit_or_without_life_is_refused(made: np.ndarray, reason: str, hint: str) -> None:
+    verdict = assess(made, FS, role="CVP")
+    assert verdict.reason == reason and hint in str(verdict.hint)
+
+
+def test_a_vein_below_zero_is_told() -> None:
+    assert "CVP" in codes(venous(mean=-2.0), role="CVP")["low-level"]
+
+
+def test_a_rate_that_draws_no_pulse_is_refused() -> None:
+    assert assess(np.arange(100.0), 3.0).reason == "slow"

@@ -118,7 +118,7 @@ def faulty(pulse_train) -> dict[str, tuple[np.ndarray, str, float | None]]:
         "dead after four seconds": (np.where(T < 4, wave, wave[500]), "flat", 4.0),
         "inverted": (200 - wave, "inverted", None),
         "backwards": (wave[::-1], "inverted", None),
-        "negative": (-wave, "not-zeroed", None),
+        "negative": (-wave, "inverted", None),
         "not zeroed": (wave - 100, "not-zeroed", None),
         "dying": (0.35 * wave, "level", None),
         "half speed of 50": (good(pulse_train, rate=45.0)[np.arange(1000) // 2], "rate", None),

@@ -277,7 +277,7 @@ def _placed(
             channel=signal.name,
             hint="--fs HZ, for example --fs 125",
         )
-    if not (math.isfinite(start) and abs(start) < 1.0e9):
+    if not (math.isfinite(start) and start >= 0.0):
         raise RecordingError(f"a start of {start} s", code="header", file=file, channel=signal.name)
     return (
         RawChannel(

@@ -14,6 +14,9 @@ from ._sniff import sniff
 
 __all__ = ["read"]
 
+_LONGEST_S: Final = 60 * 86400.0
+"""A recording that would last longer has a wrong rate or start [s]."""
+_HIGHEST_HZ: Final = 1.0e6
 _READERS: Final = {
     "csv": (".csv", "read_csv"),
     "wfdb": (".wfdb", "read_wfdb"),
@@ -74,4 +77,21 @@ def read(
         raise RecordingError(
             f"cannot be read ({error.strerror or error})", code="unreadable", file=found.path.name
         ) from error
+    _check_length(recording)
     return recording
+
+
+def _check_length(recording: Recording) -> None:
+    """Refuse rates and starts that no recording has: whatever goes through one second by second would not end."""
+    for channel in recording.channels:
+        end_s = channel.start_s + channel.duration_s
+        if channel.fs <= _HIGHEST_HZ and end_s <= _LONGEST_S:
+            continue
+        what = f"{channel.n_samples} samples at {channel.fs:g} Hz, from {channel.start_s:g} s to {end_s:g} s"
+        raise RecordingError(
+            f"at most {_HIGHEST_HZ:g} Hz and {_LONGEST_S / 86400:g} days are read, got {what}",
+            code="bad-rate",
+            file=recording.name,
+            channel=channel.name,
+            hint="check --fs, or the rate and start that the file states",
+        )

@@ -129,10 +129,14 @@ def _sniffed(path: Path) -> Sniffed:
     if path.is_dir() and any((path / mark).is_file() for mark in _ZARR_MARKS):
         return Sniffed("zarr", path)
     if path.is_dir():
-        raise RecordingError("expected a file, got a folder", code="directory", file=path.name or str(path))
+        raise RecordingError(
+            "expected a file, got a folder", code="directory", file=path.name or str(path), hint="name a file in it"
+        )
     header = find_header(path)
     if not path.is_file() and header is None:
-        raise RecordingError("there is no such file", code="not-found", file=path.name or str(path))
+        raise RecordingError(
+            "there is no such file", code="not-found", file=path.name or str(path), hint="check the name and the folder"
+        )
     if header is not None and path.suffix.lower() not in _OWN_CONTENT:
         return Sniffed("wfdb", _checked_header(header))
     head = _head(path)
@@ -155,7 +159,7 @@ def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
     if not head:
-        raise RecordingError("the file is empty", code="empty", file=path.name)
+        raise RecordingError("the file is empty", code="empty", file=path.name, hint="copy or export the file again")
     return head
 
 
@@ -222,7 +226,9 @@ def _refusal(path: Path, kind: str, suffix: str | None) -> RecordingError:
             f"expected a {what}, got binary data of an unknown kind; {readable}",
             code="wrong-suffix" if suffix in _NAMES else "unsupported",
             file=path.name,
-            hint="give the path of the .hea file" if path.suffix.lower() == ".dat" else None,
+            hint="give the path of the .hea file"
+            if path.suffix.lower() == ".dat"
+            else "check that it is the file you mean",
         )
     return RecordingError(
         f"{kind} files are not read; {readable}",

@@ -81,7 +81,14 @@ def even_grid(
     missing = int((counts - 1).sum())
     longest = int(counts.argmax())
     if counts[longest] * period > _LONGEST_GAP_S:
-        raise _uneven(file, stamps, steps, period, longest, first_line)
+        raise RecordingError(
+            f"a gap of {steps[longest] / 3600:.1f} h after line {first_line + longest}, at most 24 h are taken for one "
+            "recording",
+            code="time-stamps",
+            file=file,
+            at_s=float(stamps[longest] - stamps[0]),
+            hint="split the file there",
+        )
     n_samples = int(np.rint(positions[-1])) + 1
     if missing:
         at = stamps[longest] - stamps[0]
@@ -120,7 +127,10 @@ def _check_finite(file: str, stamps: Float[np.ndarray, " rows"], first_line: int
     bad = np.flatnonzero(~np.isfinite(stamps))
     if bad.size:
         raise RecordingError(
-            f"{bad.size} rows have no time, the first in line {first_line + int(bad[0])}", code="time-stamps", file=file
+            f"{bad.size} rows have no time, the first in line {first_line + int(bad[0])}",
+            code="time-stamps",
+            file=file,
+            hint="remove these rows; or remove the time column and give --fs, if the rows are evenly sampled",
         )
 
 

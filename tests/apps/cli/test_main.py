@@ -144,6 +144,45 @@ def test_inspect_shows_channels_and_judges_windows(run: Run, tmp_path: Path, wri
     assert "usable 1" in page and "refused, flat" in page
 
 
+def test_inspect_judges_every_pressure_and_the_pulse(run: Run, tmp_path: Path, pulse: Any) -> None:
+    art, t = pulse(24), np.arange(3000) / 125
+    venous = 8 + 1.5 * np.sin(7.5 * t) + 1.5 * np.sin(1.6 * t)
+    venous[1000:2000] = 0.0
+    rows = "".join(f"{a:.4f},{b:.2f},{(b - 80) / 40:.4f},{c:.3f}\n" for a, b, c in zip(t, art, venous, strict=True))
+    path = tmp_path / "three.csv"
+    path.write_text("time [s],ABP [mmHg],PLETH,CVP [mmHg]\n" + rows)
+    report = json.loads(run("inspect", path, "--json").out)
+    assert report["judged"] == "ABP" and set(report["other_windows"]) == {"PLETH", "CVP"}
+    assert [w["reason"] for w in report["other_windows"]["CVP"]] == [None, "flat", None]
+    page = run("inspect", path).out
+    assert "windows of PLETH: 3, usable 3" in page and "windows of CVP: 3, usable 2" in page
+
+
+def test_inspect_tells_what_is_mostly_missing(run: Run, tmp_path: Path, pulse: Any) -> None:
+    cells = [f"{v:.2f}" if k < 1000 or k >= 2900 else "" for k, v in enumerate(pulse(24))]
+    path = tmp_path / "abp.csv"
+    path.write_text("time [s],ABP [mmHg]\n" + "".join(f"{k / 125:.3f},{cell}\n" for k, cell in enumerate(cells)))
+    report = json.loads(run("inspect", path, "--json").out)
+    assert [check["code"] for check in report["checks"]] == ["too-much-missing"]
+
+
+@pytest.mark.parametrize("fs", ["1e-9", "0.1", "3", "1e9"])
+@pytest.mark.parametrize("verb", ["inspect", "infer"])
+def test_rates_of_no_monitor_are_refused_at_once(
+    run: Run, tmp_path: Path, write_csv: Write, pulse: Any, fs: str, verb: str
+) -> None:
+    ran = run(verb, write_csv(tmp_path / "abp.csv", pulse(16)), "--fs", fs, "--json")
+    assert ran.code == 3 and json.loads(ran.out)["error"]["code"] == "bad-rate"
+
+
+def test_infer_says_what_to_try_where_windows_are_refused(
+    run: Run, model: Path, tmp_path: Path, write_csv: Write, pulse: Any
+) -> None:
+    path = write_csv(tmp_path / "abp.csv", 0.1333 * pulse(16))
+    ran = run("infer", path, "--fs", 125, "--model", model, "--draws", 20)
+    assert ran.code == 4 and "try, where refused as unit: --unit ART=kPa" in ran.out
+
+
 def test_inspect_says_how_to_name_unnamed_channels(run: Run, real_data: Path) -> None:
     record = real_data / "mimic2_testicu" / "TestICU"
     assert '--channel "col 3=ART" --unit ART=mmHg' in run("inspect", record).out.replace("col 1", "col 3")
