@@ -87,7 +87,7 @@ def _check_length(recording: Recording) -> None:
         end_s = channel.start_s + channel.duration_s
         if channel.fs <= _HIGHEST_HZ and end_s <= _LONGEST_S:
             continue
-        what = f"{channel.n_samples} samples at {channel.fs:g} Hz, from {channel.start_s:g} s to {end_s:g} s"
+        what = f"{channel.fs:g} Hz, {channel.n_samples} samples from {channel.start_s:g} s to {end_s:g} s"
         raise RecordingError(
             f"at most {_HIGHEST_HZ:g} Hz and {_LONGEST_S / 86400:g} days are read, got {what}",
             code="bad-rate",

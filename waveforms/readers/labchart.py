@@ -10,12 +10,14 @@ References:
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float
 
 from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
@@ -35,11 +37,20 @@ _S_PER_DAY: Final = 86400.0
 
 @dataclass
 class _Block:
-    """One block: its header by key, the line of its first row, and its rows."""
+    """One block: its header by key, the line of its first row, and its rows, one after another."""
 
     head: dict[str, list[str]] = field(default_factory=dict)
     first_line: int = 0
-    rows: list[list[float]] = field(default_factory=list)
+    width: int = 0
+    cells: array[float] = field(default_factory=lambda: array("d"))
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.cells) // self.width if self.width else 0
+
+    @property
+    def table(self) -> Float[np.ndarray, "rows columns"]:
+        return np.frombuffer(self.cells).reshape(-1, self.width)
 
 
 def read_labchart(
@@ -78,7 +89,7 @@ def read_labchart(
     blocks = _blocks(path)
     rate = _rate(path.name, blocks, fs)
     titles = blocks[0].head.get("ChannelTitle", [])
-    width = len(blocks[0].rows[0]) - 1
+    width = blocks[0].width - 1
     waves, findings = _joined(path.name, blocks, rate, width)
     findings += [] if ends_with_line(path) else [CUT]
     raw = []
@@ -93,7 +104,7 @@ def read_labchart(
 
 def _blocks(path: Path) -> list[_Block]:
     blocks: list[_Block] = []
-    comma = False
+    comma, width = False, 0
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), ""), 1):
             match = _KEY.match(line)
@@ -106,12 +117,15 @@ def _blocks(path: Path) -> list[_Block]:
                 block.first_line = block.first_line or number
                 text = line.split("#*", 1)[0].rstrip()
                 comma = comma or ("," in text and "." not in text)
-                block.rows.append(_row(path.name, number, text.replace(",", ".") if comma else text))
-                if len(block.rows[-1]) != len(blocks[0].rows[0]):
-                    raise _ragged(path.name, number, len(blocks[0].rows[0]), len(block.rows[-1]), stream.read(1) == "")
-    if not any(block.rows for block in blocks):
+                row = _row(path.name, number, text.replace(",", ".") if comma else text)
+                width = width or len(row)
+                if len(row) != width:
+                    raise _ragged(path.name, number, width, len(row), stream.read(1) == "")
+                block.width = width
+                block.cells.extend(row)
+    if not any(block.n_rows for block in blocks):
         raise RecordingError("expected rows of numbers under the header, there are none", code="empty", file=path.name)
-    return [block for block in blocks if block.rows]
+    return [block for block in blocks if block.n_rows]
 
 
 def _row(file: str, number: int, text: str) -> list[float]:
@@ -180,7 +194,7 @@ def _joined(file: str, blocks: list[_Block], rate: float, width: int) -> tuple[l
     starts = [_start(block) for block in blocks]
     place, places = 0, list[int]()
     for block, start in zip(blocks, starts, strict=True):
-        times = np.array([row[0] for row in block.rows])
+        times = block.table[:, 0]
         _check_times(file, block, times, rate)
         if start is not None and starts[0] is not None:
             at = round((start - starts[0]) * rate)
@@ -200,13 +214,13 @@ def _joined(file: str, blocks: list[_Block], rate: float, width: int) -> tuple[l
                 hint="export with date and time, or block by block",
             )
         places.append(place)
-        place += len(block.rows)
+        place += block.n_rows
     waves = [np.full(place, np.nan, dtype=np.float32) for _ in range(width)]
     for block, at in zip(blocks, places, strict=True):
-        values = np.array(block.rows)[:, 1:]
+        values = block.table[:, 1:]
         for index in range(width):
             waves[index][at : at + len(values)] = finite(values[:, index])
-    gaps = place - sum(len(block.rows) for block in blocks)
+    gaps = place - sum(block.n_rows for block in blocks)
     notes = [f"{len(blocks)} blocks, {gaps / rate:.1f} s between them are missing"] if len(blocks) > 1 else []
     return waves, notes
 

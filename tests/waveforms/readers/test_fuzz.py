@@ -268,9 +268,28 @@ def _chunk_bomb(path: Path) -> None:
         made.attrs["fs"] = 125.0
 
 
+def _table_bomb(path: Path) -> None:
+    """A row group of forty million equal rows."""
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    column = pa.table({"ABP": np.full(40_000_000, 80.0)})
+    with pq.ParquetWriter(path, column.schema, compression="zstd") as writer:
+        writer.write_table(column, row_group_size=40_000_000)
+
+
+def _store_bomb(path: Path) -> None:
+    import zarr
+
+    made = zarr.open_group(str(path), mode="w").create_array("ABP", shape=(1 << 31,), chunks=(1 << 31,), dtype="f4")
+    made.attrs.update({"fs": 1000.0, "units": "mmHg"})
+    (path / "ABP" / "c").mkdir(exist_ok=True)
+    (path / "ABP" / "c" / "0").write_bytes(bytes(4096))
+
+
 BOMBS = {
     "a.vital": _gzip_bomb, "records.vital": _records_bomb, "a.npz": _zip_bomb, "a.mat": _zlib_bomb, "a.csv": _line_bomb,
-    "a.h5": _chunk_bomb,
+    "a.h5": _chunk_bomb, "a.parquet": _table_bomb, "a.zarr": _store_bomb,
 }  # fmt: skip
 CHILD = """
 import sys
@@ -338,3 +357,12 @@ def test_any_times_are_even_or_refused(tmp_path_factory: Any, times: list[float]
         assert (np.diff(stamps) >= 0).all()
     else:
         assert code in ("time-stamps", "no-data", "bad-rate")
+
+
+@pytest.mark.parametrize(("fs", "start_s"), [(1e-9, 0.0), (1e9, 0.0), (125.0, 1e9), (125.0, -5.0)])
+def test_rates_and_starts_that_would_never_end_are_refused(tmp_path: Path, fs: float, start_s: float) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("ABP", data=np.full(1250, 80.0))
+        made.attrs["fs"], made.attrs["start_s"] = fs, start_s
+    assert outcome(tmp_path / "a.h5", {}) in ("bad-rate", "header")
