@@ -111,3 +111,10 @@ def test_segment_header_that_points_outside_is_refused(tmp_path: Path) -> None:
     (folder / "link.dat").symlink_to(tmp_path / "secret.dat")
     with pytest.raises(RecordingError, match="outside what was opened"):
         Library((folder,), {}).open_path("all.hea")
+
+
+def test_file_found_in_a_folder_is_not_the_next_visitors_first(opened: Path) -> None:
+    shelf = Library((opened, opened / "flat.csv"), {})
+    found = shelf.open_path("good.csv")
+    assert shelf.find(found.identity) == found
+    assert [source.name for source in shelf.named()] == ["flat.csv"] == [source.name for source in shelf.sources()]
