@@ -199,7 +199,7 @@ def _draw(rng: np.random.Generator, logs: _Array, greedy: _Array, temperature: f
     structural = np.where(greedy[:, None], choice, warmed).argmax(1)
     constants = logs[:, CONSTANT_AT:]
     constant = np.where(greedy[:, None], constants, constants / temperature + rng.gumbel(size=constants.shape))
-    return np.where(structural < CONSTANT_AT, structural, CONSTANT_AT + constant.argmax(1))
+    return np.asarray(np.where(structural < CONSTANT_AT, structural, CONSTANT_AT + constant.argmax(1)))
 
 
 def _structural(logs: _Array, drawn: _Array) -> _Array:

@@ -2,7 +2,7 @@ r"""Training examples: shards of random systems as token sequences, measured ane
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .tokens import CONSTANT_AT, MOST_STATES, PAD, START, encode_equation, to_gr
 __all__ = ["Batch", "Examples", "load_examples", "make_batch"]
 
 _UNITS = MOST_STATES + 2  # four states, the input, time
+_PARTS = (0.5, 0.85, 1.0)
 _Array = np.ndarray
 
 
@@ -58,7 +59,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Batch:
-    r"""What one step of the training reads.
+    r"""What one step of the training reads, short equations first.
 
     Arguments:
         points: Windows.
@@ -81,6 +82,20 @@ class Batch:
     fraction: Float[Tensor, "E L"]
     targets: Int[Tensor, "E L"]
     weight: Float[Tensor, "E L"]
+
+    def parts(self) -> Iterator[Batch]:
+        r"""Cuts the batch by the length of equations, so that few tokens are padding.
+
+        The number of equations in each part depends on the batch's size only and lengths are multiples of four: each
+        different shape costs the matrix library a compilation.
+        """
+        n = len(self.owner)
+        ends = sorted({round(share * n) for share in _PARTS})
+        for first, last in zip([0, *ends], ends, strict=False):
+            rows = slice(first, last)
+            longest = 4 * -(-int((self.targets[rows] != PAD).sum(1).max()) // 4)
+            cut = (a[rows, :longest] for a in (self.ids, self.fraction, self.targets, self.weight))
+            yield Batch(self.points, self.hints[rows], self.owner[rows], *cut)
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ def load_examples(path: Path, *, length: int = 32) -> list[Examples]:
 
 
 def _tokenised(systems: Systems, length: int) -> Examples:
-    rows, kept = _Rows(), []
+    rows, kept = _Rows(), list[int]()
     for n in range(len(systems.packed)):
         system = unpack(systems.packed, n)
         try:
@@ -176,7 +191,10 @@ def make_batch(
         rows = rng.choice(e.n, size=min(n, e.n), replace=False)
         seen, units = _measure(rng, e, rows, corruption, stride * n_windows, split)
         owner, equation, ids, grid = _sequences(e, rows, units)
-        regressed = hints(seen.value, seen.slope, e.x.shape[-1])[owner, equation]
+        advised = (
+            hints(seen.value, seen.slope, e.x.shape[-1]) if stride > 1 else np.zeros((len(rows), 4, 0), np.float32)
+        )
+        regressed = advised[owner, equation]
         parts.append((seen.features[:, ::stride], regressed, owner + offset, ids, grid))
         offset += len(rows)
     return _assemble(parts, two_hot)
@@ -223,9 +241,9 @@ def _sequences(e: Examples, rows: _Array, units: _Array) -> tuple[_Array, _Array
 def _assemble(parts: Sequence[tuple[_Array, ...]], two_hot: bool) -> Batch:
     points = np.concatenate([p[0] for p in parts])
     regressed, owner, ids, grid = (np.concatenate([p[k] for p in parts]) for k in (1, 2, 3, 4))
-    # Few different shapes: each costs the matrix library a compilation.
-    longest = min(ids.shape[1], 1 + 8 * -(-(int((ids != PAD).sum(1).max()) - 1) // 8))
-    ids, grid = ids[:, :longest], grid[:, :longest]
+    length = (ids != PAD).sum(1)
+    order = np.argsort(length, kind="stable")
+    regressed, owner, ids, grid = (a[order, ...] for a in (regressed, owner, ids, grid))
     whole = np.minimum(np.floor(grid), 46) if two_hot else np.round(grid)
     fraction = torch.from_numpy((grid - whole if two_hot else np.zeros_like(grid)).astype(np.float32))
     full = torch.from_numpy(ids + whole.astype(np.int64))

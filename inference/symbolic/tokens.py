@@ -311,7 +311,7 @@ class Grammar:
                 sign = 1.0 if name == "offset+" else -1.0
                 self._open = replace(f, s0=value, o=sign) if anchored else replace(f, o=value)
             else:
-                self._open = replace(f, **{name: value})
+                self._open = replace(f, s1=value) if name == "s1" else replace(f, s0=value)
         elif self._wants_a and f is not None:
             self._open = replace(f, a=value)
             self._wants_a = False

@@ -279,18 +279,23 @@ class _Run:
 
 def _losses(net: EquationTransformer, batch: Batch, config: SymbolicTraining) -> dict[str, Tensor]:
     """The loss (a weighted mean over tokens), that of structure, that of constants, and the share guessed right."""
+    found = []
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bfloat16):
-        logits = net(net.encode(batch.points), batch.hints, batch.owner, batch.ids, batch.fraction)
-    shown = batch.targets != PAD
-    logs = F.log_softmax(logits.float()[shown], dim=-1)
-    target, weight = batch.targets[shown], batch.weight[shown]
+        memory = net.encode(batch.points)
+        for part in batch.parts():
+            logits = net(memory, part.hints, part.owner, part.ids, part.fraction)
+            shown = part.targets != PAD
+            found.append((logits[shown], part.targets[shown], part.weight[shown]))
+    logs = F.log_softmax(torch.cat([f[0] for f in found]).float(), dim=-1)
+    target, weight = (torch.cat([f[k] for f in found]) for k in (1, 2))
     first = logs.gather(1, target[:, None])[:, 0]
     second = logs.gather(1, (target + 1).clamp(max=logs.shape[1] - 1)[:, None])[:, 0]
     each = -((1 - weight) * first + weight * second)
     constant = target >= CONSTANT_AT
+    share = torch.where(constant, config.constants, 1.0)
     right = (logs.argmax(-1) == target)[~constant].float().mean()
     return {
-        "loss": each.mean(),
+        "loss": (share * each).sum() / share.sum(),
         "structure": each[~constant].mean(),
         "constants": each[constant].mean(),
         "right": right,

@@ -7,7 +7,7 @@ the square of a quadratic denominator or exponent: :math:`K + x + x^2/k = a (x +
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .grammar import Factor, System, Term
@@ -181,7 +181,7 @@ def _function(e: Any, index: Mapping[Any, int]) -> _Sum:
     import sympy
 
     z = e.args[0]
-    rewritten = {
+    rewritten: dict[Any, Callable[[], Any]] = {
         sympy.tan: lambda: sympy.sin(z) / sympy.cos(z),
         sympy.cot: lambda: sympy.cos(z) / sympy.sin(z),
         sympy.tanh: lambda: 1 - 2 / (sympy.exp(2 * z) + 1),

@@ -128,11 +128,9 @@ def integrate(
     shape = (b, x0.shape[1], n_times, systems.n_inputs)
     if systems.n_inputs and (u is None or u.shape != shape):
         raise ValueError(f"u must have shape {shape}, got {None if u is None else u.shape}")
-    inputs = (
-        np.zeros((n_times, 0, x0.shape[1], b))
-        if not systems.n_inputs
-        else np.moveaxis(u, (2, 3), (0, 1)).swapaxes(2, 3)
-    )  # type: ignore[arg-type]
+    inputs = np.zeros((n_times, 0, x0.shape[1], b))
+    if u is not None and systems.n_inputs:
+        inputs = np.moveaxis(u, (2, 3), (0, 1)).swapaxes(2, 3)
     x, ok, difference = _integrate(
         _batch_last(systems, dtype),
         jnp.asarray(x0.transpose(2, 1, 0), dtype),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -74,16 +75,19 @@ class NamedSystem:
         s = np.asarray(t) / self.horizon
         if self.drive == "heart":
             phase = np.mod(np.asarray(t), 0.85)
-            return np.where(phase < 0.3, 360.0 * np.sin(np.pi * phase / 0.3), 0.0)[..., None]
+            return np.asarray(np.where(phase < 0.3, 360.0 * np.sin(np.pi * phase / 0.3), 0.0)[..., None])
         if self.drive == "steps":
-            return (1.0 + 0.8 * np.tanh(30 * np.sin(6 * np.pi * s)))[..., None]
-        return (1.0 + 0.6 * np.sin(8 * np.pi * s) + 0.3 * np.sin(22 * np.pi * s))[..., None]
+            return np.asarray(1.0 + 0.8 * np.tanh(30 * np.sin(6 * np.pi * s)))[..., None]
+        return np.asarray(1.0 + 0.6 * np.sin(8 * np.pi * s) + 0.3 * np.sin(22 * np.pi * s))[..., None]
 
 
 def _read() -> dict[str, NamedSystem]:
-    rows = json.loads((Path(__file__).parent / "data" / "library.json").read_text(encoding="utf-8"))
+    text = (Path(__file__).parent / "data" / "library.json").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = json.loads(text)
     lists = ("states", "equations", "start", "other", "inputs")
-    return {row["name"]: NamedSystem(**{k: tuple(v) if k in lists else v for k, v in row.items()}) for row in rows}
+    for row in rows:
+        row |= {name: tuple(row[name]) for name in lists if name in row}
+    return {row["name"]: NamedSystem(**row) for row in rows}
 
 
 LIBRARY: dict[str, NamedSystem] = _read()

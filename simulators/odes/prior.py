@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -70,7 +70,7 @@ _SIN_A_, _COS_A_ = (Factor(_A, inner="sin"), "s"), (Factor(_A, inner="cos"), "s"
 _SIN_B_, _COS_B_ = (Factor(_B, inner="sin"), "s"), (Factor(_B, inner="cos"), "s")
 _EXP_A_, _EXP_B_ = (Factor(_A, inner="exp"), "e"), (Factor(_B, inner="exp"), "e")
 _LOG_A_ = (Factor(_A, inner="log"), "s")
-_TWO_ = {"w": _B, "s1": 1.0}
+_two = partial(Factor, _A, w=_B, s1=1.0)
 _SIGMOID_A_ = (Factor(_A, inner="exp", outer="inv", b=1.0), "ea")
 _SIGMOID_B_ = (Factor(_B, inner="exp", outer="inv", b=1.0), "ea")
 _ONE = [
@@ -126,17 +126,17 @@ _PAIRS = [
     _template("A B^2/(1+B^2)", 0.8, _A_, _B2_, (_hill(_B, 2), "h")),
     _template("A/(1+B)", 0.8, _A_, (_hill(_B, 1), "h")),
     _template("A/(1+B^2)", 0.6, _A_, (_hill(_B, 2), "h")),
-    _template("A B/(A+B)", 0.5, _A_, _B_, (Factor(_A, outer="inv", **_TWO_), "t")),
-    _template("A B/(1+A+B)", 0.3, _A_, _B_, (Factor(_A, outer="inv", b=1.0, **_TWO_), "ht")),
-    _template("sin(A+B)", 1.4, (Factor(_A, inner="sin", **_TWO_), "sd")),
-    _template("cos(A+B)", 0.4, (Factor(_A, inner="cos", **_TWO_), "sd")),
+    _template("A B/(A+B)", 0.5, _A_, _B_, (_two(outer="inv"), "t")),
+    _template("A B/(1+A+B)", 0.3, _A_, _B_, (_two(outer="inv", b=1.0), "ht")),
+    _template("sin(A+B)", 1.4, (_two(inner="sin"), "sd")),
+    _template("cos(A+B)", 0.4, (_two(inner="cos"), "sd")),
     _template("sin A cos B", 0.8, _SIN_A_, _COS_B_),
     _template("sin A sin B", 0.5, _SIN_A_, _SIN_B_),
     _template("cos A cos B", 0.3, _COS_A_, _COS_B_),
     _template("A sin B", 0.8, _A_, _SIN_B_),
     _template("A cos B", 1.0, _A_, _COS_B_),
     _template("sin A cos^2 B", 0.2, _SIN_A_, (Factor(_B, inner="cos", outer="pow2"), "s")),
-    _template("sigmoid(A+B)", 0.8, (Factor(_A, inner="exp", outer="inv", b=1.0, **_TWO_), "eda")),
+    _template("sigmoid(A+B)", 0.8, (_two(inner="exp", outer="inv", b=1.0), "eda")),
     _template("A sigmoid B", 0.5, _A_, _SIGMOID_B_),
     _template("A exp B", 0.5, _A_, _EXP_B_),
     _template("A abs B", 0.3, _A_, (Factor(_B, inner="abs"), "")),
@@ -346,13 +346,14 @@ def _exchange(rng: np.random.Generator, packed: Packed, chosen: _Array) -> None:
     for i in range(d):
         j = (i + 1) % d
         for _ in range(2):
-            source = rng.integers(0, 2, b)
-            target = rng.integers(0, m - 1, b)
+            source: _Array = rng.integers(0, 2, (b,))
+            target: _Array = rng.integers(0, m - 1, (b,))
             rows = np.flatnonzero(chosen & (rng.random(b) < 0.5))
             if d == 2 and i:
                 continue
             s, t = source[rows], target[rows]
-            rows, s, t = (z[packed.coefficient[rows, i, s] != 0] for z in (rows, s, t))
+            there = packed.coefficient[rows, i, s] != 0
+            rows, s, t = rows[there], s[there], t[there]
             share = np.where(rng.random(len(rows)) < 0.5, 1.0, 10 ** rng.normal(0, 0.3, len(rows)))
             flip = np.where(rng.random(len(rows)) < 0.85, -1.0, 1.0)
             packed.coefficient[rows, j, t] = flip * share * packed.coefficient[rows, i, s]
