@@ -132,7 +132,10 @@ def _network(name: str) -> NetworkModel:
     try:
         return read_network(name)
     except NetworkFileError as error:
-        raise CommandError(str(error), code=error.code, hint=error.hint, exit_code=ExitCode.UNREADABLE) from None
+        hint = error.hint
+        if Path(name).suffix in (".yaml", ".yml"):
+            hint = f"pulsebayes convert {Path(name).name} {Path(name).stem}.toml reads openBF's format; solve that"
+        raise CommandError(str(error), code=error.code, hint=hint, exit_code=ExitCode.UNREADABLE) from None
 
 
 def _as_json(model: NetworkModel, solution: NetworkSolution, settings: Settings) -> dict[str, object]:

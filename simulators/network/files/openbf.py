@@ -70,7 +70,9 @@ def read_openbf(path: str | Path, *, straight: bool = False) -> tuple[NetworkMod
     data = _load(path)
     for key in data:
         if key not in (*_TOP, *_TOP_RUNTIME):
-            raise NetworkFileError(path.name, 0, f"unknown key {key!r}", hint=f"known: {', '.join(_TOP)}")
+            raise NetworkFileError(
+                path.name, _line(data, key), f"unknown key {key!r}", hint=f"known: {', '.join(_TOP)}"
+            )
     notes: list[str] = []
     name = str(data.get("project_name", path.stem))
     given = data.get("network")
@@ -78,17 +80,19 @@ def read_openbf(path: str | Path, *, straight: bool = False) -> tuple[NetworkMod
         raise NetworkFileError(path.name, 0, "the file needs a list `network` of vessels")
     for number, table in enumerate(given, 1):
         if not isinstance(table, dict) or not {"label", "sn", "tn"} <= set(table):
-            raise NetworkFileError(path.name, 0, f"vessel {number} of `network` needs label, sn and tn")
+            raise NetworkFileError(path.name, _line(table), f"vessel {number} of `network` needs label, sn and tn")
     blood = data.get("blood")
     if not isinstance(blood, dict) or not {"rho", "mu"} <= set(blood):
-        raise NetworkFileError(path.name, 0, "the file needs `blood` with rho and mu")
-    density, viscosity = (_number(path.name, {"label": "blood", **blood}, key) for key in ("rho", "mu"))
+        raise NetworkFileError(path.name, _line(data, "blood"), "the file needs `blood` with rho and mu")
+    density, viscosity = (_number(path.name, blood, key) for key in ("rho", "mu"))
     vessels = tuple(_vessel(path.name, table, straight=straight) for table in given)
     ends = {str(t["tn"]) for t in given} - {str(t["sn"]) for t in given}
     outlets = tuple(_outlet(path.name, t) for t in given if str(t["tn"]) in ends or "R1" in t or "Rt" in t)
     roots = [v.inlet for v in vessels if v.inlet not in {w.outlet for w in vessels}]
     if len(roots) != 1:
-        raise NetworkFileError(path.name, 0, f"one vessel must start where none ends, {len(roots)} do")
+        extra = [t for t, v in zip(given, vessels, strict=True) if v.inlet in roots[1:]]
+        line = _line(extra[0]) if extra else _line(data, "network")
+        raise NetworkFileError(path.name, line, f"one vessel must start where none ends, {len(roots)} do")
     inflow = _inflow(path, data, name, roots[0], notes)
     notes += _remarks(given, vessels, straight=straight)
     try:
@@ -97,7 +101,8 @@ def read_openbf(path: str | Path, *, straight: bool = False) -> tuple[NetworkMod
             junction="static", source=f"openBF network {path.name}",
         )  # fmt: skip
     except ValueError as error:
-        raise NetworkFileError(path.name, 0, str(error)) from None
+        named = [t for t in given if repr(str(t["label"])) in str(error)]
+        raise NetworkFileError(path.name, _line(named[0]) if named else 0, str(error)) from None
     return model, notes
 
 
@@ -117,11 +122,39 @@ def _remarks(given: list[Mapping[str, object]], vessels: tuple[Vessel, ...], *, 
     return notes
 
 
+class _Table(dict[str, object]):
+    """A mapping of the file that knows on which lines it and its keys stand."""
+
+    line: int = 0
+    lines: Mapping[str, int] = {}
+
+
+def _line(table: object, key: str = "") -> int:
+    """Line of a key, of its table where the key is not there, 0 where no line is known."""
+    return table.lines.get(key, table.line) if isinstance(table, _Table) else 0
+
+
+def _parse(text: str) -> object:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Plain YAML whose mappings keep their lines."""
+
+    def table(loader: Loader, node: yaml.MappingNode) -> _Table:
+        found = _Table(loader.construct_mapping(node, deep=True))
+        found.line = node.start_mark.line + 1
+        found.lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
+        return found
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, table)
+    return yaml.load(text, Loader)
+
+
 def _load(path: Path) -> Mapping[str, object]:
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _parse(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise NetworkFileError(path.name, 0, "not a text file") from None
     except yaml.YAMLError as error:
@@ -135,12 +168,13 @@ def _load(path: Path) -> Mapping[str, object]:
 
 def _number(file: str, table: Mapping[str, object], key: str, default: float = float("nan")) -> float:
     value = table.get(key, default)
+    line, label = _line(table, key), table.get("label", "blood")
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise NetworkFileError(file, 0, f"{table.get('label')}: {key} must be a number, got {value!r}") from None
+        raise NetworkFileError(file, line, f"{label}: {key} must be a number, got {value!r}") from None
     if np.isnan(number):
-        raise NetworkFileError(file, 0, f"{table.get('label')}: {key} is missing")
+        raise NetworkFileError(file, line, f"{label}: {key} is {'not a number' if key in table else 'missing'}")
     return number
 
 
@@ -148,7 +182,8 @@ def _vessel(file: str, table: Mapping[str, object], *, straight: bool) -> Vessel
     label = str(table.get("label"))
     for key in table:
         if key not in (*_VESSEL, *_RUNTIME):
-            raise NetworkFileError(file, 0, f"{label}: unknown key {key!r}", hint=f"known: {', '.join(_VESSEL)}")
+            hint = f"known: {', '.join(_VESSEL)}"
+            raise NetworkFileError(file, _line(table, key), f"{label}: unknown key {key!r}", hint=hint)
     radius = _number(file, table, "Rp") if "Rp" in table else _number(file, table, "R0")
     distal = radius if straight else _number(file, table, "Rd", radius)
     profile = _number(file, table, "gamma profile" if "gamma profile" in table else "gamma_profile", 2.0)
@@ -167,14 +202,15 @@ def _vessel(file: str, table: Mapping[str, object], *, straight: bool) -> Vessel
             wall_viscosity=_WALL_VISCOSITY if table.get("visco-elastic") else (0.0, 0.0),
         )
     except ValueError as error:
-        raise NetworkFileError(file, 0, f"{label}: {error}") from None
+        raise NetworkFileError(file, _line(table), f"{label}: {error}") from None
 
 
 def _outlet(file: str, table: Mapping[str, object]) -> Outlet:
     label = str(table.get("label"))
     if "R1" not in table:
         hint = "give the vessel R1, or R1, R2 and Cc; reflection coefficients (Rt) are not read"
-        raise NetworkFileError(file, 0, f"{label} ends at node {table.get('tn')} without an outlet", hint=hint)
+        fault = f"{label} ends at node {table.get('tn')} without an outlet"
+        raise NetworkFileError(file, _line(table), fault, hint=hint)
     resistances = (_number(file, table, key, 0.0) for key in ("R1", "R2"))
     r1, r2 = (convert(value, "Pa s/m^3", "mmHg s/mL") for value in resistances)
     try:
@@ -183,7 +219,7 @@ def _outlet(file: str, table: Mapping[str, object]) -> Outlet:
             r1, r2 = r1 + r2, 0.0
         return Outlet(str(table.get("tn")), r1, r2, compliance)
     except ValueError as error:
-        raise NetworkFileError(file, 0, f"{label}: {error}") from None
+        raise NetworkFileError(file, _line(table), f"{label}: {error}") from None
 
 
 def _inflow(path: Path, data: Mapping[str, object], name: str, node: str, notes: list[str]) -> InflowWave:

@@ -211,6 +211,8 @@ def write_waves(solution: NetworkSolution, path: str | Path, *, name: str, dx_mm
     try:
         data.to_netcdf(partial, engine="h5netcdf")
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, "the waves cannot be written here", str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 

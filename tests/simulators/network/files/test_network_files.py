@@ -214,17 +214,20 @@ def test_openbf_can_be_read_straight(toy: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("L: 0.1, E: 4.0e5, Rp", "Len: 0.1, E: 4.0e5, Rp", "a: unknown key 'Len'"),
-        (", R1: 1.0e9, Cc: 1.0e-9", "", "c ends at node 4 without an outlet"),
-        ("E: 4.0e5, Rp", "E: stiff, Rp", "a: E must be a number, got 'stiff'"),
-        ("blood: {rho: 1060.0, mu: 4.0e-3}", "blood: {rho: 1060.0}", "needs `blood` with rho and mu"),
+        ("L: 0.1, E: 4.0e5, Rp", "Len: 0.1, E: 4.0e5, Rp", "toy.yaml, line 6: a: unknown key 'Len'"),
+        (", R1: 1.0e9, Cc: 1.0e-9", "", "toy.yaml, line 8: c ends at node 4 without an outlet"),
+        ("E: 4.0e5, Rp", "E: stiff, Rp", "line 6: a: E must be a number, got 'stiff'"),
+        ("blood: {rho: 1060.0, mu: 4.0e-3}", "blood: {rho: 1060.0}", "line 3: the file needs `blood` with rho and mu"),
         ("  - {label: a", "  - {label: a]", "line 6: not valid YAML"),
-        ("rho: 1060.0", "rho: null", "blood: rho must be a number, got None"),
-        ("label: c, sn: 2, tn: 4", "label: c, sn: 2", "vessel 3 of `network` needs label, sn and tn"),
-        ("Pext: 1.0e4", "Pext: .inf", "a: external_pressure_mmHg must be finite"),
+        ("rho: 1060.0", "rho: null", "line 3: blood: rho must be a number, got None"),
+        ("label: c, sn: 2, tn: 4", "label: c, sn: 2", "line 8: vessel 3 of `network` needs label, sn and tn"),
+        ("Pext: 1.0e4", "Pext: .inf", "line 6: a: external_pressure_mmHg must be finite"),
         ("Pext: 1.0e4", "gamma_profile: [2]", "a: gamma_profile must be a number"),
         ("R1: 1.0e9, Cc: 1.0e-9", "Rt: 0.5", "reflection|c ends at node 4 without an outlet"),
-        ("sn: 2, tn: 4", "sn: 7, tn: 4", "one vessel must start where none ends, 2 do"),
+        ("solver:", "sovler:", "line 4: unknown key 'sovler'"),
+        ("E: 4.0e5, Rp", "E: .nan, Rp", "line 6: a: E is not a number"),
+        ("label: b", "label: a", "line 6: .*a"),
+        ("sn: 2, tn: 4", "sn: 7, tn: 4", "line 8: one vessel must start where none ends, 2 do"),
     ],
 )
 def test_openbf_faults_are_told(toy: Path, old: str, new: str, message: str) -> None:
