@@ -159,6 +159,13 @@ class Grid:
         """Junctions where total pressure is continuous; where just two vessels meet, it always is."""
         return np.array([self.total or len(ends) == 2 for ends in self.junctions], dtype=bool)
 
+    @cached_property
+    def coarse(self) -> Grid:
+        """The grid of a coarse copy, one and the same at every call."""
+        from .coarse import coarse_grid
+
+        return coarse_grid(self)
+
     @property
     def n_ends(self) -> int:
         """Number of vessel ends."""

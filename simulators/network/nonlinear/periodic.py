@@ -2,11 +2,13 @@ r"""The periodic state of a batch: periods, corrections of the slow pressures, a
 
 A period maps the state at phase 0 to the next. Its slow directions are those of the arteries and windkessels taken as
 compartments ([`compartments`][pulsebayes.simulators.network.nonlinear.compartments]): they give the starting state, and
-after each period the part of the change that would go on is added at once. A result is taken only from a plain period
-(nothing corrected in it), and its error is bounded by the largest change of the two waves over it,
-$|\Delta P| + \rho c|\Delta u|$, over $1-r$. Here $r$ is the slower of two factors: that of the compartments, and that
-by which the rest of the change (waves between reflecting ends) shrank since the period before. Units: SI inside, mmHg
-for tolerances.
+after each period the part of the change that would go on is added at once. The first periods are those of a coarse copy
+([`coarse`][pulsebayes.simulators.network.nonlinear.coarse]) where that is cheap. A result is taken only from a plain
+period of the wished grid (nothing corrected in it), and its error is bounded by the largest change of the two waves
+over it, $|\Delta P| + \rho c|\Delta u|$, times $2 (1 + f)/(1-r)$. Here $f$ is the factor by which the rest of
+the change (waves between reflecting ends) shrinks in a period, the slower of the last two seen (it swings where waves
+ring, and a wave seen at phase 0 is then higher elsewhere in the period), and $r$ the slower of $f$ and that of the
+compartments. Units: SI inside, mmHg for tolerances.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from ....waveforms.units import PA_PER_MMHG
 from ...status import DIVERGED, NOT_PERIODIC, OK
+from .coarse import coarse_physics, refined_state
 from .compartments import Compartments, compliance_of_rows, make_compartments
 from .cycle import Waves
-from .grid import Grid, Physics
+from .grid import Grid, Physics, Probe
 from .scheme import State, initial_state
 
 __all__ = ["PeriodicSettings", "PeriodicSolution", "finite_rows", "solve_periodic"]
@@ -31,8 +34,11 @@ Cycle = Callable[..., tuple[State, Waves]]
 _LARGEST_COURANT = 0.98
 _MOST_STEPS = 400_000
 _MOST_SAMPLES = 20_000
-_SAFETY = 1.25  # a junction may pass on more pressure than it is given
+_SAFETY = 2.0  # a junction may pass on more pressure than it is given, and phase 0 need not see the largest
 _UNSEEN, _SLOWEST = 0.9, 0.98  # factors of the waves: before a second period tells, and the largest believed
+_FORGETS = 0.1  # factor of a period under which a start from rest is as good
+_FEW = 0.1  # share of vessels of a wrong length above which a coarse copy starts no better than rest
+_MOST_COARSE, _CHEAP, _ROUGH, _LOOKS = 6, 0.5, 1.0, 10  # coarse periods: most, cost, tolerance [mmHg], samples
 _NOISE = 200.0  # changes of that many roundings say nothing of a factor
 
 
@@ -156,9 +162,7 @@ def solve_periodic(
         lanes = order[start : start + settings.block]
         block = Physics(*(a[..., lanes] for a in physics))
         slow = Compartments(*(a[lanes] for a in compartments))
-        steps = _whole(need[lanes].max(), settings.n_samples)
-        solution = _solve_block(grid, block, slow, probes, settings, steps)
-        found.append(solution)
+        found.append(_solve_block(grid, block, slow, probes, settings, need[lanes].max()))
     solution = _join(found, np.argsort(order, kind="stable"))
     return solution._replace(
         status=np.where(finite, solution.status, DIVERGED).astype(np.uint8),
@@ -215,18 +219,61 @@ def _solve_block(
     slow: Compartments,
     probes: tuple[np.ndarray, np.ndarray],
     settings: PeriodicSettings,
-    n_steps: int,
+    need: float,
 ) -> PeriodicSolution:
-    dtype, size = physics.period.dtype, len(physics.period)
+    before, state = _start(grid, physics, slow, settings, need)
+    left = dataclasses.replace(settings, max_cycles=settings.max_cycles - before)
+    found = _iterate(grid, physics, slow, probes, left, state, _whole(need, settings.n_samples))
+    return found._replace(cycles=found.cycles + before)
+
+
+def _start(
+    grid: Grid, physics: Physics, slow: Compartments, settings: PeriodicSettings, need: float
+) -> tuple[int, State]:
+    """Periods solved on a coarse copy, and the state to start from: theirs, or rest at the compartments' pressures."""
+    rest = _at_rest(grid, physics, slow)
+    most = min(settings.max_cycles // 2, _MOST_COARSE)
+    if most < 1 or slow.decay.max() < _FORGETS:
+        return 0, rest
+    coarse = grid.coarse
+    numbers = coarse_physics(grid, physics, coarse)
+    steps = _needed_steps(coarse, numbers, slow, settings).max()
+    wrong = (numbers.dx * coarse.cells[:, None] > 1.001 * physics.dx * grid.cells[:, None]).any(-1)
+    if coarse.n_cells * steps > _CHEAP * grid.n_cells * need or wrong.mean() > _FEW:
+        return 0, rest
+    rough = dataclasses.replace(settings, tolerance_mmHg=_ROUGH, max_cycles=most, n_samples=_LOOKS)
+    nowhere = coarse.interpolation([Probe(0, 0.0)])
+    first = _at_rest(coarse, numbers, slow)
+    found = _iterate(coarse, numbers, slow, nowhere, rough, first, _whole(steps, _LOOKS))
+    state = refined_state(coarse, numbers, found.state, grid, physics)
+    sound = found.status != DIVERGED
+    return int(found.cycles.max()), State(*(np.where(sound, a, b) for a, b in zip(state, rest, strict=True)))
+
+
+def _at_rest(grid: Grid, physics: Physics, slow: Compartments) -> State:
+    dtype = physics.period.dtype
     level = slow.start(physics.inflow)
     start = initial_state(grid, physics, level[:, 0].astype(dtype), level[:, 1:].T.astype(dtype))
-    state = State(*(np.asarray(a, dtype) for a in start))
-    weight = compliance_of_rows(grid, physics, level[:, 0] - physics.external[grid.vessel_of_row])
+    return State(*(np.asarray(a, dtype) for a in start))
+
+
+def _iterate(
+    grid: Grid,
+    physics: Physics,
+    slow: Compartments,
+    probes: tuple[np.ndarray, np.ndarray],
+    settings: PeriodicSettings,
+    state: State,
+    n_steps: int,
+) -> PeriodicSolution:
+    size = len(physics.period)
+    level = slow.start(physics.inflow)[:, 0]
+    weight = compliance_of_rows(grid, physics, level - physics.external[grid.vessel_of_row])
     weight = weight / weight.sum(0)
     cycles = np.zeros(size, np.int64)
     done = np.zeros(size, bool)
     row, sample = np.full(size, -1), np.zeros(size)
-    swing = np.full(size, np.nan)
+    seen = _Seen(np.full(size, np.nan), np.zeros(size))
     for number in range(1, settings.max_cycles + 1):
         after, waves = settings.cycle(grid, physics, state, probes, n_steps=n_steps, n_samples=settings.n_samples)
         after, waves = State(*map(np.asarray, after)), Waves(*map(np.asarray, waves))
@@ -238,7 +285,7 @@ def _solve_block(
             continue  # from the same state with smaller steps
         fresh = failed & (row < 0)
         row, sample = np.where(fresh, waves.failed_row, row), np.where(fresh, waves.failed_sample, sample)
-        change, bound, swing = _changes(grid, physics, slow, (state, after), weight, swing)
+        change, bound, seen = _changes(grid, physics, slow, (state, after), weight, seen)
         good = ~failed & (bound <= settings.tolerance_mmHg) & (courant <= _LARGEST_COURANT)
         cycles[~done] = number
         done = good | failed
@@ -260,15 +307,22 @@ def _may_refine(n_steps: int, number: int, settings: PeriodicSettings) -> bool:
     return number <= 3 and number < settings.max_cycles and 1.5 * n_steps <= _MOST_STEPS
 
 
+class _Seen(NamedTuple):
+    """Change of the waves over the last period, NaN before there was one, and the factor by which it had shrunk."""
+
+    change: Float[np.ndarray, " B"]
+    factor: Float[np.ndarray, " B"]
+
+
 def _changes(
     grid: Grid,
     physics: Physics,
     slow: Compartments,
     states: tuple[State, State],
     weight: Float[np.ndarray, "R B"],
-    swing: Float[np.ndarray, " B"],
-) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"], Float[np.ndarray, " B"]]:
-    """Change of arterial and capacitor pressures over a period, bound on the error left [mmHg], change of the waves."""
+    seen: _Seen,
+) -> tuple[Float[np.ndarray, "B n"], Float[np.ndarray, " B"], _Seen]:
+    """Change of arterial and capacitor pressures over a period, bound on the error left [mmHg], what the waves did."""
     before, after = states
     old, new = (physics.beta * np.sqrt(s.area / physics.area) for s in states)
     rows = np.asarray(new - old, np.float64)
@@ -278,10 +332,13 @@ def _changes(
     push = np.abs(np.asarray(impedance * (after.velocity - before.velocity), np.float64))
     largest = np.maximum((np.abs(rows) + push).max(0), np.abs(capacitors).max(0))
     waves = (np.abs(rows - mean) + push).max(0)
-    factor = np.where(np.isnan(swing), _UNSEEN, np.minimum(waves / np.maximum(swing, 1e-30), _SLOWEST))
+    first = np.isnan(seen.change)
+    shrunk = np.where(first, 0, np.minimum(waves / np.where(first, 1, np.maximum(seen.change, 1e-30)), _SLOWEST))
+    factor = np.where(first, _UNSEEN, np.maximum(shrunk, seen.factor))
     noise = _NOISE * np.finfo(physics.period.dtype).eps * np.asarray(new, np.float64).max(0)
-    factor = np.maximum(np.where(waves > noise, factor, 0), slow.decay)
-    return np.concatenate([mean[None], capacitors]).T, _SAFETY * largest / (1 - factor) / PA_PER_MMHG, waves
+    factor = np.where(waves > noise, factor, 0)
+    bound = _SAFETY * (1 + factor) * largest / (1 - np.maximum(factor, slow.decay))
+    return np.concatenate([mean[None], capacitors]).T, bound / PA_PER_MMHG, _Seen(waves, shrunk)
 
 
 def _corrected(grid: Grid, physics: Physics, state: State, by: Float[np.ndarray, "B n"]) -> State:

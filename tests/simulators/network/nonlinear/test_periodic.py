@@ -17,6 +17,7 @@ from pulsebayes.simulators.network.nonlinear import (
     solve_periodic,
 )
 from pulsebayes.simulators.network.nonlinear import periodic as module
+from pulsebayes.simulators.network.nonlinear.coarse import coarse_physics
 from pulsebayes.simulators.network.nonlinear.physics import stack_physics
 from pulsebayes.simulators.status import DIVERGED, NOT_PERIODIC, OK
 
@@ -69,10 +70,70 @@ def test_the_bound_holds_where_waves_ring_longer_than_windkessels(share: float) 
         assert error <= found.bound[0] <= tolerance
 
 
+@pytest.mark.parametrize(("name", "seed"), [("thoracic-aorta", 0), ("common-carotid", 5)])
+def test_the_bound_holds_for_any_ends_walls_and_periods(name: str, seed: int) -> None:
+    model = load_network(name)
+    grid = make_grid(model, dx_mm=30.0)
+    rng, size = np.random.default_rng(seed), 32
+
+    def between(low: float, high: float) -> np.ndarray:
+        return np.exp(rng.uniform(np.log(low), np.log(high), size))
+
+    physics, stiffer = stack_physics([model_physics(model, grid)] * size), between(0.6, 1.8)
+    physics = physics._replace(
+        beta=physics.beta * stiffer, face_beta=physics.face_beta * stiffer, inflow=physics.inflow * between(0.4, 1.3),
+        period=physics.period * between(0.35, 1.5), r1=physics.r1 * between(0.002, 0.2),
+        compliance=physics.compliance * between(0.2, 3.0), r2=physics.r2 * between(0.5, 1.5),
+    )  # fmt: skip
+    probes = grid.interpolation([Probe(0, s) for s in (0.0, 0.5, 1.0)])
+    exact = solve_periodic(grid, physics, probes, PeriodicSettings(1e-7, max_cycles=150, n_samples=50, courant=0.45))
+    for tolerance in (10.0, 1.0, 0.1):
+        settings = PeriodicSettings(tolerance, max_cycles=60, n_samples=50, courant=0.45)
+        found = solve_periodic(grid, physics, probes, settings)
+        error = np.abs(found.waves.pressure - exact.waves.pressure).max((0, 1)) / 133.322
+        same = (found.steps == exact.steps) & (exact.bound < 1e-3)
+        assert same.sum() >= 8  # the others were solved in other steps of time
+        assert (error <= found.bound + 1e-6)[same].all()
+
+
 def test_few_periods_are_needed() -> None:
     grid, physics, probes = batch("adan56", 16)
     found = solve_periodic(grid, physics, probes, PeriodicSettings(0.1, n_samples=50))
     assert found.cycles.max() <= 5
+
+
+def test_a_coarse_start_spares_fine_periods_and_ends_in_the_same_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, physics, probes = batch("adan56", 16, dx_mm=10.0)
+    solved: list[int] = []
+    true = PeriodicSettings().cycle
+
+    def counted(grid, *args, **options):  # type: ignore[no-untyped-def]
+        solved.append(grid.n_cells)
+        return true(grid, *args, **options)
+
+    monkeypatch.setattr(PeriodicSettings, "cycle", property(lambda self: counted))
+    settings = PeriodicSettings(0.1, n_samples=50)
+    found = solve_periodic(grid, physics, probes, settings)
+    fine = solved.count(grid.n_cells)
+    assert solved.count(grid.coarse.n_cells) + fine == len(solved) == found.cycles.max()
+    solved.clear()
+    monkeypatch.setattr(module, "_MOST_COARSE", 0)
+    plain = solve_periodic(grid, physics, probes, settings)
+    assert fine < len(solved) == plain.cycles.max()
+    error = np.abs(found.waves.pressure - plain.waves.pressure).max((0, 1)) / 133.322
+    assert (error <= found.bound + plain.bound).all()
+
+
+def test_a_coarse_copy_keeps_walls_and_lengths_and_has_no_short_cell() -> None:
+    grid, physics, _ = batch("adan56", 2, dx_mm=10.0)
+    copy = coarse_physics(grid, physics, grid.coarse)
+    length, true = (n.dx * g.cells[:, None] for n, g in ((copy, grid.coarse), (physics, grid)))
+    assert copy.dx.min() >= 0.39 * copy.dx.max()
+    assert length.sum() == pytest.approx(true.sum(), rel=0.005)
+    assert (np.abs(length - true) > 1e-9).mean() < 0.25
+    for coarse, fine in ((copy.face_area, physics.face_area), (copy.face_beta, physics.face_beta)):
+        np.testing.assert_allclose(coarse[grid.coarse.first], fine[grid.first])
+        np.testing.assert_allclose(coarse[grid.coarse.last], fine[grid.last])
 
 
 def test_rows_do_not_depend_on_their_neighbours() -> None:
