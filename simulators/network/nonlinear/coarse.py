@@ -36,7 +36,7 @@ def coarse_grid(grid: Grid) -> Grid:
         >>> from pulsebayes.simulators.network.files import load_network
         >>> from pulsebayes.simulators.network.nonlinear.grid import make_grid
         >>> coarse_grid(make_grid(load_network("adan56"), dx_mm=10.0)).n_cells
-        487
+        486
     """
     return dataclasses.replace(grid, cells=np.ceil(grid.cells / COARSENING).astype(np.int64))
 
@@ -60,7 +60,7 @@ def coarse_physics(grid: Grid, physics: Physics, coarse: Grid) -> Physics:
         >>> grid = make_grid(model, dx_mm=10.0)
         >>> copy = coarse_physics(grid, model_physics(model, grid), coarse_grid(grid))
         >>> round(float(1e3 * copy.dx.min()), 1), round(float(1e3 * copy.dx.max()), 1)
-        (8.0, 19.9)
+        (8.0, 20.0)
     """
     vessel = coarse.vessel_of_row
     number = np.arange(coarse.n_rows) - coarse.first[vessel]
@@ -86,7 +86,8 @@ def _lengths(grid: Grid, physics: Physics, coarse: Grid) -> Float[np.ndarray, "V
         after = grid.inlet == grid.outlet[v]
         room = np.maximum(length[after] - least[after], 0)
         length[after] -= np.minimum(length[v] - true[v], room)
-    return length / cells
+    found: Float[np.ndarray, "V B"] = length / cells
+    return found
 
 
 def _at(
@@ -102,7 +103,7 @@ def _at(
 
     def take(half: np.ndarray) -> np.ndarray:
         row = grid.first[vessel] + (half + 1) // 2
-        return np.where((half % 2 == 0)[:, None], faces[row], centres[row])
+        return np.asarray(np.where((half % 2 == 0)[:, None], faces[row], centres[row]))
 
     found: Float[np.ndarray, "r B"] = (1 - share) * take(left) + share * take(left + 1)
     return found
