@@ -137,6 +137,7 @@ def rivals(quick: bool) -> Iterator[Row]:
     """The same scheme in plain JAX, one at a time and batched, and periods without correction."""
     from unittest.mock import patch
 
+    from pulsebayes.simulators.network.nonlinear import periodic
     from pulsebayes.simulators.network.nonlinear.compartments import Compartments
 
     for size in (1,) if quick else (1, 16, 64):
@@ -148,12 +149,12 @@ def rivals(quick: bool) -> Iterator[Row]:
         setting = f"adan56, 10 mm, batch {size}"
         yield Row("rivals", method, setting, "time per simulation [ms]", 1e3 * seconds / size, 1e3 * spread / size)
     parts = _batch("adan56", 16)
-    with patch.object(Compartments, "correct", lambda self, change: 0 * change):
-        seconds, _, found = _seconds(lambda: _solve(parts), 1)
-    yield Row(
-        "rivals", "kernel, plain periods", "adan56, 10 mm, batch 16", "time per simulation [ms]", 1e3 * seconds / 16
-    )
-    yield Row("rivals", "kernel, plain periods", "adan56, 10 mm, batch 16", "periods, mean", float(found.cycles.mean()))
+    for method, correct in (("no coarse start", Compartments.correct), ("plain periods", lambda self, x: 0 * x)):
+        with patch.object(periodic, "_MOST_COARSE", 0), patch.object(Compartments, "correct", correct):
+            seconds, _, found = _seconds(lambda: _solve(parts), 2)
+        setting = "adan56, 10 mm, batch 16"
+        yield Row("rivals", f"kernel, {method}", setting, "time per simulation [ms]", 1e3 * seconds / 16)
+        yield Row("rivals", f"kernel, {method}", setting, "periods, mean", float(found.cycles.mean()))
 
 
 def population(quick: bool) -> Iterator[Row]:
