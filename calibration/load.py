@@ -1,19 +1,28 @@
 r"""A bundle with its calibration layers: what ``infer`` asks before it answers.
 
-A RoPE layer replaces the posterior; then conformal regions are made from the posterior that is answered, as when they
-were calibrated: a conformal layer carries the hash of the RoPE layer beside it. Either may be absent.
+A RoPE layer replaces the posterior; then conformal regions are made from the posterior that is answered, with the
+estimator's marginals where it was measured to be the better, as when they were calibrated; cross-fitted regions are made
+from the posteriors without each fold. A conformal layer carries the hash of the RoPE layer beside it. Either may be
+absent.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
 
 from ..inference.answer import Answer, Prior
 from ..inference.answering import AnsweredWindow
 from ..inference.bundle import Bundle
 from .conformal.layer import ConformalLayer, load_layer
+from .rope.fit import RoPE
+from .rope.folds import region_draws
 from .rope.layer import RoPELayer, load_rope
 
 __all__ = ["Calibrated", "load_calibrated"]
@@ -46,14 +55,42 @@ class Calibrated:
             prior: Prior of the bundle's quantities.
             seed: Seed of the draws.
         """
-        answer = answered.result
-        if not isinstance(answer, Answer):
+        answer = own = answered.result
+        if not isinstance(own, Answer):
             return answered
         if self.rope is not None:
-            answer = self.rope.answer(self.bundle, answer, answered.values, prior, seed=seed)
-        if self.conformal is not None:
-            answer = dataclasses.replace(answer, regions=self.conformal.regions(answer.draws))
-        return dataclasses.replace(answered, result=answer)
+            answer = self.rope.answer(self.bundle, own, answered.values, prior, seed=seed)
+        if self.conformal is None:
+            return dataclasses.replace(answered, result=answer)
+        scored = self._scored(own, answer, answered.values, seed)
+        answer = dataclasses.replace(answer, regions=self.conformal.regions(scored or answer.draws))
+        return dataclasses.replace(answered, result=answer, scored=scored)
+
+    @cached_property
+    def folds(self) -> tuple[RoPE, ...]:
+        r"""Mixtures fitted without each fold, where regions were cross-fitted."""
+        if self.conformal is None or self.rope is None:
+            return ()
+        return tuple(fold.rope(self.rope.rope) for fold in self.conformal.folds)
+
+    def _scored(
+        self, own: Answer, answer: Answer, window: Float[np.ndarray, " T"], seed: int
+    ) -> Mapping[str, Float[np.ndarray, "*fold draw"]]:
+        """Draws that regions are made from, one row for each fold; none where they are the answer's."""
+        if self.rope is None or self.conformal is None:
+            return {}
+        if not self.conformal.folds:
+            return region_draws(answer.draws, own.draws, self.rope.sharper) if self.rope.sharper else {}
+        made = []
+        for rope, fold in zip(self.folds, self.conformal.folds, strict=True):
+            found = RoPELayer(rope, self.rope.measured).draws(self.bundle, window, own.start_s, len_of(own), seed=seed)
+            made.append(region_draws(found, own.draws, fold.sharper))
+        return {name: np.stack([draws[name] for draws in made]) for name in made[0]}
+
+
+def len_of(answer: Answer) -> int:
+    """Draws of an answer."""
+    return len(next(iter(answer.draws.values())))
 
 
 def load_calibrated(folder: Path) -> Calibrated:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,7 @@ class AnsweredWindow:
     Arguments:
         values: Samples in the unit and at the rate of the model's contract.
         result: The answer or refusal.
+        scored: Draws that conformal regions are made from; empty where they are the answer's or there are none.
 
     Example:
         >>> AnsweredWindow(np.zeros(1000, np.float32), Refusal(0.0, 8.0, "flat")).result.reason
@@ -100,6 +101,7 @@ class AnsweredWindow:
 
     values: Float[np.ndarray, " T"]
     result: Answer | Refusal
+    scored: Mapping[str, Float[np.ndarray, "*fold draw"]] = field(default_factory=dict)
 
 
 def answer_recording(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,15 @@ _SETS = Annotated[
     list[str] | None, typer.Option("--quantities", metavar="A,B", help="A joint set; may be given several times.")
 ]
 
+_FOLDS = Annotated[
+    int,
+    typer.Option(
+        "--cross-fit", min=0, metavar="K", help="Fit RoPE on the same patients, without each of K folds in turn."
+    ),
+]
+_N = Annotated[int, typer.Option("--simulations", min=200, help="Fresh simulations for RoPE, with --cross-fit.")]
+_STEPS = Annotated[int, typer.Option(min=1, help="Most steps of tuning RoPE's embedding, with --cross-fit.")]
+
 
 @with_settings
 def conformal(
@@ -30,6 +40,9 @@ def conformal(
     alpha: _ALPHA = 0.1,
     score: _SCORE = "otcp",
     quantities: _SETS = None,
+    cross_fit: _FOLDS = 0,
+    simulations: _N = 4000,
+    steps: _STEPS = 150,
     *,
     settings: Settings,
 ) -> None:
@@ -37,7 +50,9 @@ def conformal(
 
     Writes a bundle to --out: the one given, with regions that `infer` prints beside the credible intervals. The promise
     is for one window of a new patient like those in the table; patients count, windows of one patient do not. Of a
-    bundle with a RoPE layer the regions are made from RoPE's posteriors; patients that served it are refused.
+    bundle with a RoPE layer the regions are made from RoPE's posteriors; patients that served it are refused. With
+    --cross-fit K the same patients serve RoPE and the limit: RoPE is fitted on all patients for the credible intervals
+    and without each fold for the regions, whose promise is 1 - 2 alpha less a small term, said with the number.
 
     Arguments:
         model: Name of a shipped model, or the folder of a bundle.
@@ -45,6 +60,9 @@ def conformal(
         alpha: Share of new patients whose window may be missed.
         score: How candidates are scored.
         quantities: Joint sets of quantities; CO,SVR and HR,CO,SVR,LVET where the table labels them.
+        cross_fit: Folds of patients, 2 or more; 0 for none.
+        simulations: Fresh simulations for RoPE.
+        steps: Most steps of tuning RoPE's embedding.
         settings: The shared options.
 
     Raises:
@@ -62,11 +80,15 @@ def conformal(
         raise CommandError("calibrate writes a new bundle", code="usage", hint="--out FOLDER")
     if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())) and not settings.force:
         raise CommandError(f"{settings.out.name} already holds files", code="exists", hint="--force, or another --out")
-    from ...calibration.conformal.bundles import SCORES, answerer, calibrate_bundle
+    if cross_fit == 1:
+        raise CommandError("--cross-fit takes 2 folds or more, got 1", code="usage", hint="--cross-fit 5")
+    from ...calibration.conformal.bundles import SCORES
     from ...calibration.conformal.layer import save_layer
     from ...calibration.pairs import read_pairs
+    from ...calibration.rope.layer import save_rope
     from ...inference.bundle import Bundle, find_bundle
-    from .run_record import write_run_record
+    from ...waveforms.cohort_table import read_cohort_table
+    from .calibrate_rope import check_subjects
 
     if score not in SCORES:
         raise CommandError(
@@ -76,25 +98,75 @@ def conformal(
     if settings.out.resolve() == folder.resolve():
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
     bundle = Bundle.load(folder)
-    rope = _rope(folder, bundle)
+    check_subjects(read_cohort_table(pairs), show_ids=False)
     read = read_pairs(pairs, bundle.contract)
     settings.talk(
         f"{len(read)} windows of {read.n_subjects} patients passed the gate; refused: {_refused(read.refused)}"
     )
     wanted = [tuple(name.strip() for name in text.split(",") if name.strip()) for text in quantities or ()]
-    layer = calibrate_bundle(
-        bundle, read, alpha=alpha, score=score, wanted=wanted, seed=settings.seed,
+    ask = _Ask(alpha, score, wanted, cross_fit, simulations, steps)
+    rope, layer = (
+        _cross(bundle, read, ask, settings) if cross_fit else (None, _split(folder, bundle, read, ask, settings))
+    )
+    _copy(folder, settings.out, force=settings.force, rope=rope is None)
+    if rope is not None:
+        save_rope(rope, settings.out)
+    save_layer(layer, settings.out)
+    _record(settings, folder, pairs, model, ask)
+    _tell([_row(one) for one in layer.sets], settings)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    alpha: float
+    score: str
+    wanted: list[tuple[str, ...]]
+    folds: int
+    simulations: int
+    steps: int
+
+
+def _split(folder: Path, bundle: Any, read: Any, ask: _Ask, settings: Settings) -> Any:
+    r"""Regions of a posterior that other patients, or none, were used for."""
+    from ...calibration.conformal.bundles import answerer, calibrate_bundle
+
+    rope = _rope(folder, bundle)
+    return calibrate_bundle(
+        bundle, read, alpha=ask.alpha, score=ask.score, wanted=ask.wanted, seed=settings.seed,
         answer=answerer(bundle, rope=rope, seed=settings.seed), used=() if rope is None else rope.patients,
     )  # fmt: skip
-    _copy(folder, settings.out, force=settings.force)
-    save_layer(layer, settings.out)
-    config = {"model": Path(model).name, "pairs": pairs, "alpha": alpha, "score": score, "quantities": quantities}
+
+
+def _cross(bundle: Any, read: Any, ask: _Ask, settings: Settings) -> tuple[Any, Any]:
+    r"""RoPE and regions from the same patients."""
+    import torch
+
+    from ...calibration.conformal.cross_bundles import cross_bundle
+    from ...calibration.rope.bundles import simulate_bank
+    from ...calibration.rope.encoder import TuneConfig
+
+    torch.set_num_threads(settings.threads or 1)
+    settings.talk(f"simulating {ask.simulations} windows; RoPE is fitted {ask.folds + 1} times, any layer is replaced")
+    bank = simulate_bank(bundle, ask.simulations, seed=settings.seed)
+    return cross_bundle(
+        bundle, read, bank, folds=ask.folds, alpha=ask.alpha, score=ask.score, wanted=ask.wanted,
+        tuning=TuneConfig(ask.steps, 3e-4, 32, seed=settings.seed), seed=settings.seed,
+    )  # fmt: skip
+
+
+def _record(settings: Settings, folder: Path, pairs: Path, model: str, ask: _Ask) -> None:
+    from .run_record import write_run_record
+
+    config: dict[str, Any] = {"model": Path(model).name, "pairs": pairs, "alpha": ask.alpha, "score": ask.score}
+    config |= {"quantities": [",".join(names) for names in ask.wanted] or None}
     outputs = ["conformal.json", "conformal.safetensors"]
-    inputs = [folder, pairs]
+    if ask.folds:
+        config |= {"cross_fit": ask.folds, "simulations": ask.simulations, "steps": ask.steps}
+        outputs += ["rope.json", "rope.safetensors"]
     write_run_record(
-        settings.out, command="calibrate conformal", config=config, inputs=inputs, outputs=outputs, seed=settings.seed
-    )
-    _tell([_row(one) for one in layer.sets], settings)
+        settings.out, command="calibrate conformal", config=config, inputs=[folder, pairs], outputs=outputs,
+        seed=settings.seed,
+    )  # fmt: skip
 
 
 def _rope(folder: Path, bundle: Any) -> Any:
@@ -133,12 +205,14 @@ def _refused(reasons: Any) -> str:
     return ", ".join(f"{reason} {n}" for reason, n in reasons.items()) or "none"
 
 
-def _copy(source: Path, target: Path, *, force: bool) -> None:
-    r"""The files of a bundle, without the layer and record of an earlier calibration."""
+def _copy(source: Path, target: Path, *, force: bool, rope: bool) -> None:
+    r"""The files of a bundle, without the layers and record of an earlier calibration; RoPE's where it is kept."""
     target.mkdir(parents=True, exist_ok=True)
+    layers = {"conformal.json", "conformal.safetensors", "rope.json", "rope.safetensors"}
     if force:
-        for name in ("conformal.json", "conformal.safetensors"):
+        for name in layers:
             (target / name).unlink(missing_ok=True)
+    left = {"conformal.json", "conformal.safetensors", "run.json"} | (set() if rope else layers)
     for path in source.iterdir():
-        if path.is_file() and path.name not in ("conformal.json", "conformal.safetensors", "run.json"):
+        if path.is_file() and path.name not in left:
             shutil.copyfile(path, target / path.name)

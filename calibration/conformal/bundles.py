@@ -8,7 +8,10 @@ about windows that are refused.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from ...inference.answer import Answer, Prior, Refusal, answer_window
 from ...inference.answering import domain_model
 from ...inference.bundle import Bundle
 from ..pairs import Pairs, hash_subject
+from ..rope.folds import region_draws
 from ..rope.layer import RoPELayer
 from .draws import PCP, QuantileBox
 from .gauge import BoxGauge, NormGauge
@@ -26,7 +30,7 @@ from .order import fewest
 from .prediction import Prediction
 from .region import Coordinates
 from .residual import FittedResidualScore, PosteriorResidual, ResidualScore, outline_of
-from .score import AbstractScore
+from .score import AbstractFittedScore, AbstractScore
 from .split import patient_conformal
 from .tuned import TunedRank
 
@@ -54,7 +58,7 @@ _BLOCK = 64
 
 
 def answerer(bundle: Bundle, *, rope: RoPELayer | None = None, seed: int = 0) -> Answerer:
-    """Answers windows as ``infer`` does, with a RoPE layer if the bundle has one."""
+    """Answers windows as ``infer`` does, with a RoPE layer if the bundle has one; draws are those of its regions."""
     prior, domain = Prior.of(bundle), domain_model(bundle)
 
     def answer(window: Float[np.ndarray, " T"], start_s: float) -> Answer | Refusal:
@@ -65,7 +69,8 @@ def answerer(bundle: Bundle, *, rope: RoPELayer | None = None, seed: int = 0) ->
         )
         if rope is None or isinstance(found, Refusal):
             return found
-        return rope.answer(bundle, found, window, prior, seed=seed)
+        answered = rope.answer(bundle, found, window, prior, seed=seed)
+        return dataclasses.replace(answered, draws=region_draws(answered.draws, found.draws, rope.sharper))
 
     return answer
 
@@ -134,16 +139,14 @@ def calibrate_bundle(
     Example:
         >>> layer = calibrate_bundle(bundle, pairs, alpha=0.1)  # doctest: +SKIP
     """
-    if score not in SCORES:
-        raise ValueError(f"score must be one of {', '.join(SCORES)}, got {score!r}")
+    fitter = Fitter(bundle, score, alpha, simulations, seed)
     sets = conformal_sets(pairs, wanted)
-    _check_reported(bundle, sets)
+    fitter.check(sets)
     _check_unused(pairs, used)
     respond = answer or answerer(bundle, seed=seed)
     starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
     answers = [respond(x, float(start)) for x, start in zip(pairs.x, starts, strict=True)]
     draws = [a.draws if isinstance(a, Answer) else None for a in answers]
-    simulated = simulate_posteriors(bundle, simulations, seed=seed) if score != "mahalanobis" else ([], {})
     made = []
     for names in sets:
         labels = np.stack([pairs.labels[name] for name in names], axis=1)
@@ -155,9 +158,7 @@ def calibrate_bundle(
                 f"{', '.join(names)}, got {n}: give more, or --alpha {_possible(n)}"
             )
         own_draws = [d for i in rows if (d := draws[i]) is not None]
-        made.append(
-            _calibrated(bundle, names, score, own_draws, labels[rows], pairs.subjects[rows], simulated, alpha, seed)
-        )
+        made.append(_calibrated(fitter, names, own_draws, labels[rows], pairs.subjects[rows]))
     return ConformalLayer(tuple(made), N_DRAWS, tuple(sorted({hash_subject(str(s)) for s in pairs.subjects.tolist()})))
 
 
@@ -196,47 +197,74 @@ def simulate_posteriors(
     return [bundle.outputs.derive(own) for own in theta_draws], truth
 
 
+@dataclass(frozen=True)
+class Fitter:
+    """Fits a score of a bundle on simulations, which are made once."""
+
+    bundle: Bundle
+    name: str
+    alpha: float
+    simulations: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.name not in SCORES:
+            raise ValueError(f"score must be one of {', '.join(SCORES)}, got {self.name!r}")
+
+    def check(self, sets: Sequence[Sequence[str]]) -> None:
+        """Refuses quantities that the bundle does not report."""
+        reported = self.bundle.outputs.reported
+        unknown = sorted({name for names in sets for name in names} - set(reported))
+        if unknown:
+            raise ValueError(
+                f"quantities must be among those of {self.bundle.name}, got {unknown}; try {list(reported)}"
+            )
+
+    def coordinates(self, names: tuple[str, ...]) -> Coordinates:
+        """Units and scales of some quantities."""
+        units, logs = self.bundle.outputs.reported, self.bundle.outputs.log_scaled
+        return Coordinates(names, tuple(units[n] for n in names), tuple(logs[n] for n in names))
+
+    @cached_property
+    def simulated(self) -> tuple[list[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+        """Posteriors of fresh simulations and what was simulated."""
+        return simulate_posteriors(self.bundle, self.simulations, seed=self.seed)
+
+    def fit(self, coordinates: Coordinates) -> AbstractFittedScore:
+        """The score of a set: whatever it learns, it learns from simulations."""
+        d = len(coordinates.names)
+        if self.name == "mahalanobis":
+            return SCORES[self.name](self.alpha).fit(Prediction(np.zeros((1, d)), np.eye(d)[None]), np.zeros((1, d)))
+        posteriors, values = self.simulated
+        truth = coordinates.transform(np.stack([values[name] for name in coordinates.names], axis=1))
+        good = np.flatnonzero(np.isfinite(truth).all(1))
+        prediction = gather([posteriors[int(i)] for i in good], coordinates)
+        return SCORES[self.name](self.alpha).fit(prediction, truth[good], seed=self.seed)
+
+
 def _calibrated(
-    bundle: Bundle,
+    fitter: Fitter,
     names: tuple[str, ...],
-    score: str,
     draws: Sequence[Mapping[str, np.ndarray]],
     labels: Float[np.ndarray, "N d"],
     subjects: np.ndarray,
-    simulated: tuple[Sequence[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
-    alpha: float,
-    seed: int,
 ) -> ConformalSet:
-    units, logs = bundle.outputs.reported, bundle.outputs.log_scaled
-    coordinates = Coordinates(names, tuple(units[n] for n in names), tuple(logs[n] for n in names))
+    coordinates = fitter.coordinates(names)
+    fitted, alpha = fitter.fit(coordinates), fitter.alpha
     prediction = gather(draws, coordinates)
-    if simulated[0]:
-        truth = coordinates.transform(np.stack([simulated[1][name] for name in names], axis=1))
-        good = np.flatnonzero(np.isfinite(truth).all(1))
-        fitted = SCORES[score](alpha).fit(
-            gather([simulated[0][int(i)] for i in good], coordinates), truth[good], seed=seed
-        )
-    else:
-        fitted = SCORES[score](alpha).fit(prediction, coordinates.transform(labels), seed=seed)
     rule = patient_conformal(fitted, prediction, labels, subjects, alpha=alpha, coordinates=coordinates)
     outline = np.zeros((0, len(names)))
     if isinstance(fitted, FittedResidualScore) and np.isfinite(rule.limit):
-        outline = outline_of(fitted.gauge, rule.limit, seed=seed)
-    return ConformalSet(score, fitted, coordinates, rule.limit, alpha, rule.n, len(labels), rule.guarantee, outline)
+        outline = outline_of(fitted.gauge, rule.limit, seed=fitter.seed)
+    return ConformalSet(
+        fitter.name, fitted, coordinates, rule.limit, alpha, rule.n, len(labels), rule.guarantee, outline
+    )
 
 
 def gather(draws: Sequence[Mapping[str, np.ndarray]], coordinates: Coordinates) -> Prediction:
     """Posteriors of several windows as they are scored."""
     own = [predict(one, coordinates, N_DRAWS).draws[0] for one in draws]
     return Prediction.from_draws(np.stack(own))
-
-
-def _check_reported(bundle: Bundle, sets: Sequence[Sequence[str]]) -> None:
-    unknown = sorted({name for names in sets for name in names} - set(bundle.outputs.reported))
-    if unknown:
-        raise ValueError(
-            f"quantities must be among those of {bundle.name}, got {unknown}; try {list(bundle.outputs.reported)}"
-        )
 
 
 def _check_unused(pairs: Pairs, used: Sequence[str]) -> None:
@@ -248,7 +276,7 @@ def _check_unused(pairs: Pairs, used: Sequence[str]) -> None:
         shown = ", ".join(str(row) for row in rows[:6]) + (", ..." if len(rows) > 6 else "")
         raise ValueError(
             f"{len(shared)} of {len(set(hashes))} patients also served the bundle's RoPE layer (rows {shown}): a limit "
-            "from them promises nothing; give other patients, or cross-fit both in Python (cross_fit)"
+            "from them promises nothing; give other patients, or fit both by --cross-fit on the bundle without the layer"
         )
 
 

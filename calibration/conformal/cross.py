@@ -44,6 +44,8 @@ Fit = Callable[[np.ndarray], tuple[AbstractFittedScore, Callable[[np.ndarray], P
 def cross_promise(n: int, k: int, alpha: float) -> float:
     r"""Coverage that cross-conformal regions are certain to have.
 
+    The second of the two terms is for folds of one size; where k does not divide n the first stands alone.
+
     Arguments:
         n: Number of cases.
         k: Number of folds; ``n`` for the jackknife+.
@@ -54,7 +56,8 @@ def cross_promise(n: int, k: int, alpha: float) -> float:
         (0.8, 0.655)
     """
     check_alpha(alpha)
-    return max(0.0, 1 - 2 * alpha - min(2 * (1 - 1 / k) / (n / k + 1), (1 - k / n) / (k + 1)))
+    lost = 2 * (1 - 1 / k) / (n / k + 1)
+    return max(0.0, 1 - 2 * alpha - (lost if n % k else min(lost, (1 - k / n) / (k + 1))))
 
 
 def make_folds(patients: Sequence[object] | np.ndarray, k: int, *, seed: int = 0) -> Int[np.ndarray, " N"]:
@@ -143,11 +146,7 @@ class CrossConformal:
         return self.contains(predictions, np.asarray(y, dtype=np.float64)[:, None])[:, 0]
 
     def volumes(self, predictions: Sequence[Prediction], *, n: int = 4000, seed: int = 0) -> Float[np.ndarray, " N"]:
-        r"""Volume of each region, by Monte Carlo over the union of the folds' own regions.
-
-        A member scores within some fold's own largest score, so the union of these regions holds it; points are drawn
-        from the fold whose region is largest and must lie in its reach, so the volume is a lower bound if a fold's
-        region sticks out of that one.
+        r"""Volume of each region, by Monte Carlo over the union of the folds' own regions at the pooled limit.
 
         Arguments:
             predictions: What each fold's predictor says of the new cases.
@@ -155,13 +154,13 @@ class CrossConformal:
             seed: Seed of the points.
         """
         found = np.full(len(predictions[0]), np.inf)
-        if len(self.scores) + 1 > np.ceil((1 - self.alpha) * (len(self.scores) + 1) - 1e-9):
-            top = float(self.scores.max())
+        place = int(np.ceil((1 - self.alpha) * (len(self.scores) + 1) - 1e-9))
+        if place <= len(self.scores):
+            pooled = float(np.sort(self.scores)[place - 1])
             for i in range(len(found)):
-                rng = np.random.default_rng([seed, i])
-                points, weights = self.parts[0].propose(predictions[0][i], 1.5 * abs(top) + 1e-12, n, rng)
-                inside = self.contains([p[i] for p in predictions], points[None])[0]
-                found[i] = float(np.mean(weights * inside))
+                own = [p[i] for p in predictions]
+                points, weights = propose_union(self.parts, own, pooled, n, np.random.default_rng([seed, i]))
+                found[i] = float(np.mean(weights * self.contains(own, points[None])[0]))
         return found
 
 
@@ -248,3 +247,18 @@ def cross_fit(fit: Fit, y: Float[np.ndarray, "N d"], folds: Int[np.ndarray, " N"
         scores[own] = part.score(predict(own), y[own])
         parts.append(part)
     return CrossConformal(tuple(parts), scores, folds, alpha, cross_promise(len(y), len(parts), alpha))
+
+
+def propose_union(
+    parts: Sequence[AbstractFittedScore], rows: Sequence[Prediction], limit: float, n: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, " m"]]:
+    """Points over the union of several scores' regions of one case; a point counts once however many hold it."""
+    each = max(1, n // len(parts))
+    proposed = [part.propose(row, limit, each, rng) for part, row in zip(parts, rows, strict=True)]
+    points = np.concatenate([p for p, _ in proposed])
+    inside = np.stack(
+        [part.evaluate(row, points[None])[0] <= limit for part, row in zip(parts, rows, strict=True)], axis=0
+    )
+    owner = np.repeat(np.arange(len(parts)), [len(p) for p, _ in proposed])
+    weights = len(parts) * np.concatenate([w for _, w in proposed])
+    return points, weights * inside[owner, np.arange(len(points))] / np.maximum(inside.sum(0), 1)

@@ -2,7 +2,8 @@ r"""Conformal layers of a bundle: what ``calibrate conformal`` adds to its folde
 
 A layer is two files beside the bundle's own, ``conformal.json`` and ``conformal.safetensors``, with the hashes of
 every other file of the folder: edited, or put beside another bundle, it is refused. A set of quantities has a fitted
-score, a limit and, for quick ranges, an outline: points on the border of the region in residual space.
+score, a limit and, for quick ranges, an outline: points on the border of the region in residual space. A cross-fitted
+layer also has what differs between the folds' RoPE fits, and each set the scores of its held-out windows.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 from jaxtyping import Float
 
 from ...inference.bundle import BundleError
+from ..rope.folds import FoldFit
+from .crossfit import CrossScore, HeldOut
 from .draws import FittedPCP, QuantileBox
 from .gauge import AbstractFittedGauge, FittedBox, FittedNorm, Whitening
 from .prediction import Prediction
@@ -29,7 +32,8 @@ from .score import AbstractFittedScore
 __all__ = ["ConformalLayer", "ConformalSet", "load_layer", "save_layer"]
 
 _INFO, _ARRAYS = "conformal.json", "conformal.safetensors"
-_SCHEMA = 1
+_SCHEMA = 2
+"""Schema of cross-fitted layers; the others are written as 1."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class ConformalSet:
         n_windows: Calibration windows.
         guarantee: What is promised, in a sentence.
         outline: Residuals on the border of the region; none where the score has closed ranges.
+        held: Held-out scores of a cross-fitted set; none where one posterior serves.
 
     Example:
         >>> ConformalSet.__dataclass_fields__["limit"].type
@@ -61,13 +66,17 @@ class ConformalSet:
     n_windows: int
     guarantee: str
     outline: Float[np.ndarray, "K d"]
+    held: tuple[HeldOut, ...] = ()
 
     def region(self, prediction: Prediction) -> Region:
         r"""Region of one window.
 
         Arguments:
-            prediction: Its posterior, as scored.
+            prediction: Its posterior, as scored; of a cross-fitted set that of each fold.
         """
+        if self.held:
+            score = CrossScore((self.score,) * len(prediction), self.held[0])
+            return Region(score, prediction, self.limit, self.coordinates, self.alpha)
         return Region(self.score, prediction, self.limit, self.coordinates, self.alpha)
 
     def to_json(self, prediction: Prediction) -> dict[str, Any]:
@@ -94,6 +103,7 @@ class ConformalLayer:
         sets: The sets; the first is the one that stands under ``region``.
         n_draws: Posterior draws that regions are made from, as in the calibration.
         patients: Hashes of the calibration patients.
+        folds: What each fold's RoPE fit differs in, where RoPE was cross-fitted with the limit.
 
     Example:
         >>> ConformalLayer((), 1000, ()).regions({})
@@ -103,28 +113,30 @@ class ConformalLayer:
     sets: tuple[ConformalSet, ...]
     n_draws: int
     patients: tuple[str, ...]
+    folds: tuple[FoldFit, ...] = ()
 
-    def regions(self, draws: Mapping[str, Float[np.ndarray, " draw"]]) -> list[dict[str, Any]]:
+    def regions(self, draws: Mapping[str, Float[np.ndarray, "*fold draw"]]) -> list[dict[str, Any]]:
         r"""Regions of one window.
 
         Arguments:
-            draws: Posterior draws by quantity; the first ``n_draws`` are used.
+            draws: Posterior draws by quantity, a row for each fold if there are any; the first ``n_draws`` are used.
 
         Returns:
             One dictionary for each set; none where there are fewer draws than in the calibration.
         """
-        if any(len(values) < self.n_draws for values in draws.values()):
+        if any(np.shape(values)[-1] < self.n_draws for values in draws.values()):
             return []
         return [one.to_json(predict(draws, one.coordinates, self.n_draws)) for one in self.sets]
 
 
-def predict(draws: Mapping[str, Float[np.ndarray, " draw"]], coordinates: Coordinates, n_draws: int) -> Prediction:
+def predict(draws: Mapping[str, Float[np.ndarray, "*fold draw"]], coordinates: Coordinates, n_draws: int) -> Prediction:
     """The posterior of one window as it is scored: draws without a logarithm take the least that has one."""
-    theta = np.stack([np.asarray(draws[name][:n_draws], dtype=np.float64) for name in coordinates.names], axis=-1)
-    positive = np.where(theta > 0, theta, np.inf).min(axis=0)
+    own = [np.atleast_2d(np.asarray(draws[name], dtype=np.float64))[:, :n_draws] for name in coordinates.names]
+    theta = np.stack(own, axis=-1)
+    positive = np.where(theta > 0, theta, np.inf).min(axis=1, keepdims=True)
     floors = np.where(np.isfinite(positive), positive, 1e-6)
     theta = np.where(np.array(coordinates.log) & (theta <= 0), floors, theta)
-    return Prediction.from_draws(coordinates.transform(theta)[None])
+    return Prediction.from_draws(coordinates.transform(theta))
 
 
 def save_layer(layer: ConformalLayer, folder: Path) -> None:
@@ -143,6 +155,8 @@ def save_layer(layer: ConformalLayer, folder: Path) -> None:
     rows = []
     for i, one in enumerate(layer.sets):
         own = {**_arrays(one.score), "outline": one.outline}
+        for held in one.held:
+            own |= {"held_scores": held.scores, "held_mass": held.mass, "held_folds": held.folds}
         arrays |= {f"{i}/{name}": np.ascontiguousarray(values) for name, values in own.items()}
         rows.append(
             {
@@ -158,8 +172,14 @@ def save_layer(layer: ConformalLayer, folder: Path) -> None:
                 "guarantee": one.guarantee,
             }
         )
+    for k, fold in enumerate(layer.folds):
+        arrays |= {f"fold{k}/encoder/{name}": np.ascontiguousarray(v) for name, v in fold.encoder.items()}
+        arrays |= {f"fold{k}/potential": fold.potential, f"fold{k}/weight": fold.weight}
     (folder / _ARRAYS).write_bytes(save(arrays))
-    info = {"schema": _SCHEMA, "n_draws": layer.n_draws, "patients": layer.patients, "sets": rows}
+    info = {"schema": 1, "n_draws": layer.n_draws, "patients": layer.patients, "sets": rows}
+    if layer.folds:
+        folds = [{"epsilon": fold.epsilon, "sharper": fold.sharper} for fold in layer.folds]
+        info |= {"schema": _SCHEMA, "folds": folds}
     info["beside"] = _hashes(folder)
     info["hash"] = _own_hash(info)
     (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -195,7 +215,8 @@ def load_layer(folder: Path) -> ConformalLayer | None:
             raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
         arrays = load_file(folder / _ARRAYS)
         sets = [_set(row, i, arrays) for i, row in enumerate(info["sets"])]
-        return ConformalLayer(tuple(sets), int(info["n_draws"]), tuple(info["patients"]))
+        folds = tuple(_fold(row, k, arrays) for k, row in enumerate(info.get("folds", ())))
+        return ConformalLayer(tuple(sets), int(info["n_draws"]), tuple(info["patients"]), folds)
     except (KeyError, TypeError, SafetensorError, OSError, json.JSONDecodeError) as error:
         raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 
@@ -203,10 +224,18 @@ def load_layer(folder: Path) -> ConformalLayer | None:
 def _set(row: Mapping[str, Any], i: int, arrays: Mapping[str, np.ndarray]) -> ConformalSet:
     own = {name.partition("/")[2]: values for name, values in arrays.items() if name.startswith(f"{i}/")}
     outline = own.pop("outline")
+    held = ("held_scores", "held_mass", "held_folds")
+    kept = (HeldOut(*(own.pop(name) for name in held)),) if held[0] in own else ()
     coordinates = Coordinates(tuple(row["names"]), tuple(row["units"]), tuple(row["log"]))
     limit = np.inf if row["limit"] is None else float(row["limit"])
     numbers = (float(row["alpha"]), int(row["n_patients"]), int(row["n_windows"]), str(row["guarantee"]))
-    return ConformalSet(row["score"], _score(row["kind"], own), coordinates, limit, *numbers, outline)
+    return ConformalSet(row["score"], _score(row["kind"], own), coordinates, limit, *numbers, outline, kept)
+
+
+def _fold(row: Mapping[str, Any], k: int, arrays: Mapping[str, np.ndarray]) -> FoldFit:
+    own = {name.partition("/")[2]: values for name, values in arrays.items() if name.startswith(f"fold{k}/")}
+    state = {name[8:]: values for name, values in own.items() if name.startswith("encoder/")}
+    return FoldFit(state, own["potential"], own["weight"], float(row["epsilon"]), tuple(row["sharper"]))
 
 
 def _kind(score: AbstractFittedScore) -> str:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 __all__ = ["graft_marginals", "ranked_score", "sharper_marginals"]
 
-Draws = Mapping[str, Float[np.ndarray, "N S"]]
+Draws = Mapping[str, Float[np.ndarray, "*N S"]]
 
 
 def ranked_score(draws: Float[np.ndarray, "N S"], truth: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
@@ -60,7 +60,7 @@ def sharper_marginals(draws: Draws, other: Draws, truth: Mapping[str, Float[np.n
     return tuple(found)
 
 
-def graft_marginals(draws: Draws, other: Draws, names: Iterable[str]) -> dict[str, Float[np.ndarray, "N S"]]:
+def graft_marginals(draws: Draws, other: Draws, names: Iterable[str]) -> dict[str, Float[np.ndarray, "*N S"]]:
     r"""Draws with some marginals from another posterior; ranks, so the dependence, stay.
 
     Arguments:
@@ -81,6 +81,6 @@ def graft_marginals(draws: Draws, other: Draws, names: Iterable[str]) -> dict[st
             raise ValueError(
                 f"{name} must have draws of one shape in both posteriors, got {sorted(made)}, {sorted(other)}"
             )
-        order = made[name].argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-        made[name] = np.take_along_axis(np.sort(np.asarray(other[name]), axis=1), order, axis=1)
+        order = made[name].argsort(axis=-1, kind="stable").argsort(axis=-1, kind="stable")
+        made[name] = np.take_along_axis(np.sort(np.asarray(other[name]), axis=-1), order, axis=-1)
     return made

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import nn
 
@@ -21,6 +22,7 @@ from ...inference.bundle import Bundle
 from ...simulators.registry import build
 from ...simulators.sensors import SensorModel
 from ...simulators.status import usable
+from ..conformal.marginals import sharper_marginals
 from ..diagnostics import coverage
 from ..pairs import Pairs, hash_subject
 from ..scores import acauc, lpp
@@ -250,9 +252,17 @@ class _Setting:
             "lpp_infinite": _digits(score.infinite),
             "lpp_prior": _digits(self._prior_score()),
             "effective_size": _digits(np.median(sizes)),
+            "sharper": list(self._sharper(draws)),
             "simulations": self.components.n,
             "settings": "chosen in each fold" if isinstance(choice, Grid) else "fixed",
         }  # fmt: skip
+
+    def _sharper(self, draws: Mapping[str, Float[np.ndarray, "N S"]]) -> tuple[str, ...]:
+        """Quantities on which the estimator's own posterior has the smaller ranked score on the same patients."""
+        generator = torch.Generator().manual_seed(self.seed)
+        x = torch.from_numpy(np.asarray(self.pairs.x, dtype=np.float32))
+        own = self.bundle.outputs.derive(np.asarray(self.bundle.npe.sample(x, 500, generator)))
+        return sharper_marginals(draws, own, self.pairs.labels)
 
     def _prior_score(self) -> float:
         """The same log probability with the prior in place of every posterior."""

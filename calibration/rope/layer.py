@@ -26,6 +26,7 @@ from ...inference.bundle import Bundle, BundleError
 from .components import Components, DrawnPrior
 from .encoder import Whitening
 from .fit import RoPE, RoPEConfig
+from .mixture import Mixture
 
 __all__ = ["RoPELayer", "load_rope", "save_rope"]
 
@@ -63,14 +64,31 @@ class RoPELayer:
             seed: Seed; draws depend on it and on where the window starts.
         """
         n_draws = len(next(iter(answer.draws.values())))
-        rng = np.random.default_rng([seed, 7, round(abs(answer.start_s) * 1000)])
         posterior = self.rope.posterior(np.asarray(window)[None])
-        theta = posterior.sample(rng, n_draws)[0]
-        draws = bundle.outputs.derive(theta.astype(np.float32))
+        draws = _drawn(bundle, posterior, answer.start_s, n_draws, seed)
         estimates = prior.estimates(draws, level=answer.level, uninformative=bundle.uninformative)
         size = {"effective_size": round(float(posterior.effective[0]), 1), "simulations": posterior.components.n}
         cited = {**self.cited(answer.level), **size}
         return dataclasses.replace(answer, draws=draws, estimates=estimates, calibration=cited)
+
+    def draws(
+        self, bundle: Bundle, window: Float[np.ndarray, " T"], start_s: float, n: int, *, seed: int
+    ) -> dict[str, Float[np.ndarray, " draw"]]:
+        r"""Draws of the mixture for one window.
+
+        Arguments:
+            bundle: The bundle.
+            window: Samples of the window, as the estimator saw them.
+            start_s: Where it starts [s].
+            n: Number of draws.
+            seed: Seed; draws depend on it and on where the window starts.
+        """
+        return _drawn(bundle, self.rope.posterior(np.asarray(window)[None]), start_s, n, seed)
+
+    @property
+    def sharper(self) -> tuple[str, ...]:
+        r"""Quantities that the estimator tells better, measured on held-out patients; regions take its marginals."""
+        return tuple(self.measured.get("sharper", ()))
 
     def cited(self, level: float) -> dict[str, Any]:
         r"""Coverage on held-out patients at the nearest measured level.
@@ -86,6 +104,14 @@ class RoPELayer:
             "level": float(nearest),
             "coverage": dict(coverage[nearest]),
         }
+
+
+def _drawn(
+    bundle: Bundle, posterior: Mixture, start_s: float, n: int, seed: int
+) -> dict[str, Float[np.ndarray, " draw"]]:
+    """Draws of one window's mixture, seeded by where it starts."""
+    rng = np.random.default_rng([seed, 7, round(abs(start_s) * 1000)])
+    return bundle.outputs.derive(posterior.sample(rng, n)[0].astype(np.float32))
 
 
 def save_rope(layer: RoPELayer, folder: Path) -> None:

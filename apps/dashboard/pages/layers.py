@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from ....calibration.conformal.layer import ConformalSet, predict
+from ....calibration.conformal.region import Region
 from ....calibration.load import Calibrated
 from ....inference.answer import Answer
 from ....inference.answering import AnsweredWindow
@@ -54,12 +55,12 @@ def conformal_regions(layers: Calibrated, answered: AnsweredWindow | None) -> No
             f"{one.n_patients} patients are too few for a coverage of {percent(1 - one.alpha)}: it is unbounded."
         )
         return
-    _slice(one, answered.result, layer.n_draws)
+    region = one.region(predict(answered.scored or answered.result.draws, one.coordinates, layer.n_draws))
+    _slice(one, region, answered.result)
 
 
-def _slice(one: ConformalSet, answer: Answer, n_draws: int) -> None:
+def _slice(one: ConformalSet, region: Region, answer: Answer) -> None:
     draws = answer.draws
-    region = one.region(predict(draws, one.coordinates, n_draws))
     planes = [f"{a} and {b}" for a, b in combinations(one.coordinates.names, 2)]
     wanted = st.pills("Slice", planes, default=planes[0], key="slice") if len(planes) > 1 else planes[0]
     first, _, second = (wanted or planes[0]).partition(" and ")
