@@ -2,8 +2,10 @@ r"""Credible and conformal regions of a shipped model in a reality that its simu
 
 Reality is the linear network with walls of small arteries stiffer and more viscous, arm beds tighter and an
 over-damped, badly levelled pressure line, mildly and strongly. Credible regions of the model are compared with
-conformal regions of the same posterior and of RoPE posteriors; RoPE is tuned on other patients than the limit is
-taken from, so the promise of the limit is exact.
+conformal regions of the same posterior, of RoPE posteriors and of what regions of a RoPE bundle are made from (RoPE's
+marginals where they are better, by ranked score on tuning patients held out by halves). RoPE is tuned on other patients
+than the limit is taken from, so the promise of the limit is exact. Coverage and volume are means over random splits of
+the other patients into those of the limit and new ones; the last score takes its shape from the tuning patients.
 
 python -m benchmarks.conformal_bundle [--quick] [--json] [--out DIR]
 """
@@ -24,16 +26,16 @@ from pulsebayes.calibration.conformal import (
     Prediction,
     ResidualScore,
     TunedRank,
-    graft_marginals,
     sharper_marginals,
     split_conformal,
 )
+from pulsebayes.calibration.rope.folds import region_draws
 
-from .conformal_rivals import MISSING
 from .rows import Row, run
 
 SETS = (("CO", "SVR"), ("HR", "CO", "SVR", "LVET"))
 DRAWS = 400
+SPLITS = 50
 
 
 @dataclass(frozen=True)
@@ -103,89 +105,117 @@ def posteriors(reality: Reality, quick: bool) -> Mapping[str, Any]:
     theta, sim_theta = outputs.encode(columns), outputs.encode(sim_columns)
     ends = np.cumsum([0, *sizes.values()])
     where = {name: slice(a, b) for name, a, b in zip(sizes, ends[:-1], ends[1:], strict=True)}
-    draws = {"NPE": bundle.npe.sample(torch.from_numpy(x[where["limit"].start :]), DRAWS, generator)}
     n_fit = min(384, len(sim_x))
     simulated = bundle.npe.sample(torch.from_numpy(sim_x[:n_fit]), DRAWS, generator)
-    tuned = _rope(bundle, (sim_x, sim_theta), (x[where["tune"]], theta[where["tune"]]), x, quick)
-    derived = {name: outputs.derive(own) for name, own in draws.items()}
-    if tuned is not None:
-        first = where["limit"].start
-        derived["RoPE"] = outputs.derive(tuned[first:])
-        told = bundle.npe.sample(torch.from_numpy(x[where["tune"]]), DRAWS, generator)
-        truth = outputs.derive(theta[where["tune"]])
-        sharp = sharper_marginals(outputs.derive(tuned[:first]), outputs.derive(told), truth)
-        derived["RoPE, NPE where sharper"] = graft_marginals(derived["RoPE"], derived["NPE"], sharp)
-    n_limit = sizes["limit"]
-    return {
-        "draws": derived,
-        "truth": outputs.derive(theta[where["limit"].start :]),
+    npe = bundle.npe.sample(torch.from_numpy(x), DRAWS, generator)
+    rope, held_out = _rope(bundle, (sim_x, sim_theta), (x[where["tune"]], theta[where["tune"]]), x, quick)
+    own = {"NPE": npe, "RoPE": rope, "held out": held_out}
+    return gathered({name: outputs.derive(d) for name, d in own.items()}, outputs.derive(theta)) | {
         "simulated": (outputs.derive(simulated), outputs.derive(sim_theta[:n_fit])),
-        "limit": slice(0, n_limit),
-        "test": slice(n_limit, None),
-        "units": outputs.reported,
-        "sharper": ", ".join(sharp) if tuned is not None else "",
+        "limit": sizes["limit"],
     }
 
 
-def _rope(bundle: Any, bank: tuple[Any, Any], pairs: tuple[Any, Any], x: np.ndarray, quick: bool) -> np.ndarray | None:
-    """Draws of RoPE posteriors, tuned on pairs, for all patients; None where RoPE is absent."""
-    try:
-        from pulsebayes.calibration.rope import (
-            BankTargets,
-            Components,
-            DrawnPrior,
-            RoPEConfig,
-            TuneConfig,
-            Whitening,
-            embed,
-            fit_rope,
-            tune,
-        )
-    except ImportError:
-        return None
+def gathered(draws: Mapping[str, Mapping[str, np.ndarray]], truth: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Posteriors of every patient, RoPE's of the tuning patients held out, and what regions are made from."""
+    n = len(next(iter(draws["held out"].values())))
+    rope = {q: np.concatenate([draws["held out"][q], d[n:]]) for q, d in draws["RoPE"].items()}
+    first = [{q: d[:n] for q, d in some.items()} for some in (rope, draws["NPE"], truth)]
+    sharp = sharper_marginals(*first)
+    joined = region_draws(rope, draws["NPE"], sharp)
+    return {
+        "draws": {"NPE": draws["NPE"], "RoPE": rope, "RoPE with NPE where sharper": joined},
+        "truth": truth,
+        "tune": n,
+        "sharper": ", ".join(sharp),
+    }
+
+
+def _rope(
+    bundle: Any, bank: tuple[Any, Any], pairs: tuple[Any, Any], x: np.ndarray, quick: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of RoPE posteriors, tuned on pairs, for all patients; then for the pairs, tuned on the other half."""
+    from pulsebayes.calibration.rope import (
+        BankTargets,
+        Components,
+        DrawnPrior,
+        RoPEConfig,
+        TuneConfig,
+        Whitening,
+        embed,
+        fit_rope,
+        tune,
+    )
+
     npe, space = bundle.npe, bundle.outputs.space
     encoder = npe.embedding.eval()
     contexts = embed(encoder, bank[0])
     z, own = space.unconstrain(bank[1]), space.unconstrain(pairs[1])
     whitening = Whitening.fit(contexts, z)
     scale = z.std(0)
-    targets = BankTargets(whitening(contexts), z / scale, own / scale, neighbours=8 if quick else 16)
-    tuned = tune(encoder, whitening, pairs[0], targets, TuneConfig(steps=60 if quick else 200))
     components = Components.of(npe, contexts)
     prior = DrawnPrior(space, bundle.prior.astype(np.float64))
-    rope = fit_rope(tuned, whitening, components, x, prior, RoPEConfig(gamma=0.02, bandwidth=0.05))
-    return np.asarray(rope.posterior(x).sample(np.random.default_rng(0), DRAWS))
+
+    def draws(rows: np.ndarray, others: np.ndarray, at: np.ndarray, steps: int) -> np.ndarray:
+        targets = BankTargets(whitening(contexts), z / scale, own[rows] / scale, neighbours=8 if quick else 16)
+        tuned = tune(encoder, whitening, pairs[0][rows], targets, TuneConfig(steps=steps))
+        rope = fit_rope(tuned, whitening, components, others, prior, RoPEConfig(gamma=0.02, bandwidth=0.05))
+        return np.asarray(rope.posterior(at).sample(np.random.default_rng(0), DRAWS))
+
+    n = len(pairs[0])
+    held_out = np.empty((n, DRAWS, space.dim))
+    for half in range(2):
+        held = np.arange(n) % 2 == half
+        held_out[held] = draws(np.flatnonzero(~held), x[n:], pairs[0][held], 30 if quick else 100)
+    return draws(np.arange(n), x, x, 60 if quick else 200), held_out
 
 
 def measured(name: str, quick: bool) -> Iterator[Row]:
     """Coverage and volume of credible and conformal regions."""
-    made = posteriors(REALITIES[name], quick)
-    n_limit, n_test = made["limit"].stop, len(made["truth"]["CO"]) - made["limit"].stop
+    yield from told(posteriors(REALITIES[name], quick), name)
+
+
+def told(made: Mapping[str, Any], name: str) -> Iterator[Row]:
+    """Rows of one reality."""
+    tune, n_limit = made["tune"], made["limit"]
+    n_test = len(made["truth"]["CO"]) - tune - n_limit
     setting = f"{name} reality, limit from {n_limit} patients, {n_test} new patients"
-    if "RoPE" not in made["draws"]:
-        yield Row("bundle", "RoPE", setting, "coverage", MISSING)
-    yield Row("bundle", "RoPE, NPE where sharper", setting, "marginals from NPE", made["sharper"])
+    yield Row("bundle", "RoPE with NPE where sharper", setting, "marginals from NPE", made["sharper"])
     for names in SETS:
         truth = np.log(np.stack([made["truth"][n] for n in names], axis=1))
         task = ", ".join(names)
-        sim_draws, sim_truth = made["simulated"]
-        fit_on = _predict(sim_draws, names)
-        fit_y = np.log(np.stack([sim_truth[n] for n in names], axis=1))
-        good = np.isfinite(fit_y).all(1)
+        fit_on, fit_y = _fit_on(made["simulated"], names)
         for posterior, draws in made["draws"].items():
             prediction = _predict(draws, names)
-            yield from _credible((task, setting), posterior, prediction, truth, made["test"])
-            scores = {"Mahalanobis": NormGauge(whiten=False), "OT rank": TunedRank(largest=1024)}
-            for score, gauge in scores.items():
-                fitted = ResidualScore(PosteriorResidual(), gauge).fit(fit_on[np.flatnonzero(good)], fit_y[good])
-                rule = split_conformal(
-                    fitted, prediction[made["limit"]], truth[made["limit"]], coordinates=Coordinates.plain(len(names))
-                )
-                regions = rule.regions(prediction[made["test"]])
-                hit = regions.contains(truth[made["test"]])
-                method, volume = f"{posterior}, conformal {score}", float(np.median(regions.volumes()))
-                yield Row(task, method, setting, "coverage", float(hit.mean()), _error(hit))
-                yield Row(task, method, setting, "median volume, log units", volume)
+            yield from _credible((task, setting), posterior, prediction, truth, slice(tune, None))
+            fitted = {
+                "Mahalanobis": ResidualScore(PosteriorResidual(), NormGauge(whiten=False)).fit(fit_on, fit_y),
+                "OT rank": ResidualScore(PosteriorResidual(), TunedRank(largest=1024)).fit(fit_on, fit_y),
+                "Mahalanobis, shape of tuning patients": ResidualScore(PosteriorResidual(), NormGauge()).fit(
+                    prediction[:tune], truth[:tune]
+                ),
+            }
+            for score, own in fitted.items():
+                found = np.array([_split(own, prediction[tune:], truth[tune:], n_limit, k) for k in range(SPLITS)])
+                method = f"{posterior}, conformal {score}"
+                for j, measure in enumerate(("coverage", "median volume, log units")):
+                    yield Row(task, method, setting, measure, float(found[:, j].mean()), float(found[:, j].std()))
+
+
+def _fit_on(simulated: tuple[Any, Any], names: tuple[str, ...]) -> tuple[Prediction, np.ndarray]:
+    """Posteriors of simulations and what was simulated."""
+    y = np.log(np.stack([simulated[1][n] for n in names], axis=1))
+    good = np.flatnonzero(np.isfinite(y).all(1))
+    return _predict(simulated[0], names)[good], y[good]
+
+
+def _split(score: Any, prediction: Prediction, truth: np.ndarray, n_limit: int, seed: int) -> tuple[float, float]:
+    """Coverage of new patients and median volume, for one split into patients of the limit and new ones."""
+    rows = np.random.default_rng(seed).permutation(len(truth))
+    limit, new = rows[:n_limit], rows[n_limit:]
+    rule = split_conformal(score, prediction[limit], truth[limit], coordinates=Coordinates.plain(truth.shape[1]))
+    regions = rule.regions(prediction[new])
+    return float(regions.contains(truth[new]).mean()), float(np.median(regions.volumes()))
 
 
 def _credible(

@@ -1,9 +1,9 @@
 r"""A bundle with its calibration layers: what ``infer`` asks before it answers.
 
 A RoPE layer replaces the posterior; then conformal regions are made from the posterior that is answered, with the
-estimator's marginals where it was measured to be the better, as when they were calibrated; cross-fitted regions are made
-from the posteriors without each fold. A conformal layer carries the hash of the RoPE layer beside it. Either may be
-absent.
+estimator's marginals where it was measured to be the better, as when they were calibrated; cross-fitted regions are
+made from the posteriors without each fold. A conformal layer carries the hash of the RoPE layer beside it. Either may
+be absent.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -178,7 +179,7 @@ class TablePage:
         for region in self._last.regions if self._last else ():
             names = tuple(region["quantities"])
             lines.append(
-                f"\nconformal region, {100 * (1 - region['alpha']):g} %, score {region['method']}, "
+                f"\nconformal region, {_promised(region)}, score {region['method']}, "
                 f"{region['n_patients']} patients: {', '.join(names)} jointly"
             )
             for name in names:
@@ -276,3 +277,9 @@ def _decimals(name: str) -> int:
 
     known = QUANTITIES.get(name)
     return known.decimals if known is not None else 2
+
+
+def _promised(region: Mapping[str, Any]) -> str:
+    r"""Level of a region; where a cross-fitted one promises less than its nominal level, both."""
+    nominal = f"{100 * (1 - region['alpha']):g} %"
+    return f"{nominal} nominal, at least {100 * region['promise']:g} %" if "promise" in region else nominal

@@ -21,6 +21,7 @@ from ...inference.answer import Answer, Prior, Refusal, answer_window
 from ...inference.answering import domain_model
 from ...inference.bundle import Bundle
 from ..pairs import Pairs, hash_subject
+from ..rope.checks import labelled_pairs
 from ..rope.folds import region_draws
 from ..rope.layer import RoPELayer
 from .draws import PCP, QuantileBox
@@ -142,6 +143,7 @@ def calibrate_bundle(
     fitter = Fitter(bundle, score, alpha, simulations, seed)
     sets = conformal_sets(pairs, wanted)
     fitter.check(sets)
+    pairs = labelled_pairs(pairs, bundle.outputs, bundle.prior)
     _check_unused(pairs, used)
     respond = answer or answerer(bundle, seed=seed)
     starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
@@ -276,7 +278,7 @@ def _check_unused(pairs: Pairs, used: Sequence[str]) -> None:
         shown = ", ".join(str(row) for row in rows[:6]) + (", ..." if len(rows) > 6 else "")
         raise ValueError(
             f"{len(shared)} of {len(set(hashes))} patients also served the bundle's RoPE layer (rows {shown}): a limit "
-            "from them promises nothing; give other patients, or fit both by --cross-fit on the bundle without the layer"
+            "from them promises nothing; give other patients, or fit both with --cross-fit"
         )
 
 

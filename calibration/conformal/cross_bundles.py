@@ -1,11 +1,11 @@
 r"""One small set of patients for RoPE and for the limit: both cross-fitted, with the promise that is left stated.
 
-Patients with an answered window and every label are dealt into folds of one size. RoPE is fitted without each fold, and
-the fold's windows are scored under that fit; the region of a new window is made from all folds' posteriors (see
-``CrossScore``). The score itself is fitted on simulations, RoPE's settings are fixed beforehand, and which marginals are
-the estimator's is decided in each fold from the patients it was fitted on: so nothing of a held-out patient is in what
-scores it, and the promise is that of ``cross_promise``. The RoPE layer beside it, from which credible intervals come, is
-fitted on all patients.
+Patients with an answered window and every label are dealt into folds of one size. RoPE is fitted without each fold,
+and the fold's windows are scored under that fit; the region of a new window is made from all folds' posteriors (see
+``CrossScore``). The score itself is fitted on simulations, RoPE's settings are fixed beforehand, and which marginals
+are the estimator's is decided in each fold from the patients it was fitted on: so nothing of a held-out patient is in
+what scores it, and the promise is that of ``cross_promise``. The RoPE layer beside it, from which credible intervals
+come, is fitted on all patients.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ...inference.answer import Answer
 from ...inference.bundle import Bundle
 from ..pairs import Pairs, hash_subject
 from ..rope.bundles import Bank
+from ..rope.checks import labelled_pairs
 from ..rope.crossfit import cross_rope
 from ..rope.encoder import TuneConfig
 from ..rope.folds import FoldFit, region_draws
@@ -77,6 +78,7 @@ def cross_bundle(
     fitter = Fitter(bundle, score, alpha, simulations, seed)
     sets = conformal_sets(pairs, wanted)
     fitter.check(sets)
+    unlabelled, pairs = unlabelled or pairs, labelled_pairs(pairs, bundle.outputs, bundle.prior)
     respond = answerer(bundle, seed=seed)
     starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
     found = [respond(x, float(s)) for x, s in zip(pairs.x, starts, strict=True)]

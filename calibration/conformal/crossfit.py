@@ -1,8 +1,8 @@
 r"""Regions of a case whose posterior was fitted without each fold in turn: one score for every fold's posterior.
 
 The same patients serve a correction of the posterior and the limit. Patients are dealt into K folds of one size; a
-patient left over serves every fit and no limit. With $S_{-k}$ the score under the posterior that was fitted without fold
-$k$, and windows of a patient weighing $m_i = 1 / N_i$, the region of a new window is
+patient left over serves every fit and no limit. With $S_{-k}$ the score under the posterior that was fitted without
+fold $k$, and windows of a patient weighing $m_i = 1 / N_i$, the region of a new window is
 
 $$
 \Bigl\{ y : \sum_i m_i\, 1\{ S_{-k(i)}(x, y) > s_i \} < (1 - \alpha)(n + 1) \Bigr\},

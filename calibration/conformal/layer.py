@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from ...inference.bundle import BundleError
 from ..rope.folds import FoldFit
+from .cross import cross_promise
 from .crossfit import CrossScore, HeldOut
 from .draws import FittedPCP, QuantileBox
 from .gauge import AbstractFittedGauge, FittedBox, FittedNorm, Whitening
@@ -92,6 +93,9 @@ class ConformalSet:
             for j, name in enumerate(self.coordinates.names):
                 low, high = (float(f"{v:.6g}") for v in (border[:, j].min(), border[:, j].max()))
                 found["ranges"][name] |= {"low": low, "high": high}
+        if self.held:
+            promise = cross_promise(self.n_patients, len(prediction), self.alpha)
+            found["promise"] = float(np.floor(1000 * promise) / 1000)
         return {"method": self.score_name, "n_patients": self.n_patients, **found, "guarantee": self.guarantee}
 
 

@@ -117,7 +117,7 @@ class _Measured:
             own.append(found[name])
         self.rows.append(held)
 
-    def _told(self, folds: int) -> dict[str, Any]:
+    def told(self, folds: int) -> dict[str, Any]:
         rows, pairs = np.concatenate(self.rows), self.setting.pairs
         shares: dict[str, dict[str, float]] = {f"{level:g}": {} for level in LEVELS}
         for q, (name, own) in enumerate(self.draws.items()):
@@ -128,7 +128,7 @@ class _Measured:
                 for level, share in zip(shares, found, strict=True):
                     shares[level][name] = round(float(share), 4)
         return {
-            "patients": int(len(np.unique(pairs.subjects[rows]))),
+            "patients": len(np.unique(pairs.subjects[rows])),
             "windows": len(rows),
             "coverage": shares,
             "folds": folds,

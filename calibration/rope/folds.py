@@ -2,7 +2,8 @@ r"""What RoPE fits without a fold of patients differ in, and what regions around
 
 A mixture over simulations is no sharper than simulations are dense: what the estimator reads off a wave with certainty,
 such as the heart rate, it spreads over the simulations it takes for the wave. Regions take the estimator's marginals of
-such quantities; the limit makes any choice good that did not see the patients it is taken from.
+such quantities and its dependence between all; the limit makes any choice good that did not see the patients it is
+taken from.
 """
 
 from __future__ import annotations
@@ -72,16 +73,19 @@ class FoldFit:
 def region_draws(
     draws: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], sharper: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    r"""What a region is made from: RoPE's draws with the estimator's marginals where those were the better.
+    r"""What a region is made from: the estimator's dependence, RoPE's marginals but where the estimator's are better.
 
     Arguments:
         draws: RoPE's draws by quantity.
         own: The estimator's, as many.
-        sharper: Quantities on which the estimator was the better.
+        sharper: Quantities on which the estimator was the better; with none RoPE's draws are kept.
 
     Example:
-        >>> rope, own = {"HR": np.array([3.0, 1.0])}, {"HR": np.array([60.0, 70.0])}
-        >>> region_draws(rope, own, ("HR",))["HR"].tolist()
-        [70.0, 60.0]
+        >>> rope = {"HR": np.array([90.0, 50.0]), "CO": np.array([4.0, 6.0])}
+        >>> own = {"HR": np.array([70.0, 71.0]), "CO": np.array([8.0, 7.0])}
+        >>> {name: values.tolist() for name, values in region_draws(rope, own, ("HR",)).items()}
+        {'HR': [70.0, 71.0], 'CO': [6.0, 4.0]}
     """
-    return graft_marginals(draws, own, [name for name in sharper if name in draws and name in own])
+    if not sharper:
+        return {name: np.asarray(values) for name, values in draws.items()}
+    return graft_marginals({name: own[name] for name in draws}, draws, [n for n in draws if n not in sharper])

@@ -87,7 +87,7 @@ class RoPELayer:
 
     @property
     def sharper(self) -> tuple[str, ...]:
-        r"""Quantities that the estimator tells better, measured on held-out patients; regions take its marginals."""
+        r"""Quantities that the estimator tells better, measured on held-out patients; regions keep its marginals."""
         return tuple(self.measured.get("sharper", ()))
 
     def cited(self, level: float) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from pulsebayes.apps.cli.main import run
 from pulsebayes.calibration.conformal import load_layer
 from pulsebayes.calibration.conformal.bundles import answerer, gather
 from pulsebayes.calibration.conformal.layer import predict
+from pulsebayes.calibration.load import load_calibrated
 from pulsebayes.calibration.pairs import read_pairs
 from pulsebayes.calibration.rope.layer import load_rope, save_rope
+from pulsebayes.inference.answer import Answer, Prior
+from pulsebayes.inference.answering import AnsweredWindow
 from pulsebayes.inference.bundle import Bundle
 from pulsebayes.inference.npe import NPE, PRESETS
 from pulsebayes.inference.outputs import OutputSpace
@@ -32,9 +35,10 @@ def pairs(tmp_path: Path) -> Path:
     r"""Twelve windows of the shipped simulated patient as if of twelve patients."""
     for path in DEMO.iterdir():
         shutil.copy(path, tmp_path / path.name)
-    rows = [
-        f"p{i},simulated_patient.hea,{8 * i},{8 * i + 8},{4.925 + 0.05 * i:.3f},{1283 - 10 * i}\n" for i in range(12)
-    ]
+    text = (tmp_path / "simulated_patient.hea").read_text()
+    for i in range(12):
+        (tmp_path / f"q{i}.hea").write_text(text.replace("simulated_patient", f"q{i}", 1))
+    rows = [f"p{i},q{i}.hea,{8 * i},{8 * i + 8},{4.925 + 0.05 * i:.3f},{1283 - 10 * i}\n" for i in range(12)]
     (tmp_path / "pairs.csv").write_text(HEAD + "".join(rows))
     return tmp_path / "pairs.csv"
 
@@ -173,7 +177,7 @@ def test_rope_posterior_is_conformalised_with_both_layers_kept(
 def test_patients_that_served_rope_are_refused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert conformalise(cohort, "mixed.csv", "never") == 2
     told = json.loads(capsys.readouterr().out)["error"]["message"]
-    assert "2 of 14 patients also served the bundle's RoPE layer (rows 1, 2)" in told and "cross_fit" in told
+    assert "2 of 14 patients also served the bundle's RoPE layer (rows 1, 2)" in told and "--cross-fit" in told
     assert not (cohort / "never").exists()
 
 
@@ -207,3 +211,80 @@ def test_files_carry_the_regions(pairs: Path, capsys: pytest.CaptureFixture[str]
     assert [float(rows["SVR"][f"region_{end}"]) for end in ("low", "high")] == [ends["low"], ends["high"]]
     assert (rows["SVR"]["region_set"], rows["SVR"]["region_alpha"]) == ("CO SVR", "0.1")
     assert rows["HR"]["region_low"] == rows["HR"]["region_set"] == ""
+
+
+def crossfit(cohort: Path, pairs: str, out: str, *more: str) -> int:
+    words = ["calibrate", "conformal", str(cohort / "tiny"), "--pairs", str(cohort / pairs), "--out", str(cohort / out)]
+    return run([*words, "--cross-fit", "3", "--simulations", "256", "--steps", "5", "--score", "mahalanobis", *more])
+
+
+def test_same_patients_serve_rope_and_limit_by_cross_fitting(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crossfit(cohort, "tuned.csv", "crossed", "--json", "--force") == 0
+    told = json.loads(capsys.readouterr().out)["sets"][0]
+    # 24 patients in 3 folds: 1 - 2 alpha - (1 - 3/24)/4 = .58125
+    assert told["n_patients"] == 24 and "at least 0.581 (cross-fitted in 3 folds with RoPE" in told["guarantee"]
+    bundle = Bundle.load(cohort / "crossed")
+    layer, rope = load_layer(cohort / "crossed"), load_rope(cohort / "crossed", bundle)
+    assert layer is not None and rope is not None and len(layer.folds) == 3 and rope.measured["folds"] == 3
+    infer = ["infer", str(cohort / "p30.hea"), "--end", "16s", "--model", str(cohort / "crossed")]
+    assert run([*infer, "--json"]) == 0
+    window = json.loads(capsys.readouterr().out)["windows"][0]
+    ends = window["region"]["ranges"]["CO"]
+    assert ends["low"] < window["quantities"]["CO"]["median"] < ends["high"]
+    assert window["calibration"]["method"] == "rope" and window["region"]["guarantee"] == told["guarantee"]
+    assert run(infer) == 0
+    text = capsys.readouterr().out
+    assert "credible intervals" in text and "conformal region, 90 % nominal, at least 58.1 %" in text
+
+
+def test_cross_fitted_limit_has_what_infer_would_answer_for_a_held_out_window(
+    cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    r"""A window of a calibration patient is scored by the fit without it: a later infer gives that fold's row."""
+    if not (cohort / "crossed").exists():
+        assert crossfit(cohort, "tuned.csv", "crossed") == 0
+    layers = load_calibrated(cohort / "crossed")
+    assert layers.conformal is not None
+    one, held = layers.conformal.sets[0], layers.conformal.sets[0].held[0]
+    pairs = read_pairs(cohort / "tuned.csv", layers.bundle.contract)
+    answer = answerer(layers.bundle)(pairs.x[0], float(pairs.start_s[0]))
+    assert isinstance(answer, Answer)
+    found = layers.finish(AnsweredWindow(pairs.x[0], answer), Prior.of(layers.bundle), seed=0)
+    prediction = predict(found.scored, one.coordinates, layers.conformal.n_draws)
+    assert len(prediction) == 3
+    y = one.coordinates.transform(np.array([[[pairs.labels["CO"][0], pairs.labels["SVR"][0]]]]))
+    fold = int(held.folds[0])
+    assert one.score.evaluate(prediction[fold], y)[0, 0] == pytest.approx(held.scores[0], rel=1e-3)
+
+
+def test_cross_fit_of_too_few_is_refused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (cohort / "tuned.csv").read_text().splitlines(keepends=True)
+    (cohort / "few.csv").write_text("".join(rows[:9]))
+    assert crossfit(cohort, "few.csv", "never") == 2
+    assert "alpha 0.1 needs 9 patients in 3 folds of one size" in capsys.readouterr().err
+    words = ["calibrate", "conformal", str(cohort / "tiny"), "--pairs", str(cohort / "tuned.csv"), "--cross-fit", "1"]
+    assert run([*words, "--out", str(cohort / "never")]) == 2
+    assert "2 folds or more" in capsys.readouterr().err and not (cohort / "never").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("CO [L/min]", "CO [mL/min]", "CO"),
+        ("CO [L/min]", "CO [furlong]", "furlong"),
+        ("4.900", "", None),
+        ("s1,p1.hea", "s1,p0.hea", "stands under 2 subjects"),
+    ],
+)
+def test_tables_with_faults_are_told(
+    cohort: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str | None
+) -> None:
+    text = (cohort / "tuned.csv").read_text()
+    (cohort / "faulty.csv").write_text(text.replace(old, new, 1))
+    words = ["calibrate", "conformal", str(cohort / "tiny"), "--pairs", str(cohort / "faulty.csv"), "--score"]
+    code = run([*words, "mahalanobis", "--force", "--json", "--out", str(cohort / "faulted")])
+    out = capsys.readouterr().out
+    if said is None:
+        assert code == 0 and json.loads(out)["sets"][0]["n_patients"] == 23  # a label that is missing is left out
+    else:
+        assert code != 0 and said in json.loads(out)["error"]["message"]
