@@ -55,9 +55,10 @@ class Calibrated:
             prior: Prior of the bundle's quantities.
             seed: Seed of the draws.
         """
-        answer = own = answered.result
+        own = answered.result
         if not isinstance(own, Answer):
             return answered
+        answer = own
         if self.rope is not None:
             answer = self.rope.answer(self.bundle, own, answered.values, prior, seed=seed)
         if self.conformal is None:

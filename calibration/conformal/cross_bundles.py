@@ -127,7 +127,7 @@ def _held_out(
     scored: list[Draws] = [{}] * len(pairs)
     for k, part in enumerate(parts):
         layer = RoPELayer(part.rope(rope.rope), rope.measured)
-        for i in np.flatnonzero(place == k):
+        for i in np.flatnonzero(place == k).tolist():
             if own[i]:
                 draws = layer.draws(bundle, pairs.x[i], float(starts[i]), N_DRAWS, seed=seed)
                 scored[i] = region_draws(draws, own[i], part.sharper)
