@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float
 
 from ..inference.npe import NPE
-from .diagnostics import contraction, coverage, ranks, sbc
+from .diagnostics.intervals import coverage
+from .diagnostics.rank_tests import ranks, sbc
+from .diagnostics.shrinkage import contraction
 
 __all__ = ["CURVE", "draw_quantities", "measure"]
 

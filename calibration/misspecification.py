@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from .diagnostics import holm
+from .diagnostics.rank_tests import holm
 
 __all__ = [
     "CohortTest",

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from .diagnostics import ranks
+from .diagnostics.rank_tests import ranks
 
 __all__ = ["LPP", "acauc", "acauc_density", "lpp", "rank_bias", "wasserstein"]
 

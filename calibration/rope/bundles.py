@@ -23,7 +23,7 @@ from ...simulators.registry import build
 from ...simulators.sensors import SensorModel
 from ...simulators.status import usable
 from ..conformal.marginals import sharper_marginals
-from ..diagnostics import coverage
+from ..diagnostics.intervals import coverage
 from ..pairs import Pairs, hash_subject
 from ..scores import acauc, lpp
 from .checks import check_patients, labelled_pairs

@@ -1,0 +1,115 @@
+r"""Subgroups of held-out simulations: age, heart rate, pressure, rhythm and noise.
+
+Groups by what a window shows (rate, pressure, noise, rhythm) must be covered as all are. A group by what it does not
+show (age) need not be, even by the exact posterior: an old patient whose window looks young is rightly taken for
+younger. Coverage is measured in both, and the tolerance of five points leaves room for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+__all__ = ["Subgroup", "noise_level", "subgroups"]
+
+
+class Subgroup(NamedTuple):
+    r"""Some of the simulations.
+
+    Arguments:
+        by: What the groups are told apart by.
+        label: Which of them this is.
+        rows: Its simulations.
+
+    Example:
+        >>> Subgroup("age", "65 years and older", np.array([True, False])).rows.sum()
+        np.int64(1)
+    """
+
+    by: str
+    label: str
+    rows: Bool[np.ndarray, " N"]
+
+
+_CUTS = (
+    ("age", ("age",), (40.0, 65.0), "years"),
+    ("heart rate", ("HR", "heart_rate"), (60.0, 100.0), "/min"),
+    ("pressure", ("MAP", "mean_pressure"), (65.0, 100.0), "mmHg"),
+)
+_NOISE_CUTS = (0.1, 0.4)  # [mmHg]
+_IRREGULAR, _ECTOPIC = 0.1, 0.05
+
+
+def subgroups(columns: Mapping[str, Float[np.ndarray, " N"]], x: Float[np.ndarray, "N T"]) -> tuple[Subgroup, ...]:
+    r"""Finds the subgroups that simulations can be told apart by.
+
+    Arguments:
+        columns: Parameters and quantities that were simulated, by name; what is missing makes no group.
+        x: Windows [mmHg], for the noise that each really has.
+
+    Returns:
+        The groups, in order; those without a row are left out.
+
+    Raises:
+        ValueError: If a column has another length than the windows.
+
+    Example:
+        >>> found = subgroups({"HR": np.array([50.0, 80.0, 120.0])}, np.zeros((3, 100)))
+        >>> [g.label for g in found if g.by == "heart rate"]
+        ['below 60 /min', '60 to 100 /min', '100 /min and above']
+    """
+    wrong = [name for name, column in columns.items() if len(column) != len(x)]
+    if wrong:
+        raise ValueError(f"columns must have {len(x)} rows as the windows have, got another number for {wrong}")
+    found = []
+    for by, names, cuts, unit in _CUTS:
+        name = next((name for name in names if name in columns), None)
+        if name is not None:
+            found += _cut(by, np.asarray(columns[name]), cuts, unit)
+    found += _rhythms(columns)
+    found += _cut("noise", noise_level(x), _NOISE_CUTS, "mmHg")
+    return tuple(group for group in found if group.rows.any())
+
+
+def noise_level(x: Float[np.ndarray, "N T"]) -> Float[np.ndarray, " N"]:
+    r"""Standard deviation of the noise in each window, from fourth differences, which a smooth pulse hardly has.
+
+    Arguments:
+        x: Windows [mmHg].
+
+    Returns:
+        Noise [mmHg], digitisation included.
+
+    Example:
+        >>> float(noise_level(np.random.default_rng(0).normal(0, 0.5, (1, 5000))).round(1)[0])
+        0.5
+    """
+    fourth = np.diff(np.asarray(x, dtype=np.float64), n=4, axis=-1)
+    return np.asarray(np.quantile(np.abs(fourth), 0.5, axis=-1) / (0.6745 * np.sqrt(70.0)))
+
+
+def _cut(by: str, values: Float[np.ndarray, " N"], cuts: tuple[float, ...], unit: str) -> list[Subgroup]:
+    edges = (-np.inf, *cuts, np.inf)
+    labels = [f"below {cuts[0]:g} {unit}"]
+    labels += [f"{low:g} to {high:g} {unit}" for low, high in pairwise(cuts)]
+    labels += [f"{cuts[-1]:g} {unit} and above"]
+    return [
+        Subgroup(by, label, (values >= low) & (values < high))
+        for label, low, high in zip(labels, edges[:-1], edges[1:], strict=True)
+    ]
+
+
+def _rhythms(columns: Mapping[str, Float[np.ndarray, " N"]]) -> list[Subgroup]:
+    if not {"irregularity", "ectopy"} <= set(columns):
+        return []
+    irregular = np.asarray(columns["irregularity"]) >= _IRREGULAR
+    ectopic = np.asarray(columns["ectopy"]) >= _ECTOPIC
+    return [
+        Subgroup("rhythm", "regular", ~irregular & ~ectopic),
+        Subgroup("rhythm", "irregular (intervals vary by 10 % or more)", irregular),
+        Subgroup("rhythm", "ectopic (5 % of beats or more)", ectopic),
+    ]
