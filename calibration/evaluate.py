@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 
 from ..inference.npe import NPE
+from ..inference.outputs import OutputSpace
 from .diagnostics.intervals import coverage
 from .diagnostics.rank_tests import ranks, sbc
 from .diagnostics.shrinkage import contraction
 
-__all__ = ["CURVE", "draw_quantities", "measure"]
+__all__ = ["CURVE", "draw_quantities", "measure", "measure_draws"]
 
 CURVE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels at which coverage is measured."""
@@ -94,14 +95,46 @@ def measure(
         >>> sorted(found["contraction"])
         ['CO', 'HR', 'SV']
     """
-    outputs = npe.outputs
-    names = list(outputs.reported)
     by_name = draw_quantities(npe, x, n_draws=n_draws, seed=seed, progress=progress)
+    return measure_draws(npe.outputs, by_name, theta, prior)
+
+
+def measure_draws(
+    outputs: OutputSpace,
+    by_name: dict[str, Float[np.ndarray, "N S"]],
+    theta: Float[np.ndarray, "N D"],
+    prior: Float[np.ndarray, "M D"],
+    *,
+    keep: bool = False,
+) -> dict[str, Any]:
+    r"""Measures posterior draws that are there already.
+
+    Arguments:
+        outputs: The estimator's outputs.
+        by_name: Draws of every quantity; emptied on the way unless ``keep``.
+        theta: Outputs that were simulated, each in its unit.
+        prior: Prior draws of the outputs.
+        keep: Whether the draws are left in place.
+
+    Returns:
+        As `measure`.
+
+    Raises:
+        ValueError: If a value is not finite or the shapes do not fit.
+
+    Example:
+        >>> outputs = OutputSpace.from_names(("HR",))
+        >>> rng = np.random.default_rng(0)
+        >>> theta = rng.uniform(50, 90, (100, 1))
+        >>> measure_draws(outputs, {"HR": theta + rng.normal(0, 1, (100, 50))}, theta, theta)["n"]
+        100
+    """
+    names, n_draws = list(outputs.reported), len(next(iter(by_name.values()))[0])
     truth, before = outputs.derive(theta), outputs.derive(prior)
     rows: dict[str, dict[str, float]] = {key: {} for key in ("contraction", "median_error", "interval", "absolute")}
     covered, u = [], []
     for name in names:  # one quantity at a time: all of them together would not fit small machines
-        draws, true = by_name.pop(name)[..., None], truth[name][:, None]
+        draws, true = (by_name[name] if keep else by_name.pop(name))[..., None], truth[name][:, None]
         floor, log = outputs.floors[name], np.array([outputs.log_scaled[name]])
         prior_draws = np.maximum(before[name], floor)[:, None]
         covered.append(coverage(draws, true, CURVE)[:, 0])
@@ -115,7 +148,7 @@ def measure(
     tests = sbc(np.concatenate(u, axis=1), n_draws=n_draws)
     absolute = rows.pop("absolute")
     return {
-        "n": len(x),
+        "n": len(theta),
         "draws": n_draws,
         "coverage": {
             f"{level:g}": _row(names, values) for level, values in zip(CURVE, np.stack(covered, 1), strict=True)

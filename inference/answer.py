@@ -218,6 +218,11 @@ class Answer:
     domain: VerdictLike | None = None
     regions: Sequence[Mapping[str, Any]] = ()
 
+    @property
+    def not_calibrated(self) -> dict[str, str]:
+        r"""Quantities whose coverage missed its level when the model was validated, each with what it missed."""
+        return dict((self.calibration or {}).get("not_calibrated") or {})
+
     def sources(self) -> dict[str, str]:
         r"""Says in four lines where the numbers come from."""
         return {
@@ -234,6 +239,8 @@ class Answer:
             keep_uninformative: Whether the numbers of uninformative quantities are shown.
         """
         rows = {k: e.to_json(keep_uninformative=keep_uninformative) for k, e in self.estimates.items()}
+        for name, row in rows.items():
+            row["not_calibrated"] = self.not_calibrated.get(name)
         return {
             "start_s": self.start_s,
             "end_s": self.end_s,
@@ -429,6 +436,7 @@ def _cited(bundle: Bundle, level: float, domain: VerdictLike | None) -> dict[str
         "n": int(bundle.measured.get("n", 0)),
         "level": float(nearest),
         "coverage": dict(coverage[nearest]),
+        "not_calibrated": dict(bundle.measured.get("not_calibrated") or {}),
     }
 
 
@@ -467,8 +475,9 @@ def _calibration_line(calibration: Mapping[str, Any] | None, level: float) -> st
         size, n = calibration["effective_size"], calibration["simulations"]
         line += f"; weighed over {size:.0f} of {n} simulations" + (", close to the prior" if size > 0.5 * n else "")
     if calibration["method"] == "uncalibrated":
-        return f"Calibration: uncalibrated for this window, which is shifted from the simulations ({line})."
-    return f"Calibration: {line}."
+        line = f"uncalibrated for this window, which is shifted from the simulations ({line})"
+    missed = "; ".join(f"{name} ({reason})" for name, reason in (calibration.get("not_calibrated") or {}).items())
+    return f"Calibration: {line}." + (f" Not calibrated: {missed}." if missed else "")
 
 
 def _regions_line(regions: Sequence[Mapping[str, Any]]) -> str:

@@ -64,7 +64,7 @@ class NetCDFWriter:
         for group in ("posterior", "prior", "observed_data"):
             self._file.create_group(group).attrs.update(shared)
         self._write_prior(prior)
-        self._start_posterior(n_draws)
+        self._start_posterior(n_draws, dict(bundle.measured.get("not_calibrated") or {}))
         self._start_observed(bundle)
         self._answered = self._refused = 0
         self._waiting: list[tuple[Answer, Float[np.ndarray, " T"]]] = []
@@ -154,7 +154,7 @@ class NetCDFWriter:
             variable = group.create_variable(name, ("chain", "draw"), data=values[None].astype(np.float32))
             variable.attrs["units"] = self._units[name]
 
-    def _start_posterior(self, n_draws: int) -> None:
+    def _start_posterior(self, n_draws: int, missed: Mapping[str, str]) -> None:
         group = self._file["posterior"]
         _index(group, "chain", 1)
         _index(group, "draw", n_draws)
@@ -164,6 +164,8 @@ class NetCDFWriter:
                 name, ("chain", "draw", "window"), np.float32, chunks=(1, n_draws, 1), fillvalue=np.float32(np.nan)
             )
             variable.attrs["units"] = unit
+            if name in missed:
+                variable.attrs["not_calibrated"] = missed[name]
         _spans(group, "window")
 
     def _start_observed(self, bundle: Bundle) -> None:

@@ -14,7 +14,9 @@ _NUMBERS = ("median", "q05", "q25", "q75", "q95", "low", "high", "prior_q05", "p
 
 _REGION = ("region_low", "region_high", "region_set", "region_alpha")
 
-COLUMNS = ("start_s", "end_s", "status", "reason", "quantity", "unit", *_NUMBERS, "uninformative", "domain", *_REGION)
+_ABOUT = ("uninformative", "domain", *_REGION, "not_calibrated")
+
+COLUMNS = ("start_s", "end_s", "status", "reason", "quantity", "unit", *_NUMBERS, *_ABOUT)
 """Columns of the table."""
 
 

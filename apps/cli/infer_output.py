@@ -204,6 +204,8 @@ class TablePage:
         if 2 * self._blind[name] > answered:
             note = "  uninformative"
             numbers = numbers if self._keep else f"{'-':>10}" * 3
+        if name in last.not_calibrated:
+            note += "  not calibrated"
         if self._marked[name]:
             note += f"  less certain in {self._marked[name]} windows"
         prior = f"{e.prior_q05:.{d}f}-{e.prior_q95:.{d}f}"

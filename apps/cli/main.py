@@ -32,10 +32,11 @@ from .run_record import ARGUMENTS
 from .simulate import simulate
 from .solve import solve
 from .train import train
+from .validate import validate
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, rerun, simulate, solve, train)
+_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, rerun, simulate, solve, train, validate)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

@@ -53,13 +53,16 @@ def domain_picture(found: DomainMap, verdict: str) -> Picture:
     return Picture("domain", "Does this window look like a simulated one?", alt, table, (panel,), height=420)
 
 
-def coverage_curve(coverage: Mapping[str, Mapping[str, float]], names: Sequence[str], *, n: int) -> Picture:
+def coverage_curve(
+    coverage: Mapping[str, Mapping[str, float]], names: Sequence[str], *, n: int, key: str = "coverage"
+) -> Picture:
     r"""How often intervals held the truth, against their level.
 
     Arguments:
         coverage: For each level the coverage of each quantity.
         names: Quantities to draw.
         n: Number of held-out simulations.
+        key: Name of the picture in its page.
 
     Returns:
         The picture.
@@ -95,7 +98,7 @@ def coverage_curve(coverage: Mapping[str, Mapping[str, float]], names: Sequence[
         y_range=(-reach, reach),
     )
     table = Table(("level", *names), rows)
-    return Picture("coverage", "Do the intervals keep their promise on simulations?", alt, table, (panel,), height=420)
+    return Picture(key, "Do the intervals keep their promise on simulations?", alt, table, (panel,), height=420)
 
 
 def rank_tests(p: Mapping[str, float], *, n: int) -> Picture:

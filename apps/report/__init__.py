@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES: dict[str, str] = {"report_page": ".page"}
+_HOMES: dict[str, str] = {"report_page": ".page", "validation_page": ".validation"}
 
-__all__ = ["report_page"]
+__all__ = ["report_page", "validation_page"]
 
 
 def __getattr__(name: str) -> Any:

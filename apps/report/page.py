@@ -20,7 +20,7 @@ from ..figures.marks import Line, Panel, Picture, Table
 from ..figures.static import draw_static
 from ..figures.trends import trend
 
-__all__ = ["LARGEST_BYTES", "report_page"]
+__all__ = ["LARGEST_BYTES", "NOTICE", "read_style", "report_page", "show_figure"]
 
 LARGEST_BYTES = 5_000_000
 r"""A report stays below this size."""
@@ -70,14 +70,14 @@ def report_page(
     parts = [_head(title, model, windows)]
     parts.append(f"<h2>Window {shown.start_s:g} to {shown.end_s:g} s: five questions</h2>{_five(shown)}")
     if wave is not None:
-        parts.append(_figure(_wave(wave, shown, role, unit)))
+        parts.append(show_figure(_wave(wave, shown, role, unit)))
     if isinstance(shown, Answer):
         parts.append(_estimates(shown))
     if len(windows) > 1:
         names = [n for n in _TREND if _known(windows, n)]
         parts.append("<h2>Over the recording</h2>")
         if names:
-            parts.append(_figure(trend(windows, names, duration_s=max(w.end_s for w in windows))))
+            parts.append(show_figure(trend(windows, names, duration_s=max(w.end_s for w in windows))))
     parts.append(_refusals(windows))
     if card:
         parts.append(
@@ -89,7 +89,7 @@ def report_page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(title)}: pulsebayes report</title>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE.read_text(encoding="utf-8")}</style></head>'
+        f'<meta name="viewport" content="width=device-width"><style>{read_style()}</style></head>'
         f'<body><main>{body}</main><footer><p class="notice">{NOTICE}</p></footer></body></html>\n'
     )
 
@@ -139,7 +139,7 @@ def _estimates(answer: Answer) -> str:
     )
     low = quantity_of("CO").usual_low
     if "CO" in answer.draws and not answer.estimates["CO"].uninformative and low is not None:
-        parts.append(_figure(dotplot("CO", answer.draws["CO"], low, unit=answer.estimates["CO"].unit)))
+        parts.append(show_figure(dotplot("CO", answer.draws["CO"], low, unit=answer.estimates["CO"].unit)))
     lines = "".join(f"<li>{escape(line)}</li>" for line in answer.sources().values())
     return "".join([*parts, f"<h2>Where these numbers come from</h2><ul>{lines}</ul>"])
 
@@ -155,7 +155,27 @@ def _wave(wave: tuple[Float[np.ndarray, " T"], float], shown: Answer | Refusal, 
     return Picture("window", "The window", alt, table, (panel,), height=240)
 
 
-def _figure(shown: Picture) -> str:
+def read_style() -> str:
+    r"""The style sheet of every page.
+
+    Example:
+        >>> "font" in read_style()
+        True
+    """
+    return _STYLE.read_text(encoding="utf-8")
+
+
+def show_figure(shown: Picture) -> str:
+    r"""A picture as SVG in the page, with its text alternative and its table.
+
+    Arguments:
+        shown: The picture.
+
+    Example:
+        >>> panel = Panel((Line("ART", [0, 1], [80, 90], "ART"),), y_label="ART [mmHg]")
+        >>> show_figure(Picture("p", "Pressure", "It rises.", Table(("t",), ()), (panel,)))[:8]
+        '<figure>'
+    """
     svg = draw_static(shown).decode("utf-8")
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

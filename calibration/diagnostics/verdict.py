@@ -57,7 +57,7 @@ class Samples:
         draws: Draws by quantity.
         truth: What was simulated, by quantity.
         outputs: Estimated outputs.
-        z: Draws of the outputs on an unbounded, standardised scale.
+        z: Draws of the outputs on an unbounded, standardised scale; fewer will do.
         z_truth: What was simulated, on that scale.
         log_draws: Log density at some of the draws; empty where there is none.
         log_truth: Log density at the truth.
@@ -98,8 +98,8 @@ class Samples:
 
     @property
     def n_draws(self) -> int:
-        r"""Draws of each."""
-        return int(self.z.shape[1])
+        r"""Draws of each quantity."""
+        return int(self.draws[self.names[0]].shape[1])
 
     def good(self) -> Bool[np.ndarray, " N"]:
         r"""Simulations of which every draw and every truth is a number."""

@@ -1,0 +1,155 @@
+r"""Posterior-predictive checks in the space of the sensor: do simulations of the posterior look like the window?
+
+A few draws of each window's posterior go through the simulator and the sensor model again. What the estimator does not
+estimate is drawn from the prior, so for a model with many such parameters the replicates vary more than an exact
+posterior predictive would, and the check is lenient. Of each replicate and the window, features are compared that do
+not depend on where in a beat the window starts.
+
+Truth and draw are exchangeable under the exact posterior, and so are window and replicate: the paired difference of a
+feature has mean zero, which is what ``p`` tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..inference.bundle import Bundle
+from ..simulators.registry import Simulator, build
+from ..simulators.sensors import SensorModel
+from ..simulators.status import usable
+from .misspecification import predictive_discrepancy
+
+__all__ = ["FEATURES", "predictive_check", "window_features"]
+
+FEATURES = (
+    "mean [mmHg]", "standard deviation [mmHg]", "5 % [mmHg]", "95 % [mmHg]", "skewness", "steepest rise [mmHg/s]",
+    "power above 3 Hz",
+)  # fmt: skip
+"""Features of a window."""
+
+
+def window_features(x: Float[np.ndarray, "N T"], *, fs: float) -> Float[np.ndarray, "N F"]:
+    r"""Features of windows that do not depend on the phase they start at.
+
+    Arguments:
+        x: Windows [mmHg].
+        fs: Sampling rate [Hz].
+
+    Returns:
+        One column for each of ``FEATURES``.
+
+    Example:
+        >>> window_features(90 + np.random.default_rng(0).normal(size=(3, 1000)), fs=125.0).shape
+        (3, 7)
+    """
+    x = np.asarray(x, dtype=np.float64)
+    mean, sd = x.mean(1), x.std(1)
+    low, high = np.quantile(x, [0.05, 0.95], axis=1)
+    centred = x - mean[:, None]
+    skew = (centred**3).mean(1) / np.maximum(sd, 1e-9) ** 3
+    gap = max(1, round(0.04 * fs))
+    rise = np.quantile((x[:, gap:] - x[:, :-gap]) * fs / gap, 0.995, axis=1)
+    power = np.abs(np.fft.rfft(centred, axis=1)) ** 2
+    high_share = power[:, np.fft.rfftfreq(x.shape[1], 1 / fs) > 3.0].sum(1) / np.maximum(power.sum(1), 1e-12)
+    return np.stack([mean, sd, low, high, skew, rise, high_share], axis=1)
+
+
+def predictive_check(
+    bundle: Bundle,
+    x: Float[np.ndarray, "N T"],
+    draws: Mapping[str, Float[np.ndarray, "N S"]],
+    *,
+    n: int = 48,
+    replicates: int = 8,
+    seed: int = 0,
+) -> dict[str, Any]:
+    r"""Checks windows against simulations from their posteriors.
+
+    Arguments:
+        bundle: The model, which says what it was trained on.
+        x: Held-out windows [mmHg].
+        draws: Posterior draws of every quantity and output.
+        n: Most windows.
+        replicates: Simulations of each.
+        seed: Seed of draws, nuisance parameters and sensors.
+
+    Returns:
+        ``n``, ``replicates``, ``discrepancy`` (median root mean square of the standardised features) and for each
+        feature the share of windows ``inside`` the range of their replicates (calibrated: (R - 1)/(R + 1)), and ``p``;
+        empty where the simulator cannot be asked for the quantities.
+
+    Raises:
+        ValueError: If the bundle does not say what it was trained on.
+
+    Example:
+        >>> predictive_check(bundle, windows, draws)["inside"]  # doctest: +SKIP
+    """
+    training = bundle.training
+    if not training.get("simulator"):
+        raise ValueError(f"bundle {bundle.name} does not say which simulator it was trained on")
+    simulator = build(str(training["simulator"]), **dict(training.get("simulator_config") or {}))
+    rng = np.random.default_rng([seed, 6])
+    n = min(n, len(x))
+    count = len(next(iter(draws.values()))[0])
+    at = rng.integers(count, size=(n, replicates))
+    asked = {name: np.take_along_axis(values[:n], at, 1).ravel() for name, values in draws.items()}
+    found = _simulated(simulator, asked, n * replicates, rng)
+    if found is None:
+        return {}
+    waves, good = found
+    sensor = SensorModel.from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
+    fs, samples = bundle.contract.fs, bundle.contract.samples
+    site = simulator.sites.index(str((training.get("recipe") or {}).get("site", simulator.sites[0])))
+    seen = sensor.apply(np.where(good[:, None], waves[:, site], 0.0), rng, fs=fs, out_samples=samples)
+    features = window_features(seen, fs=fs).reshape(n, replicates, -1)
+    features = np.where(good.reshape(n, replicates, 1), features, np.nan)
+    return _compared(window_features(x[:n], fs=fs), features)
+
+
+def _simulated(
+    simulator: Simulator, asked: Mapping[str, Float[np.ndarray, " K"]], rows: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Waves of given quantities with everything else from the prior; None where they cannot be asked for."""
+    base = simulator.space.sample(rng, rows)
+    seed = int(rng.integers(2**31))
+    known = [name for name in simulator.space.names if name in asked]
+    if known:
+        for name in known:
+            base[:, simulator.space.index(name)] = asked[name]
+        found = simulator.simulate(base, seed)
+    else:
+        from ..simulators.network.linear import LinearNetwork
+        from ..simulators.patient import SETTABLE, simulate_adults
+
+        wanted = {name: asked[name] for name in SETTABLE if name in asked}
+        if not isinstance(simulator, LinearNetwork) or simulator.population != "clinical" or not wanted:
+            return None
+        found = simulate_adults(simulator, wanted, base, seed=seed)  # type: ignore[assignment]
+    waves = np.asarray(found.waves)
+    return waves, usable(np.asarray(found.status)) & np.isfinite(waves).all((1, 2))
+
+
+def _compared(seen: Float[np.ndarray, "n F"], replicas: Float[np.ndarray, "n R F"]) -> dict[str, Any]:
+    from scipy import stats
+
+    whole = np.isfinite(replicas).all((1, 2))
+    seen, replicas = seen[whole], replicas[whole]
+    if len(seen) < 8:
+        return {}
+    inside = ((seen >= replicas.min(1)) & (seen <= replicas.max(1))).mean(0)
+    gap = seen - replicas.mean(1)
+    p = stats.ttest_1samp(gap, 0.0, axis=0).pvalue
+    rows = {
+        name: {"inside": round(float(i), 4), "p": round(float(v), 6)}
+        for name, i, v in zip(FEATURES, inside, p, strict=True)
+    }
+    discrepancy = float(np.median(predictive_discrepancy(seen, replicas)))
+    expected = (replicas.shape[1] - 1) / (replicas.shape[1] + 1)
+    return {
+        "n": len(seen), "replicates": int(replicas.shape[1]), "discrepancy": round(discrepancy, 4),
+        "inside_expected": round(expected, 4), "features": rows,
+    }  # fmt: skip

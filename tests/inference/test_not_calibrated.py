@@ -1,0 +1,53 @@
+"""A quantity that missed its coverage is marked in every answer, however it is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+
+from pulsebayes.inference.answer import Answer, Prior, answer_window
+from pulsebayes.inference.netcdf import NetCDFWriter
+from pulsebayes.inference.table import CSVWriter
+
+WHY = "90 % intervals held 84.0 % of 2000"
+
+
+def answered(bundle, window, measured=None) -> Answer:
+    model = dataclasses.replace(bundle, measured={**bundle.measured, **(measured or {})})
+    result = answer_window(model, window, start_s=0.0, end_s=8.0, prior=Prior.of(model), n_draws=40)
+    assert isinstance(result, Answer)
+    return result
+
+
+def test_mark_stands_in_json_sources_and_table(bundle, window):
+    result = answered(bundle, window, {"not_calibrated": {"CO": WHY}})
+    rows = result.to_json()["quantities"]
+    assert rows["CO"]["not_calibrated"] == WHY
+    assert rows["HR"]["not_calibrated"] is None
+    assert result.to_json()["calibration"]["not_calibrated"] == {"CO": WHY}
+    assert f"Not calibrated: CO ({WHY})." in result.sources()["calibration"]
+    stream = io.StringIO()
+    CSVWriter(stream).write(result)
+    lines = {line.split(",")[4]: line for line in stream.getvalue().splitlines()[1:]}
+    assert lines["CO"].endswith(WHY) and lines["HR"].endswith(",")
+
+
+def test_mark_stands_in_the_netcdf_file(bundle, window, tmp_path):
+    import h5netcdf
+
+    model = dataclasses.replace(bundle, measured={**bundle.measured, "not_calibrated": {"CO": WHY}})
+    with NetCDFWriter(tmp_path / "r.nc", model, Prior.of(model), n_draws=40) as writer:
+        writer.write(answered(bundle, window), window)
+    with h5netcdf.File(tmp_path / "r.nc") as file:
+        assert file["posterior"]["CO"].attrs["not_calibrated"] == WHY
+        assert "not_calibrated" not in file["posterior"]["HR"].attrs
+
+
+def test_nothing_is_marked_where_nothing_missed(bundle, window):
+    result = answered(bundle, window)
+    assert result.not_calibrated == {}
+    assert "Not calibrated" not in result.sources()["calibration"]
+    assert all(row["not_calibrated"] is None for row in result.to_json()["quantities"].values())
+    assert np.isfinite(result.draws["CO"]).all()
