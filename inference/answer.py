@@ -239,8 +239,8 @@ class Answer:
             keep_uninformative: Whether the numbers of uninformative quantities are shown.
         """
         rows = {k: e.to_json(keep_uninformative=keep_uninformative) for k, e in self.estimates.items()}
-        for name, row in rows.items():
-            row["not_calibrated"] = self.not_calibrated.get(name)
+        for name, missed in self.not_calibrated.items():
+            rows.get(name, {})["not_calibrated"] = missed
         return {
             "start_s": self.start_s,
             "end_s": self.end_s,

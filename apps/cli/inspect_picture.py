@@ -13,9 +13,8 @@ from ...waveforms.pyramid import decimate
 from ...waveforms.recording import Recording
 from ..figures.marks import Line, Mark, Panel, Picture, Span, Table
 from ..figures.static import draw_static
-from ..report.page import _STYLE as STYLE
-from ..report.page import NOTICE
-from ..report.page import _figure as figure
+from ..report.page import NOTICE, read_style
+from ..report.page import show_figure as figure
 
 __all__ = ["inspect_page", "recording_picture", "window_pictures"]
 
@@ -182,7 +181,7 @@ def inspect_page(recording: Recording, report: Mapping[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{escape(report['file'])}: pulsebayes inspect</title>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE.read_text(encoding="utf-8")}</style></head>'
+        f'<meta name="viewport" content="width=device-width"><style>{read_style()}</style></head>'
         f'<body><main>{"".join(parts)}</main><footer><p class="notice">{NOTICE}</p></footer></body></html>\n'
     )
 
