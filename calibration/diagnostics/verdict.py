@@ -285,7 +285,7 @@ def chance_of_miss(n: int, level: float, tolerance: float) -> float:
 
     Example:
         >>> round(chance_of_miss(2000, 0.5, 0.03), 4)
-        0.0069
+        0.0068
     """
     from scipy import stats
 
