@@ -127,7 +127,7 @@ def convert_recording(file: Path, target: Path, labels: Labels, *, lossless: boo
 
 def _worst(found: Comparison) -> str:
     if found.differences:
-        return found.differences[0]
+        return str(found.differences[0])
     name: str = max(found.errors, key=lambda key: found.errors[key] / (found.spans[key] or 1.0))
     return f"{name} by up to {found.errors[name]:.3g}"
 

@@ -180,7 +180,8 @@ def _hint(recording: Recording) -> str | None:
 
 def _judged(recording: Recording) -> list[str]:
     r"""Names of the channels whose windows are judged: the first of each role that is fast enough to draw a pulse."""
-    from ...waveforms.windows import LEAST_HZ, MOST_HZ
+    from ...waveforms.quality import LEAST_HZ
+    from ...waveforms.windows import MOST_HZ
 
     found = []
     for role in _JUDGED:

@@ -29,6 +29,7 @@ __all__ = ["holds_seconds", "read_seconds"]
 _WIDE: Final = 16
 _MOST_MISFITS: Final = 0.1
 _LONGEST_GAP: Final = 86400
+_TOGETHER: Final = 64  # rows parsed at once
 
 
 def holds_seconds(path: Path) -> str | None:
@@ -105,28 +106,44 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _rows(path: Path, delimiter: str) -> tuple[list[float], list[Float[np.ndarray, " samples"]]]:
     stamps: list[float] = []
     rows: list[Float[np.ndarray, " samples"]] = []
+    waiting: list[tuple[int, str]] = []
     try:
         for number, line in _lines(path):
-            cells = cells_of(line, delimiter)
-            stamp = _seconds(cells[0])
+            clock, _, samples = line.partition(delimiter)
+            stamp = _seconds(cells_of(clock, delimiter)[0])
             if stamp is None and not stamps and number == 1:
                 continue  # a header
             if stamp is None:
                 raise RecordingError(
-                    f"expected a time of day in line {number}, got {cells[0][:40]!r}",
+                    f"expected a time of day in line {number}, got {clock.strip()[:40]!r}",
                     code="time-stamps",
                     file=path.name,
                 )
             stamps.append(stamp)
-            rows.append(_values(path, number, cells[1:]))
+            waiting.append((number, samples))
+            if len(waiting) == _TOGETHER:
+                rows += _parsed(path, waiting, delimiter)
+                waiting.clear()
+        rows += _parsed(path, waiting, delimiter)
     except UnicodeDecodeError as error:
         raise RecordingError(
-            f"expected UTF-8 text, it breaks off after {len(rows)} rows ({error.reason})",
+            f"expected UTF-8 text, it breaks off after {len(stamps)} rows ({error.reason})",
             code="encoding",
             file=path.name,
             hint="save the table as UTF-8",
         ) from error
     return stamps, rows
+
+
+def _parsed(path: Path, lines: list[tuple[int, str]], delimiter: str) -> list[Float[np.ndarray, " samples"]]:
+    """Samples of rows: all at once where they are plain numbers, else row by row, which says what is wrong."""
+    texts = [text.strip() for _, text in lines]
+    if all(texts) and texts:
+        try:
+            return list(finite(np.loadtxt(texts, delimiter=delimiter, comments=None, ndmin=2)))
+        except ValueError:
+            pass  # missing values, or rows of several lengths
+    return [_values(path, number, cells_of(text, delimiter)) for number, text in lines]
 
 
 def _seconds(cell: str) -> float | None:

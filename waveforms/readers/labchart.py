@@ -11,26 +11,26 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
-from ..recording import Recording
+from ..recording import Recording, Samples
 from ..units import convert, unit
-from ._sources import Placed, finite
+from ._labchart_rows import KEY, LongBlock, is_comma, long_blocks, no_header, ragged, row_of, without_comment
+from ._sources import Placed, Sliced, finite
 from ._table_layout import CUT, LONGEST_LINE, ends_with_line
 from ._timing import round_rate
 
 __all__ = ["read_labchart"]
 
-_KEY: Final = re.compile(r"(Interval|ExcelDateTime|TimeFormat|DateFormat|ChannelTitle|Range|UnitName|TopValue|"
-                         r"BottomValue)=\s*(.*)")  # fmt: skip
 _LONGEST_GAP_S: Final = 86400.0
 _S_PER_DAY: Final = 86400.0
 
@@ -51,6 +51,9 @@ class _Block:
     @property
     def table(self) -> Float[np.ndarray, "rows columns"]:
         return np.frombuffer(self.cells).reshape(-1, self.width)
+
+
+_Blocks: TypeAlias = "Sequence[_Block] | Sequence[LongBlock]"
 
 
 def read_labchart(
@@ -86,20 +89,30 @@ def read_labchart(
         (100.0, 'mmHg')
     """
     path = Path(path)
-    blocks = _blocks(path)
+    long = long_blocks(path)
+    blocks: _Blocks = _blocks(path) if long is None else long
+    if not blocks:
+        raise RecordingError("expected rows of numbers under the header, there are none", code="empty", file=path.name)
     rate = _rate(path.name, blocks, fs)
     titles = blocks[0].head.get("ChannelTitle", [])
     width = blocks[0].width - 1
-    waves, findings = _joined(path.name, blocks, rate, width)
-    findings += [] if ends_with_line(path) else [CUT]
+    _check_all(path.name, blocks, rate)
+    places, length = _places(path.name, blocks, rate)
     raw = []
     for index in range(width):
         title = titles[index].strip() if index < len(titles) else ""
         spelled = _unit(blocks[0], index)
         name = title or f"col {index + 2}"
-        raw.append(RawChannel(name, spelled, rate, len(waves[index]), named=bool(title)))
+        raw.append(RawChannel(name, spelled, rate, length, named=bool(title)))
     channels = label_channels(path.name, raw, roles=roles, units=units)
-    return Recording(path.name, channels, Placed(tuple(waves)), tuple(findings))
+    findings = _gaps(blocks, length, rate) + ([] if ends_with_line(path) else [CUT])
+    if long is None:
+        held = [block for block in blocks if isinstance(block, _Block)]
+        source: Samples = Placed(tuple(_joined(held, places, k, length) for k in range(width)))
+    else:
+        readers = tuple(partial(_values, long, places, k, rate) for k in range(width))
+        source = Sliced(path.name, tuple(channel.name for channel in channels), (rate,) * width, readers)
+    return Recording(path.name, channels, source, tuple(findings))
 
 
 def _blocks(path: Path) -> list[_Block]:
@@ -107,51 +120,28 @@ def _blocks(path: Path) -> list[_Block]:
     comma, width = False, 0
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), ""), 1):
-            match = _KEY.match(line)
+            match = KEY.match(line)
             if match is not None:
                 if match[1] == "Interval" or not blocks:
                     blocks.append(_Block())
                 blocks[-1].head[match[1]] = [cell.strip() for cell in match[2].rstrip("\r\n").split("\t")]
             elif line.strip():
+                if not blocks:
+                    raise no_header(path.name)
                 block = blocks[-1]
                 block.first_line = block.first_line or number
-                text = line.split("#*", 1)[0].rstrip()
-                comma = comma or ("," in text and "." not in text)
-                row = _row(path.name, number, text.replace(",", ".") if comma else text)
+                text = without_comment(line)
+                comma = comma or is_comma(text)
+                row = row_of(path.name, number, text.replace(",", ".") if comma else text)
                 width = width or len(row)
                 if len(row) != width:
-                    raise _ragged(path.name, number, width, len(row), stream.read(1) == "")
+                    raise ragged(path.name, number, width, len(row), stream.read(1) == "")
                 block.width = width
                 block.cells.extend(row)
-    if not any(block.n_rows for block in blocks):
-        raise RecordingError("expected rows of numbers under the header, there are none", code="empty", file=path.name)
     return [block for block in blocks if block.n_rows]
 
 
-def _row(file: str, number: int, text: str) -> list[float]:
-    try:
-        values = [float("nan") if cell.strip() in ("", "NaN", "*") else float(cell) for cell in text.split("\t")]
-    except ValueError as error:
-        raise RecordingError(
-            f"expected numbers in line {number}, got {text[:40]!r}", code="corrupt", file=file, hint="repair the line"
-        ) from error
-    if len(values) < 2:
-        raise RecordingError(
-            f"expected a time and values in line {number}, got {text[:40]!r}", code="layout", file=file
-        )
-    return values
-
-
-def _ragged(file: str, number: int, wanted: int, got: int, last: bool) -> RecordingError:
-    return RecordingError(
-        f"expected {wanted} columns, line {number} has {got}",
-        code="truncated" if last and got < wanted else "corrupt",
-        file=file,
-        hint="export the text again",
-    )
-
-
-def _rate(file: str, blocks: list[_Block], fs: float | None) -> float:
+def _rate(file: str, blocks: _Blocks, fs: float | None) -> float:
     rates = set()
     for block in blocks:
         text = " ".join(block.head.get("Interval", [])).strip()
@@ -179,7 +169,7 @@ def _rate(file: str, blocks: list[_Block], fs: float | None) -> float:
     return float(rate)
 
 
-def _unit(block: _Block, index: int) -> str | None:
+def _unit(block: _Block | LongBlock, index: int) -> str | None:
     names = block.head.get("UnitName")
     if names is not None and index < len(names) and names[index].strip(" *"):
         return names[index].strip()
@@ -189,13 +179,11 @@ def _unit(block: _Block, index: int) -> str | None:
     return re.sub(r"^[\s\d.,eE+-]+", "", ranges[index]).strip() or None
 
 
-def _joined(file: str, blocks: list[_Block], rate: float, width: int) -> tuple[list[np.ndarray], list[str]]:
-    """Channels over all blocks, and what was noticed."""
+def _places(file: str, blocks: _Blocks, rate: float) -> tuple[list[int], int]:
+    """The sample at which each block begins, and the number of samples in all."""
     starts = [_start(block) for block in blocks]
     place, places = 0, list[int]()
     for block, start in zip(blocks, starts, strict=True):
-        times = block.table[:, 0]
-        _check_times(file, block, times, rate)
         if start is not None and starts[0] is not None:
             at = round((start - starts[0]) * rate)
             if at < place - 1 or (at - place) / rate > _LONGEST_GAP_S:
@@ -215,21 +203,48 @@ def _joined(file: str, blocks: list[_Block], rate: float, width: int) -> tuple[l
             )
         places.append(place)
         place += block.n_rows
-    waves = [np.full(place, np.nan, dtype=np.float32) for _ in range(width)]
+    return places, place
+
+
+def _gaps(blocks: _Blocks, length: int, rate: float) -> list[str]:
+    """What lies between the blocks."""
+    missing = length - sum(block.n_rows for block in blocks)
+    return [f"{len(blocks)} blocks, {missing / rate:.1f} s between them are missing"] if len(blocks) > 1 else []
+
+
+def _joined(blocks: list[_Block], places: list[int], index: int, length: int) -> Float[np.ndarray, " time"]:
+    """One channel over all blocks in memory, NaN between them."""
+    wave = np.full(length, np.nan, dtype=np.float32)
     for block, at in zip(blocks, places, strict=True):
-        values = block.table[:, 1:]
-        for index in range(width):
-            waves[index][at : at + len(values)] = finite(values[:, index])
-    gaps = place - sum(block.n_rows for block in blocks)
-    notes = [f"{len(blocks)} blocks, {gaps / rate:.1f} s between them are missing"] if len(blocks) > 1 else []
-    return waves, notes
+        wave[at : at + block.n_rows] = finite(block.table[:, index + 1])
+    return wave
 
 
-def _start(block: _Block) -> float | None:
+def _values(
+    blocks: list[LongBlock], places: list[int], index: int, rate: float, first: int, stop: int
+) -> Float[np.ndarray, " time"]:
+    """Samples `first` to `stop` of one channel, from the blocks on disk that they touch."""
+    wave = np.full(stop - first, np.nan)
+    for block, at in zip(blocks, places, strict=True):
+        begin, end = max(first, at), min(stop, at + block.n_rows)
+        if begin < end:
+            wave[begin - first : end - first] = block.rows(begin - at, end - at, rate)[:, index + 1]
+    return wave
+
+
+def _start(block: _Block | LongBlock) -> float | None:
     try:
         return float(block.head["ExcelDateTime"][0].replace(",", ".")) * _S_PER_DAY
     except (KeyError, IndexError, ValueError):
         return None
+
+
+def _check_all(file: str, blocks: _Blocks, rate: float) -> None:
+    for block in blocks:
+        if isinstance(block, LongBlock):
+            block.look(rate)
+        else:
+            _check_times(file, block, block.table[:, 0], rate)
 
 
 def _check_times(file: str, block: _Block, times: np.ndarray, rate: float) -> None:

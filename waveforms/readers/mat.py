@@ -259,9 +259,9 @@ def _dispatch(
         text = np.frombuffer(raw, region.file.order + width)
         rows = text.reshape(shape, order="F") if len(shape) == 2 and shape[0] * shape[1] == len(text) else text[None]
         content.texts[name] = ["".join(map(chr, row)).strip() for row in rows[:1024]]
-    elif kind[0] in _NUMBERS and not kind[1] and math.prod(shape):
+    elif kind[0] in _NUMBERS and not kind[1] and all(shape):
         _numbers(region, end, name, shape, content)
-    elif math.prod(shape):
+    elif all(shape):
         content.findings.append(f"{name!r} is a sparse, complex or other array that holds no signals; left out")
 
 
