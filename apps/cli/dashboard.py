@@ -99,6 +99,7 @@ def streamlit_command(port: int) -> list[str]:
         "server.port": port,
         "server.headless": "true",
         "server.fileWatcherType": "none",
+        "runner.postScriptGC": "false",  # walks through all that Torch and JAX hold, after every click
         "server.maxUploadSize": 50,
         "server.enableStaticServing": "false",
         "browser.gatherUsageStats": "false",

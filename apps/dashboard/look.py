@@ -15,12 +15,14 @@ from ..figures.interactive import draw_interactive
 from ..figures.light import draw_light
 from ..figures.marks import Picture
 from ..figures.palette import palette
+from ..figures.plain import draw_plain
 from ..figures.static import draw_static
 from . import session
 from .words import Said
 
 NOTICE = "Research use only. Not a medical device."
 _SHEET = Path(__file__).with_name("style.css")
+_HALF = 540  # width of an image that stands beside another [px]
 _STATES = {"good": "good", "caution": "caution", "bad": "bad", "none": "muted"}
 
 
@@ -146,6 +148,8 @@ def cards(said: Sequence[Said]) -> None:
 def picture(shown: Picture, *, key: str = "", beside: bool = True, on_select: Any = "rerun") -> Any:
     r"""A picture, with its text alternative, its table and its files below.
 
+    A chart library draws it where a drag or a click on it picks something; else it is a plain image.
+
     Arguments:
         shown: The picture.
         key: Key of the chart where the picture's own would come twice on a page.
@@ -156,18 +160,34 @@ def picture(shown: Picture, *, key: str = "", beside: bool = True, on_select: An
         What Streamlit gives back for a chart: the selection, where the picture asks for one.
     """
     key = key or shown.key
-    dark = is_dark()
-    figure = draw_interactive(shown, dark=dark)
+    if not shown.pick:
+        st.html(draw_plain(shown, dark=is_dark()))
+        if beside:
+            details(shown, key=key)
+        return None
+    figure = draw_interactive(shown, dark=is_dark())
     # A strip is zoomed by the page, which has the samples; Plotly would only enlarge the points that were drawn.
     zooms = ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"] if shown.pick == "box" else []
     config: dict[str, Any] = {"displaylogo": False, "scrollZoom": False, "doubleClick": False if zooms else "reset"}
     config["modeBarButtonsToRemove"] = ["lasso2d", "autoScale2d", *zooms]
     config["toImageButtonOptions"] = {"filename": shown.key, "format": "png", "scale": 2}
-    more: dict[str, Any] = {"on_select": on_select, "selection_mode": ("box", "points")} if shown.pick else {}
+    more: dict[str, Any] = {"on_select": on_select, "selection_mode": ("box", "points")}
     event = st.plotly_chart(figure, theme=None, key=f"chart-{key}", config=config, alt=shown.alt, **more)
     if beside:
         details(shown, key=key)
     return event
+
+
+def side_by_side(pictures: Sequence[Picture]) -> None:
+    r"""Plain images beside each other where there is room, with their words, tables and files below.
+
+    Arguments:
+        pictures: The pictures.
+    """
+    drawn = "".join(draw_plain(shown, dark=is_dark(), width=_HALF) for shown in pictures)
+    st.html(f'<div class="pb-beside">{drawn}</div>')
+    for shown in pictures:
+        details(shown)
 
 
 def panels(shown: Picture) -> None:
@@ -188,22 +208,23 @@ def details(shown: Picture, *, key: str = "") -> None:
         key: What its buttons are known by, where the picture's own key would come twice on a page.
     """
     with st.expander(f"{shown.title.removesuffix('?')}: in words, as a table, as a file"):
-        st.write(shown.alt)
-        table(shown)
+        table(shown, words=shown.alt)
         files(shown, key or shown.key)
 
 
-def table(shown: Picture) -> None:
+def table(shown: Picture, *, words: str = "") -> None:
     r"""The numbers of a picture as an HTML table.
 
     Arguments:
         shown: The picture.
+        words: What is said over the table.
     """
     rows = shown.table.rows[:400]
     head = "".join(f'<th scope="col">{escape(c)}</th>' for c in shown.table.columns)
     body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
     caption = f'<caption class="pb-hide">{escape(shown.title)}</caption>'
-    st.html(f'<table class="pb-rows">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    said = f'<p class="pb-words">{escape(words)}</p>' if words else ""
+    st.html(f'{said}<table class="pb-rows">{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
     if len(shown.table.rows) > len(rows):
         st.caption(f"The first {len(rows)} of {len(shown.table.rows)} rows; the CSV file has all.")
 
@@ -215,16 +236,15 @@ def files(shown: Picture, key: str) -> None:
         shown: The picture.
         key: What the buttons are known by.
     """
-    columns = st.columns(3)
     kinds = (("SVG", "svg", "image/svg+xml"), ("PNG", "png", "image/png"), ("CSV", "csv", "text/csv"))
-    for column, (name, form, mime) in zip(columns, kinds, strict=True):
+    with st.container(horizontal=True):
+        for name, form, mime in kinds:
 
-        def make(form: str = form) -> bytes:
-            return shown.table.to_csv().encode() if form == "csv" else draw_static(shown, form=form)
+            def make(form: str = form) -> bytes:
+                return shown.table.to_csv().encode() if form == "csv" else draw_static(shown, form=form)
 
-        label = f"Save {name}"
-        file_name = f"pulsebayes-{shown.key}.{form}"
-        column.download_button(label, make, file_name, mime, key=f"{form}-{key}", on_click="ignore", width="stretch")
+            file_name = f"pulsebayes-{shown.key}.{form}"
+            st.download_button(f"Save {name}", make, file_name, mime, key=f"{form}-{key}", on_click="ignore")
 
 
 def failure(error: Exception, *, say: bool = True) -> None:

@@ -5,6 +5,7 @@ Run as `python -m pulsebayes.apps.dashboard.serve run ENTRY OPTIONS`, which is w
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -25,16 +26,24 @@ def warm_up() -> None:
         >>> warm_up.__name__
         'warm_up'
     """
-    from .pages import estimates, monitor, open, trend, trust, what_if, why  # noqa: F401
+    from .pages import about, compare, equations, estimates, monitor, open, trend, trust, what_if, why  # noqa: F401
 
     session.library()
     session.model()
+    _settle()
     time.sleep(_COMPILE_AFTER_S)
     session.desk().task(("simulator",), 1, _compiled)
 
 
+def _settle() -> None:
+    r"""Spare the collector what stays until the end: libraries and models are a million objects."""
+    gc.collect()
+    gc.freeze()
+
+
 def _compiled() -> Iterator[bool]:
     simulation.warm()
+    _settle()
     yield True
 
 

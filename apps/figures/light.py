@@ -88,11 +88,11 @@ def _up(y: Any, ends: tuple[float, float]) -> Any:
 def _frame(panel: Panel, x_ends: tuple[float, float], y_ends: tuple[float, float], colours: Mapping[str, str]) -> str:
     grid, ink = colours["grid"], colours["muted"]
     foot, parts = _HEIGHT - _BOTTOM, []
-    for value in _ticks(*y_ends, 4):
+    for value in round_ticks(*y_ends, 4):
         y = float(_up(value, y_ends))
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="{grid}"/>')
         parts.append(_text(_LEFT - 4, y + 4, f"{value:g}", "end", ink))
-    for value in _ticks(*x_ends, 4):
+    for value in round_ticks(*x_ends, 4):
         x = float(_across(value, x_ends))
         parts.append(f'<path d="M{x:.1f} {_TOP}V{foot}" stroke="{grid}"/>')
         parts.append(_text(x, foot + 14, f"{value:g}", "middle", ink))
@@ -101,8 +101,21 @@ def _frame(panel: Panel, x_ends: tuple[float, float], y_ends: tuple[float, float
     return "".join(parts)
 
 
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    r"""Round values between two ends."""
+def round_ticks(low: float, high: float, most: int) -> list[float]:
+    r"""Round values between two ends.
+
+    Arguments:
+        low: Lower end.
+        high: Upper end, above the lower.
+        most: How many steps there may be.
+
+    Returns:
+        The values, in order.
+
+    Example:
+        >>> round_ticks(0.3, 10.2, 5)
+        [2.0, 4.0, 6.0, 8.0, 10.0]
+    """
     rough = (high - low) / most
     size = 10.0 ** np.floor(np.log10(rough))
     step = float(next(m * size for m in (1, 2, 5, 10) if m * size >= rough - 1e-12))

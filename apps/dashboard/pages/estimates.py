@@ -93,10 +93,9 @@ def _threshold(answer: Answer) -> None:
         told,
         index=told.index(start) if start in told else 0,
         format_func=lambda n: f"{quantity_of(n).name} ({n})",
+        key="asked",
+        on_change=_ask,
     )
-    if name != st.session_state.get("quantity"):
-        st.session_state["quantity"] = name
-        st.rerun()
     q, e = quantity_of(name, answer.estimates[name].unit), answer.estimates[name]
     default = q.usual_low if q.usual_low is not None else e.median
     step = 10.0**-q.decimals
@@ -114,6 +113,11 @@ def _threshold(answer: Answer) -> None:
         f"The chance that **{q.name}** is below **{at}** is **{percent(share)}** ({round(50 * share)} of 50 dots)."
     )
     look.picture(dotplot(name, draws, threshold, unit=e.unit))
+
+
+def _ask() -> None:
+    r"""Take over the quantity before the page is drawn, so that it is drawn once."""
+    st.session_state["quantity"] = st.session_state["asked"]
 
 
 def _sources(answer: Answer) -> None:

@@ -80,16 +80,13 @@ def _measured(bundle: Bundle) -> None:
     names = st.pills(
         "Quantities", known, selection_mode="multi", default=[q for q in _SHOWN if q in known][:4], key="trust_names"
     )
-    left, right = st.columns(2, gap="medium")
-    with left:
-        if names:
-            look.picture(coverage_curve(coverage, names[:6], n=n))
-        else:
-            st.info("Choose a quantity.")
-    with right:
-        p = bundle.measured.get("sbc_holm") or bundle.measured.get("sbc")
-        if p:
-            look.picture(rank_tests(p, n=n))
+    shown = [coverage_curve(coverage, names[:6], n=n)] if names else []
+    if not names:
+        st.info("Choose a quantity to see its coverage.")
+    p = bundle.measured.get("sbc_holm") or bundle.measured.get("sbc")
+    if p:
+        shown.append(rank_tests(p, n=n))
+    look.side_by_side(shown)
     st.caption(f"{n} simulations with another seed. It says nothing about patients: the simulator may be wrong.")
 
 

@@ -2,15 +2,19 @@ r"""Pictures: drawn by both, described in words, tabled; colours that can be rea
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
 from pulsebayes.apps.figures.estimates import dotplot, interval_rows, intervals
 from pulsebayes.apps.figures.interactive import draw_interactive
-from pulsebayes.apps.figures.marks import Panel, Picture, Table
+from pulsebayes.apps.figures.marks import Band, Bars, Line, Panel, Picture, Points, Rule, Table
 from pulsebayes.apps.figures.palette import DARK, LIGHT, contrast
+from pulsebayes.apps.figures.plain import draw_plain
 from pulsebayes.apps.figures.static import draw_static
 from pulsebayes.apps.figures.trends import trend
 from pulsebayes.apps.figures.waves import Lane, Trace, merge_lanes, overview, strip
@@ -45,12 +49,21 @@ def pictures() -> list[Picture]:
     ]
 
 
+def plain(shown: Picture, *, dark: bool = False) -> str:
+    r"""The SVG of a plain image, which is well-formed."""
+    html = draw_plain(shown, dark=dark)
+    svg = base64.b64decode(re.findall(r"base64,([^\"]+)", html)[0]).decode()
+    ET.fromstring(svg)
+    return svg
+
+
 @pytest.mark.parametrize("shown", pictures(), ids=lambda p: p.key)
-def test_picture_is_drawn_by_both_in_both_themes(shown: Picture) -> None:
+def test_picture_is_drawn_by_all_in_both_themes(shown: Picture) -> None:
     for dark in (False, True):
         figure = draw_interactive(shown, dark=dark)
         assert "NaN" not in json.dumps(figure, allow_nan=False)
         assert draw_static(shown, form="svg", dark=dark).startswith(b"<?xml")
+        assert "nan" not in plain(shown, dark=dark)
     png = draw_static(shown, form="png")
     assert png.startswith(b"\x89PNG") and len(png) < 2e6
     assert len(shown.alt) > 20 and shown.table.columns and shown.table.to_csv()
@@ -97,3 +110,31 @@ def test_trend_leaves_a_gap_where_a_window_was_refused() -> None:
 def test_neighbouring_verdicts_are_merged() -> None:
     merged = merge_lanes([Lane(8.0, 16.0, "flat"), Lane(0.0, 8.0), Lane(16.0, 24.0, "flat")])
     assert [(m.start_s, m.end_s) for m in merged] == [(0.0, 8.0), (8.0, 24.0)]
+
+
+def test_plain_image_scales_marks_to_the_ends_of_their_axes() -> None:
+    panel = Panel((Line("a", [0, 10], [0, 1]), Rule("limit", 5.0)), x_range=(0, 10), y_range=(0, 1))
+    svg = plain(Picture("p", "P", "It rises.", Table((), ()), (panel,), height=200))
+    x0, y0, x1, y1 = map(float, re.findall(r"M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)", svg)[0])
+    at = float(re.findall(r'd="M([\d.]+) [\d.]+V[\d.]+" stroke="[^"]+" stroke-width="1.5"', svg)[0])
+    assert x0 < x1 and y0 > y1 and at == pytest.approx(0.5 * (x0 + x1), abs=0.1)
+    assert ">limit</text>" in svg
+
+
+def test_plain_image_breaks_lines_at_missing_values_and_holds_empty_marks() -> None:
+    nan = float("nan")
+    marks = (
+        Line("gap", [0, 1, 2, 3], [1, nan, 2, 3]),
+        Points("dots", [0, nan], [1, 2], symbol="x"),
+        Band("none", [], [], []),
+        Bars("bars", [], [], 1.0),
+        Rule("<b>", nan),
+    )
+    svg = plain(Picture("p", "P", "It rises.", Table((), ()), (Panel(marks), Panel(())), height=300))
+    assert "nan" not in svg and "<b>" not in svg and svg.count("L") >= 1
+
+
+def test_plain_image_escapes_what_files_say() -> None:
+    panel = Panel((Line("x", [0, 1], [0, 1]),), y_label="<script>", title='"&')
+    picture = Picture("p", "<i>", '"><script>', Table((), ()), (panel,))
+    assert "<script>" not in plain(picture) and "<script>" not in draw_plain(picture, dark=False)
