@@ -154,7 +154,8 @@ class Library:
         bases = [p if p.is_dir() else p.parent for p in self.opened]
         tries = [typed] if typed.is_absolute() else [base / typed for base in bases]
         for path in tries:
-            for candidate in (path, path.with_name(path.name + ".hea")):
+            for suffix in ("", ".hea"):
+                candidate = Path(f"{path}{suffix}")
                 if self._allowed(candidate) and candidate.is_file():
                     return self._add(candidate.resolve(), "opened")
         raise RecordingError(
@@ -223,12 +224,11 @@ class Library:
 
     def _add(self, path: Path, kind: str) -> Source:
         files = [path] if path.suffix != ".hea" else [path, *_beside(path, self._allowed)]
-        digest = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        return self._remember(digest.hexdigest(), path, path.name, kind)
+        try:
+            digest = _digest_of(files)
+        except OSError as error:  # whose words hold the whole path
+            raise RecordingError(f"cannot be read: {error.strerror}", code="not-found", file=path.name) from error
+        return self._remember(digest, path, path.name, kind)
 
     def _remember(self, digest: str, path: Path, name: str, kind: str) -> Source:
         identity = digest[:16]
@@ -237,11 +237,32 @@ class Library:
             self._known[identity] = source
         return self._known[identity]
 
+    def read(self, source: Source, labels: Labels) -> Recording:
+        r"""Read a recording, if it is still what was opened: a link may have taken the place of its files.
+
+        Arguments:
+            source: The recording.
+            labels: What the user says over it.
+
+        Returns:
+            The recording.
+
+        Raises:
+            RecordingError: If it cannot be read, or leads out of what was opened by now.
+        """
+        if source.kind == "opened":
+            if not self._allowed(source.path):
+                raise _unsafe("the file now leads outside what was opened")
+            if source.path.suffix == ".hea":
+                _beside(source.path, self._allowed)
+        return open_recording(source, labels)
+
     def _allowed(self, path: Path) -> bool:
         r"""Whether a path, links resolved, is a file that was named at the start or lies in such a folder."""
         try:
+            path.stat()
             real = path.resolve()
-        except OSError:
+        except (OSError, ValueError):  # a name too long or with a NUL in it names no file
             return False
         for root in self.opened:
             if root.is_dir() and real.is_relative_to(root):
@@ -260,6 +281,15 @@ def open_recording(source: Source, labels: Labels) -> Recording:
         told: dict[str, Any] = {"code": error.code, "channel": error.channel, "at_s": error.at_s, "hint": error.hint}
         raise RecordingError(error.what, file=source.label, **told) from error
     return recording
+
+
+def _digest_of(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _whole_path(path: Path) -> Path:

@@ -24,7 +24,7 @@ from ...waveforms.pyramid import Pyramid
 from ...waveforms.recording import Recording
 from ...waveforms.roles import PRESSURE_ROLES
 from .desk import Desk
-from .library import Labels, Library, Source, open_recording
+from .library import Labels, Library, Source
 
 OPENED = "PULSEBAYES_DASHBOARD_OPENED"
 MODEL = "PULSEBAYES_DASHBOARD_MODEL"
@@ -167,7 +167,7 @@ def case() -> Case | None:
         return None
     labels = st.session_state.get("labels", Labels())
     made: Case = desk().keep(
-        ("case", source.identity, labels), lambda: Case(source, labels, open_recording(source, labels)), most=256
+        ("case", source.identity, labels), lambda: Case(source, labels, library().read(source, labels)), most=256
     )
     return made
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pulsebayes.apps.dashboard import library
@@ -118,3 +119,58 @@ def test_file_found_in_a_folder_is_not_the_next_visitors_first(opened: Path) -> 
     found = shelf.open_path("good.csv")
     assert shelf.find(found.identity) == found
     assert [source.name for source in shelf.named()] == ["flat.csv"] == [source.name for source in shelf.sources()]
+
+
+@pytest.mark.parametrize(
+    "typed", ["a\0b", "x" * 5000, "/" + "y/" * 3000, "good.csv/../../secret.csv", "..", "/proc/self/environ"]
+)
+def test_path_that_names_no_file_tells_nothing_of_the_folder(opened: Path, typed: str) -> None:
+    with pytest.raises(RecordingError, match="no such file inside") as caught:
+        Library((opened,), {}).open_path(typed)
+    assert str(opened) not in str(caught.value)
+
+
+def test_link_put_in_place_of_an_opened_file_is_refused(opened: Path) -> None:
+    shelf = Library((opened,), {})
+    source = shelf.open_path("good.csv")
+    assert shelf.read(source, Labels()).channel("ART").unit == "mmHg"
+    source.path.unlink()
+    source.path.symlink_to(opened.parent / "secret.csv")
+    with pytest.raises(RecordingError, match="now leads outside"):
+        shelf.read(source, Labels())
+
+
+def test_link_put_in_place_of_a_signal_file_is_refused(opened: Path) -> None:
+    (opened / "late.hea").write_text("late 1 125 500\nlate.dat 16 200/mmHg 16 0 0 0 0 ABP\n")
+    (opened / "late.dat").write_bytes(bytes(1000))
+    shelf = Library((opened,), {})
+    source = shelf.open_path("late")
+    (opened.parent / "secret.dat").write_bytes(bytes(1000))
+    (opened / "late.dat").unlink()
+    (opened / "late.dat").symlink_to(opened.parent / "secret.dat")
+    with pytest.raises(RecordingError, match="outside what was opened"):
+        shelf.read(source, Labels())
+
+
+def test_upload_one_megabyte_over_the_cap_is_refused_before_it_is_written() -> None:
+    shelf = Library((), {})
+    with pytest.raises(RecordingError, match="got 51 MB"):
+        shelf.keep_upload([("a.csv", bytes(51 << 20))])
+    assert not list(shelf._folder.iterdir())
+
+
+def test_upload_with_code_in_its_name_or_content_runs_nothing(tmp_path: Path) -> None:
+    import io
+
+    class Code:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (tmp_path / "ran",)  # type: ignore[return-value]
+
+    stream = io.BytesIO()
+    np.savez(stream, ABP=np.array([Code()], dtype=object))
+    shelf = Library((), {})
+    with pytest.raises(RecordingError):
+        open_recording(shelf.keep_upload([("a.npz", stream.getvalue())]), Labels())
+    assert not (tmp_path / "ran").exists()
+    named = shelf.keep_upload([("<img src=x onerror=alert(1)>.csv", csv())])
+    assert "<" not in named.name and "<" not in named.label

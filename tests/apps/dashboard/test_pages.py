@@ -122,6 +122,13 @@ def test_uninformative_quantities_are_withheld_until_asked_for(app: App) -> None
     assert "withheld" not in said(test)
 
 
+@pytest.mark.parametrize("rec", ["../secret.csv", "/etc/passwd", "good.csv", "upload", "<script>", "a\0b"])
+def test_address_that_names_a_file_opens_none(app: App, rec: str) -> None:
+    test = app("monitor", rec=rec)
+    assert not test.exception and "addresses carry no data" in said(test)
+    assert "rec" not in test.session_state and "passwd" not in said(test)
+
+
 def test_path_outside_what_was_opened_is_refused_as_if_it_were_not_there(app: App) -> None:
     test = app("open")
     field = next(t for t in test.text_input if "path" in t.label)
