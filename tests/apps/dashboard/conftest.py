@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ SAMPLE = "sample-simulated-patient"
 PAGES = (
     "open", "monitor", "estimates", "trend", "why", "trust", "compare", "what-if", "equations", "about",
 )  # fmt: skip
+
+
+_SITES = {"Radial": "radial artery, the line", "AorticRoot": "aortic root"}
+
+
+@cache
+def small_network() -> Any:
+    r"""Two sites and few lines compile in a few seconds, once for all tests."""
+    from pulsebayes.simulators.network.linear import LinearNetwork
+
+    return LinearNetwork(beat="periodic", sites=tuple(_SITES), n_frequencies=16, n_phases=200)
 
 
 def pulse(seconds: float, fs: float = 125.0, rate: float = 72.0) -> np.ndarray:
@@ -47,28 +59,24 @@ def opened(tmp_path: Path) -> Path:
 @pytest.fixture
 def app(opened: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     r"""Run the app at a page, with a recording open or an address followed."""
-    import streamlit as st
     from streamlit.testing.v1 import AppTest
     from streamlit.util import calc_hash
 
-    from pulsebayes.apps.dashboard import simulation
+    from pulsebayes.apps.dashboard import session, simulation
     from pulsebayes.apps.dashboard.entry import app as entry
 
     monkeypatch.setenv("PULSEBAYES_DASHBOARD_OPENED", os.fspath(opened))
     monkeypatch.delenv("PULSEBAYES_DASHBOARD_MODEL", raising=False)
-    st.cache_resource.clear()
-    # Two sites and few lines compile in a few seconds.
-    monkeypatch.setattr(simulation, "SHOWN", {"Radial": "radial artery, the line", "AorticRoot": "aortic root"})
-    monkeypatch.setattr(simulation, "_LINES", 16)
-    simulation.network.cache_clear()
+    session.library.clear()  # the model stays: it is the same for all
+    session.desk.clear()
+    monkeypatch.setattr(simulation, "SHOWN", _SITES)
+    monkeypatch.setattr(simulation, "network", small_network)
 
     def at(page: str, *, file: str = "", sample: bool = False, **address: str) -> Any:
         test = AppTest.from_file(entry.__file__, default_timeout=300)
         for key, value in address.items():
             test.query_params[key] = value
         if file:
-            from pulsebayes.apps.dashboard import session
-
             test.query_params["rec"] = session.library().open_path(file).identity
         if sample:
             test.query_params["rec"] = SAMPLE
@@ -77,8 +85,8 @@ def app(opened: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...,
         return test.run()
 
     yield at
-    simulation.network.cache_clear()
-    st.cache_resource.clear()
+    session.library.clear()
+    session.desk.clear()
 
 
 def said(test: Any) -> str:

@@ -243,6 +243,7 @@ def test_the_report_is_on_every_page(app: App) -> None:
         assert any(b.label == "Save report" for b in app(page, sample=True).get("download_button")), page
 
 
+@pytest.mark.slow
 def test_equations_recovers_the_law_of_a_windkessel(app: App) -> None:
     from pulsebayes.apps.dashboard import session
 
