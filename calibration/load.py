@@ -20,6 +20,7 @@ from jaxtyping import Float
 from ..inference.answer import Answer, Prior
 from ..inference.answering import AnsweredWindow
 from ..inference.bundle import Bundle
+from ..inference.pooling.layer import PoolingLayer, load_pooling
 from .conformal.layer import ConformalLayer, load_layer
 from .rope.fit import RoPE
 from .rope.folds import region_draws
@@ -36,6 +37,7 @@ class Calibrated:
         bundle: The bundle.
         rope: Its RoPE layer, if it has one.
         conformal: Its conformal layer, if it has one.
+        pooling: Its pooling layer, if it has one.
 
     Example:
         >>> from pulsebayes.inference.bundle import find_bundle
@@ -46,6 +48,7 @@ class Calibrated:
     bundle: Bundle
     rope: RoPELayer | None = None
     conformal: ConformalLayer | None = None
+    pooling: PoolingLayer | None = None
 
     def finish(self, answered: AnsweredWindow, prior: Prior, *, seed: int) -> AnsweredWindow:
         r"""Puts the layers on an answered window; a refusal stays as it is.
@@ -109,4 +112,4 @@ def load_calibrated(folder: Path) -> Calibrated:
         'radial-abp'
     """
     bundle = Bundle.load(folder)
-    return Calibrated(bundle, load_rope(folder, bundle), load_layer(folder))
+    return Calibrated(bundle, load_rope(folder, bundle), load_layer(folder), load_pooling(folder, bundle))

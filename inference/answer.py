@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float
 
+from ._source_lines import calibration_line, domain_line, model_line, pool_line, regions_line, signal_line
 from .bundle import Bundle
 
 __all__ = ["Answer", "Estimate", "Prior", "Refusal", "VerdictLike", "answer_window", "report", "summarise_windows"]
@@ -202,6 +203,7 @@ class Answer:
         calibration: How often such intervals held the truth, measured on what; None if it was not measured.
         domain: Verdict on the window's distance to the simulations; None if the bundle has no domain model.
         regions: Conformal regions of joint sets of quantities, if the bundle was calibrated for any.
+        pool: Which windows informed the slow quantities, and what is known of those; None where windows stand alone.
 
     Example:
         >>> Answer(0.0, 8.0, {}, {}, 0.9).to_json()["status"]
@@ -217,6 +219,7 @@ class Answer:
     calibration: Mapping[str, Any] | None = None
     domain: VerdictLike | None = None
     regions: Sequence[Mapping[str, Any]] = ()
+    pool: Mapping[str, Any] | None = None
 
     @property
     def not_calibrated(self) -> dict[str, str]:
@@ -226,10 +229,10 @@ class Answer:
     def sources(self) -> dict[str, str]:
         r"""Says in four lines where the numbers come from."""
         return {
-            "signal": _signal_line(self.signal),
-            "model": _model_line(self.estimates),
-            "calibration": _calibration_line(self.calibration, self.level) + _regions_line(self.regions),
-            "domain": _domain_line(self.domain),
+            "signal": signal_line(self.signal),
+            "model": model_line(self.estimates) + pool_line(self.pool),
+            "calibration": calibration_line(self.calibration, self.level) + regions_line(self.regions),
+            "domain": domain_line(self.domain),
         }
 
     def to_json(self, *, keep_uninformative: bool = False) -> dict[str, Any]:
@@ -253,6 +256,7 @@ class Answer:
             "signal": dict(self.signal),
             "calibration": None if self.calibration is None else dict(self.calibration),
             "domain": _domain_json(self.domain),
+            **({} if self.pool is None else {"pool": dict(self.pool)}),
         }
 
 
@@ -359,14 +363,16 @@ def answer_window(
     if domain is not None and domain.verdict == "outside":
         hint = domain.reason or "the window does not look like a simulated pressure: check channel, unit and rate"
         return Refusal(start_s, end_s, "outside", hint, signal, domain)
-    generator = torch.Generator().manual_seed(_window_seed(seed, start_s))
+    generator = torch.Generator().manual_seed(window_seed(seed, start_s))
     theta = bundle.npe.sample(torch.from_numpy(window)[None], n_draws, generator)[0]
     if not np.isfinite(theta).all():
         hint = "the network gives no numbers here: the window is far from every simulation"
         return Refusal(start_s, end_s, "outside", hint, signal, domain)
     draws = bundle.outputs.derive(theta)
     estimates = prior.estimates(draws, level=level, uninformative=bundle.uninformative)
-    return Answer(start_s, end_s, draws, estimates, level, signal, _cited(bundle, level, domain), domain)
+    return Answer(
+        start_s, end_s, draws, estimates, level, signal, cited_coverage(bundle.measured, level, domain), domain
+    )
 
 
 def summarise_windows(windows: Iterable[Answer | Refusal]) -> dict[str, Any]:
@@ -419,24 +425,44 @@ def report(
     }
 
 
-def _window_seed(seed: int, start_s: float) -> int:
+def window_seed(seed: int, start_s: float) -> int:
+    r"""Seed of a window's draws: of the question's and of where the window starts.
+
+    Arguments:
+        seed: Seed of the question.
+        start_s: Start of the window [s].
+
+    Example:
+        >>> window_seed(0, 8.0) == window_seed(0, 16.0)
+        False
+    """
     state = np.random.SeedSequence([seed, round(abs(start_s) * 1000), int(start_s < 0)]).generate_state(2, np.uint32)
     return int(state[0]) << 31 ^ int(state[1])
 
 
-def _cited(bundle: Bundle, level: float, domain: VerdictLike | None) -> dict[str, Any] | None:
-    """Coverage measured on held-out simulations at the nearest level, if it was measured."""
-    coverage = bundle.measured.get("coverage")
+def cited_coverage(measured: Mapping[str, Any], level: float, domain: VerdictLike | None) -> dict[str, Any] | None:
+    r"""Coverage measured on held-out simulations at the nearest level, if it was measured.
+
+    Arguments:
+        measured: What was measured: ``coverage`` by level and quantity, and ``n``.
+        level: Level of the intervals.
+        domain: Verdict on the window.
+
+    Example:
+        >>> cited_coverage({"coverage": {"0.9": {"HR": 0.9}}, "n": 10}, 0.8, None)["level"]
+        0.9
+    """
+    coverage = measured.get("coverage")
     if not coverage:
         return None
     nearest = min(coverage, key=lambda key: abs(float(key) - level))
     uncalibrated = domain is not None and domain.verdict == "shifted"
     return {
         "method": "uncalibrated" if uncalibrated else "simulations",
-        "n": int(bundle.measured.get("n", 0)),
+        "n": int(measured.get("n", 0)),
         "level": float(nearest),
         "coverage": dict(coverage[nearest]),
-        "not_calibrated": dict(bundle.measured.get("not_calibrated") or {}),
+        "not_calibrated": dict(measured.get("not_calibrated") or {}),
     }
 
 
@@ -448,47 +474,3 @@ def _domain_json(domain: VerdictLike | None) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def _signal_line(signal: Mapping[str, Any]) -> str:
-    plain = {"heart_rate": "heart rate [1/min]"}
-    found = [f"{plain.get(k, k)} {value}" for k, value in signal.items() if isinstance(value, (str, int, float))]
-    return "Signal: " + (", ".join(found) if found else "the quality gate found nothing to report") + "."
-
-
-def _model_line(estimates: Mapping[str, Estimate]) -> str:
-    parts = [f"{name} {100 * e.contraction:.0f} %" for name, e in estimates.items() if math.isfinite(e.contraction)]
-    blind = [name for name, e in estimates.items() if e.uninformative]
-    line = "Model: share of the prior's variance removed: " + ", ".join(parts)
-    return line + (f"; uninformative: {', '.join(blind)}." if blind else ".")
-
-
-def _calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str:
-    if calibration is None:
-        return "Calibration: none measured."
-    values = list(calibration["coverage"].values())
-    real = calibration["method"] == "rope"
-    where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
-    line = f"{100 * calibration['level']:.0f} % intervals held the truth in {100 * min(values):.0f} to "
-    line += f"{100 * max(values):.0f} % of {where}"
-    if "effective_size" in calibration:
-        size, n = calibration["effective_size"], calibration["simulations"]
-        line += f"; weighed over {size:.0f} of {n} simulations" + (", close to the prior" if size > 0.5 * n else "")
-    if calibration["method"] == "uncalibrated":
-        line = f"uncalibrated for this window, which is shifted from the simulations ({line})"
-    missed = "; ".join(f"{name} ({reason})" for name, reason in (calibration.get("not_calibrated") or {}).items())
-    return f"Calibration: {line}." + (f" Not calibrated: {missed}." if missed else "")
-
-
-def _regions_line(regions: Sequence[Mapping[str, Any]]) -> str:
-    if not regions:
-        return ""
-    sets = "; ".join(", ".join(region["quantities"]) for region in regions)
-    return f" Conformal regions ({sets}): {regions[0]['guarantee']}."
-
-
-def _domain_line(domain: VerdictLike | None) -> str:
-    if domain is None:
-        return "Domain: not assessed, the model has no domain verdict."
-    line = f"Domain: {domain.verdict} (p = {domain.p:.3f})"
-    return line + (f": {domain.reason}." if domain.reason else ".")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .domain import DomainModel
 
 __all__ = ["AnsweredWindow", "Question", "answer_recording", "least_draws", "signal_summary"]
+
+T = TypeVar("T")
 
 
 def least_draws(level: float) -> int:
@@ -139,8 +141,25 @@ def answer_recording(
         >>> [w.result.reason for w in answer_recording(bundle, recording, Question())]
         ['flat', 'flat']
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    windows = question_windows(bundle, recording, question)
+    return in_order(windows, _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle)), workers)
+
+
+def question_windows(bundle: Bundle, recording: Recording, question: Question) -> Iterator[Window]:
+    r"""The windows of a recording that a question asks for, cut and judged by the gate.
+
+    Arguments:
+        bundle: The model.
+        recording: The recording; must hold the channel that the model reads.
+        question: Which windows.
+
+    Raises:
+        RecordingError: As `answer_recording`.
+
+    Example:
+        >>> question_windows.__annotations__["return"]
+        'Iterator[Window]'
+    """
     contract = bundle.contract
     channel = recording.channel(contract.role)
     if contract.role in PRESSURE_ROLES:
@@ -154,7 +173,7 @@ def answer_recording(
         )
     end_s = min(question.end_s, recording.duration_s)
     require_data(recording, channel.name, question.start_s, end_s)
-    windows = cut_windows(
+    return cut_windows(
         recording,
         (contract.role,),
         length_s=contract.window_s,
@@ -163,7 +182,6 @@ def answer_recording(
         start_s=question.start_s,
         end_s=end_s,
     )
-    return _in_order(windows, _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle)), workers)
 
 
 def domain_model(bundle: Bundle) -> DomainModel | None:
@@ -229,12 +247,9 @@ class _Desk:
     domain: DomainModel | None
 
     def __call__(self, window: Window) -> AnsweredWindow:
-        values, verdict = window.values[0], window.verdict
-        signal = signal_summary(verdict)
-        if not verdict.usable:
-            reason = verdict.reason or "unusable"
-            refusal = Refusal(window.start_s, window.end_s, reason, verdict.hint, signal)
-            return AnsweredWindow(values, refusal)
+        values, signal = window.values[0], signal_summary(window.verdict)
+        if not window.verdict.usable:
+            return AnsweredWindow(values, gate_refusal(window, signal))
         place: VerdictLike | None = None if self.domain is None else self.domain.assess(values)
         result = answer_window(
             self.bundle,
@@ -251,17 +266,52 @@ class _Desk:
         return AnsweredWindow(values, result)
 
 
-def _in_order(windows: Iterator[Window], desk: _Desk, workers: int) -> Iterator[AnsweredWindow]:
-    r"""Answers in the order of the windows, at most a few more in flight than there are threads."""
+def gate_refusal(window: Window, signal: Mapping[str, Any]) -> Refusal:
+    r"""The refusal of a window that did not pass the gate.
+
+    Arguments:
+        window: The window.
+        signal: What the gate found.
+
+    Example:
+        >>> gate_refusal.__annotations__["return"]
+        'Refusal'
+    """
+    verdict = window.verdict
+    return Refusal(window.start_s, window.end_s, verdict.reason or "unusable", verdict.hint, signal)
+
+
+def in_order(windows: Iterable[T], answer: Callable[[T], AnsweredWindow], workers: int) -> Iterator[AnsweredWindow]:
+    r"""Answers in the order of the windows, at most a few more in flight than there are threads.
+
+    Arguments:
+        windows: What is to be answered.
+        answer: Answers one of them; called from several threads.
+        workers: Threads.
+
+    Raises:
+        ValueError: If `workers` is not positive, or as the windows do.
+
+    Example:
+        >>> refuse = lambda start_s: AnsweredWindow(np.zeros(2), Refusal(start_s, start_s + 8, "flat"))
+        >>> [w.result.start_s for w in in_order([0.0, 8.0], refuse, workers=2)]
+        [0.0, 8.0]
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    return _in_order(iter(windows), answer, workers)
+
+
+def _in_order(windows: Iterator[T], answer: Callable[[T], AnsweredWindow], workers: int) -> Iterator[AnsweredWindow]:
     if workers == 1:
-        yield from map(desk, windows)
+        yield from map(answer, windows)
         return
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[AnsweredWindow]] = deque()
     try:
         try:
             for window in windows:
-                waiting.append(pool.submit(desk, window))
+                waiting.append(pool.submit(answer, window))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
         except ValueError:

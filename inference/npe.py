@@ -119,7 +119,7 @@ class NPE(nn.Module):
         self.register_buffer("z_mean", torch.zeros(dim))
         self.register_buffer("z_sd", torch.ones(dim))
         self.embedding = build_embedding(config.embedding)
-        self.flow = _coupling_flow(dim, config)
+        self.flow = coupling_flow(dim, config)
 
     def fit_scales(self, z: Float[Tensor, "N D"], x: Float[Tensor, "M T"]) -> None:
         r"""Standardises the unconstrained outputs and the embedding's inputs on the training set.
@@ -187,7 +187,7 @@ class NPE(nn.Module):
         return draws
 
 
-def _coupling_flow(dim: int, config: NPEConfig) -> nn.Module:
+def coupling_flow(dim: int, config: NPEConfig) -> nn.Module:
     """Coupling spline flow whose pairs of transforms use a random half and its complement."""
     import zuko
     from zuko.flows.coupling import GeneralCouplingTransform

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ...calibration.load import load_calibrated
+from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
 from ...inference.answering import AnsweredWindow, Question, answer_recording
 from ...inference.bundle import find_bundle, shipped_bundles
+from ...inference.pooling.anchors import Anchor
+from ...inference.pooling.answering import answer_pooled
 from ...waveforms.recording import Recording, RecordingError
 from .errors import CommandError, ExitCode, Failure, describe, tell
 from .infer_output import NOTICE, JSONPage, Page, ResultFiles, TablePage
@@ -22,7 +24,25 @@ from .options import Settings
 from .recording_options import Labels
 from .run_record import RECORD, hash_input, write_run_record
 
-__all__ = ["answer_files"]
+__all__ = ["Pooling", "answer_files"]
+
+
+@dataclass(frozen=True)
+class Pooling:
+    r"""Which windows inform each other, and what else is known.
+
+    Arguments:
+        pool: ``window``, ``causal`` or ``recording``; empty for ``window``, or ``recording`` with anchors.
+        anchors: Reference values at given times.
+
+    Example:
+        >>> from pulsebayes.apps.cli.answer_files import Pooling
+        >>> Pooling().pool
+        ''
+    """
+
+    pool: str = ""
+    anchors: tuple[Anchor, ...] = ()
 
 
 @dataclass
@@ -62,6 +82,7 @@ def answer_files(
     settings: Settings,
     keep_uninformative: bool = False,
     command: str = "infer",
+    pooling: Pooling = Pooling(),
 ) -> int:
     r"""Answer files, print what was found, and write it where `--out` says.
 
@@ -73,6 +94,7 @@ def answer_files(
         settings: The shared options.
         keep_uninformative: Whether numbers of uninformative quantities are shown.
         command: The verb, for the run record.
+        pooling: Which windows inform each other.
 
     Returns:
         The exit code: 0 if any window was answered.
@@ -89,7 +111,8 @@ def answer_files(
     """
     stems = _stems(files, settings)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, settings.threads or min(cores, 8))
+    workers = settings.threads or min(cores, 8)
+    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, workers, pooling)
     outcome = _Outcome()
     try:
         for path, stem in zip(files, stems, strict=True):
@@ -97,6 +120,7 @@ def answer_files(
     finally:
         if settings.has_out and outcome.answered + len(outcome.reasons):
             config = {"files": list(files), "model": Path(model).name, **_shown(question), **_shown(labels)}
+            config |= {"pool": desk.pool, "anchors": [a.text for a in pooling.anchors]}
             written = [p.name for s in stems if s for p in _results(s) if p.exists()]
             inputs = [find_bundle(model)]
             inputs += [p for p in files if p.is_file() or p.with_name(p.name + ".hea").is_file()]
@@ -111,7 +135,9 @@ def answer_files(
 class _Desk:
     r"""A loaded model and how its answers are to be told."""
 
-    def __init__(self, folder: Path, question: Question, settings: Settings, keep: bool, workers: int) -> None:
+    def __init__(
+        self, folder: Path, question: Question, settings: Settings, keep: bool, workers: int, pooling: Pooling
+    ) -> None:
         torch.set_num_threads(1)
         self._calibrated = load_calibrated(folder)
         self._bundle = self._calibrated.bundle
@@ -121,15 +147,14 @@ class _Desk:
             settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
+        self.pool, self._anchors = _pool_of(self._calibrated, pooling), pooling.anchors
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""
         recording: Recording | None = None
         try:
             recording = labels.open(path)
-            windows = answer_recording(
-                self._bundle, recording, self._question, prior=self._prior, workers=self._workers
-            )
+            windows = self._windows(recording)
             pages = self._pages(recording, stem)
         except (ValueError, OSError) as error:
             failure = self._explain(error, recording)
@@ -152,6 +177,21 @@ class _Desk:
         finally:
             for page in pages:
                 page.close(end)
+
+    def _windows(self, recording: Recording) -> Iterator[AnsweredWindow]:
+        layer = self._calibrated.pooling
+        if self.pool == "window" or layer is None:
+            return answer_recording(self._bundle, recording, self._question, prior=self._prior, workers=self._workers)
+        return answer_pooled(
+            self._bundle,
+            layer,
+            recording,
+            self._question,
+            pool="causal" if self.pool == "causal" else "recording",
+            anchors=self._anchors,
+            prior=self._prior,
+            workers=self._workers,
+        )
 
     def _take(self, answered: AnsweredWindow, pages: list[Page], outcome: _Outcome) -> None:
         answered = self._calibrated.finish(answered, self._prior, seed=self._question.seed)
@@ -189,6 +229,20 @@ class _Desk:
         fits = f"models that fit: {', '.join(fitting)}" if fitting else "no shipped model fits"
         message = f"{failure.message}; model {self._bundle.name} reads {contract.role} [{contract.unit}]; {fits}"
         return Failure(failure.exit_code, failure.code, message, failure.hint)
+
+
+def _pool_of(calibrated: Calibrated, pooling: Pooling) -> str:
+    r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
+    name = calibrated.bundle.name
+    layered = calibrated.rope is not None or calibrated.conformal is not None
+    able = calibrated.pooling is not None and not layered
+    pool = pooling.pool or ("recording" if pooling.anchors and able else "window")
+    if pool != "window" and not able:
+        why = "its calibration was measured window by window" if layered else "it has no pooling layer"
+        raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint="--pool window")
+    if pooling.anchors and pool == "window":
+        raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
+    return pool
 
 
 def _interrupted(file: str, last_start_s: float) -> CommandError:

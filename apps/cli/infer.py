@@ -20,6 +20,16 @@ _EVERY = Annotated[str, typer.Option(help="Time from one window to the next.")]
 _START = Annotated[str, typer.Option(help="Where to start: 90s, 1:30.")]
 _END = Annotated[str, typer.Option(help="Where to stop [the end].", show_default=False)]
 _DRAWS = Annotated[int, typer.Option(min=20, help="Posterior draws a window.")]
+_POOL = Annotated[
+    str,
+    typer.Option(
+        help="Windows that inform each: window, causal or recording [window; recording with --anchor].",
+        show_default=False,
+    ),
+]
+_ANCHOR = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE@TIME", help="Reference value: CO=4.2@600s, CO=4.2+-0.5@10:00.")
+]
 _KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
 
 
@@ -32,6 +42,8 @@ def infer(
     start: _START = "0s",
     end: _END = "",
     draws: _DRAWS = 2000,
+    pool: _POOL = "",
+    anchor: _ANCHOR = None,
     channel: CHANNEL = None,
     unit: UNIT = None,
     fs: FS = 0.0,
@@ -53,6 +65,8 @@ def infer(
         start: Where to start.
         end: Where to stop.
         draws: Posterior draws a window.
+        pool: Which windows inform a window's slow quantities.
+        anchor: Reference values at given times.
         channel: Roles by channel name.
         unit: Units by channel name or role.
         fs: Sampling rate [Hz] where the file states none.
@@ -73,8 +87,13 @@ def infer(
         raise CommandError("infer runs on the processor only", code="device", hint="leave --device out")
     labels = Labels.parse(channel, unit, fs)
     every_s, (start_s, end_s) = parse_interval("--every", every), parse_span(start, end)
+    if pool not in ("", "window", "causal", "recording"):
+        raise CommandError(
+            f"--pool must be window, causal or recording, got {pool!r}", code="usage", hint="--pool recording"
+        )
     from ...inference.answering import Question, least_draws
-    from .answer_files import answer_files
+    from ...inference.pooling.anchors import parse_anchor
+    from .answer_files import Pooling, answer_files
 
     if draws < least_draws(level):
         raise CommandError(
@@ -82,6 +101,18 @@ def infer(
             code="usage",
             hint=f"--draws {max(2000, least_draws(level))}",
         )
+    try:
+        pooling = Pooling(pool, tuple(parse_anchor(text) for text in anchor or ()))
+    except ValueError as error:
+        raise CommandError(str(error), code="usage", hint="--anchor CO=4.2@600s") from error
     question = Question(every_s, start_s, end_s, level, draws, settings.seed)
-    code = answer_files(files, model, question, labels=labels, settings=settings, keep_uninformative=keep_uninformative)
+    code = answer_files(
+        files,
+        model,
+        question,
+        labels=labels,
+        settings=settings,
+        keep_uninformative=keep_uninformative,
+        pooling=pooling,
+    )
     raise typer.Exit(code)

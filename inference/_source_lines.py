@@ -1,0 +1,63 @@
+r"""The four lines that say where an answer comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .answer import Estimate, VerdictLike
+
+
+def signal_line(signal: Mapping[str, Any]) -> str:
+    plain = {"heart_rate": "heart rate [1/min]"}
+    found = [f"{plain.get(k, k)} {value}" for k, value in signal.items() if isinstance(value, (str, int, float))]
+    return "Signal: " + (", ".join(found) if found else "the quality gate found nothing to report") + "."
+
+
+def model_line(estimates: Mapping[str, Estimate]) -> str:
+    parts = [f"{name} {100 * e.contraction:.0f} %" for name, e in estimates.items() if math.isfinite(e.contraction)]
+    blind = [name for name, e in estimates.items() if e.uninformative]
+    line = "Model: share of the prior's variance removed: " + ", ".join(parts)
+    return line + (f"; uninformative: {', '.join(blind)}." if blind else ".")
+
+
+def calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str:
+    if calibration is None:
+        return "Calibration: none measured."
+    values = list(calibration["coverage"].values())
+    real = calibration["method"] == "rope"
+    where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
+    line = f"{100 * calibration['level']:.0f} % intervals held the truth in {100 * min(values):.0f} to "
+    line += f"{100 * max(values):.0f} % of {where}"
+    if "effective_size" in calibration:
+        size, n = calibration["effective_size"], calibration["simulations"]
+        line += f"; weighed over {size:.0f} of {n} simulations" + (", close to the prior" if size > 0.5 * n else "")
+    if calibration["method"] == "uncalibrated":
+        line = f"uncalibrated for this window, which is shifted from the simulations ({line})"
+    missed = "; ".join(f"{name} ({reason})" for name, reason in (calibration.get("not_calibrated") or {}).items())
+    return f"Calibration: {line}." + (f" Not calibrated: {missed}." if missed else "")
+
+
+def pool_line(pool: Mapping[str, Any] | None) -> str:
+    if pool is None:
+        return ""
+    line = f" Slow quantities from {pool['windows']} windows, {pool['start_s']:g} to {pool['end_s']:g} s"
+    if pool["anchors"]:
+        line += f", and from the reference {', '.join(pool['anchors'])}"
+    return line + "."
+
+
+def regions_line(regions: Sequence[Mapping[str, Any]]) -> str:
+    if not regions:
+        return ""
+    sets = "; ".join(", ".join(region["quantities"]) for region in regions)
+    return f" Conformal regions ({sets}): {regions[0]['guarantee']}."
+
+
+def domain_line(domain: VerdictLike | None) -> str:
+    if domain is None:
+        return "Domain: not assessed, the model has no domain verdict."
+    line = f"Domain: {domain.verdict} (p = {domain.p:.3f})"
+    return line + (f": {domain.reason}." if domain.reason else ".")

@@ -1,0 +1,58 @@
+r"""The patient-level posterior: slow quantities shared by the windows of a recording, fast ones of each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES: dict[str, str] = {
+    "Anchor": ".anchors",
+    "ChangeDetector": ".segments",
+    "EmbeddedRecordings": ".features",
+    "PoolTraining": ".training",
+    "PooledNPE": ".network",
+    "PoolingConfig": ".network",
+    "PoolingLayer": ".layer",
+    "RunningPool": ".answering",
+    "answer_pooled": ".answering",
+    "embed_windows": ".features",
+    "load_pooling": ".layer",
+    "make_embedded": ".features",
+    "parse_anchor": ".anchors",
+    "pool_averages": ".pools",
+    "save_pooling": ".layer",
+    "split_pool": ".segments",
+    "train_detector": ".segments",
+    "train_pooled": ".training",
+}
+
+__all__ = [
+    "Anchor",
+    "ChangeDetector",
+    "EmbeddedRecordings",
+    "PoolTraining",
+    "PooledNPE",
+    "PoolingConfig",
+    "PoolingLayer",
+    "RunningPool",
+    "answer_pooled",
+    "embed_windows",
+    "load_pooling",
+    "make_embedded",
+    "parse_anchor",
+    "pool_averages",
+    "save_pooling",
+    "split_pool",
+    "train_detector",
+    "train_pooled",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,180 @@
+r"""Reference values at given times as observations of the same model: `CO=4.2@600s`.
+
+At the window $k$ of an anchor $a$ with error $\sigma$, the joint draws give $\ln Q_k \approx b_0 + b^\top s$ with
+residual $r$, $Q$ the anchored quantity and $s$ the slow ones. The likelihood of the slow quantities is then
+
+$$
+L(s) = \mathcal N\!\left(\ln a \mid b_0 + b^\top s,\; \sigma^2 + r^2\right),
+$$
+
+and every window's joint draws are weighted by it and resampled; those of the anchor's own window by
+$\mathcal N(\ln a \mid \ln Q_k, \sigma^2)$. Nothing is rescaled afterwards: what an anchor teaches passes through the
+slow quantities, with all that they do not explain left uncertain. Pressures that may be negative take the value itself
+instead of its logarithm.
+
+References:
+    Stetz C.W. et al. (1982), Am Rev Respir Dis 126:1001 (thermodilution: differences of less than 10 to 15 % are not
+    told apart): hence 10 % where no error is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = ["Anchor", "SlowLikelihood", "parse_anchor"]
+
+_PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
+_SHARE = 0.1  # error where none is given, as a share of the value
+_ABSOLUTE = {"MAP": 2.0, "CVP": 2.0}  # [mmHg]: these may be negative, or their error does not grow with them
+_AT = 60.0  # [s]: an anchor is taken for the window nearest in time, within this
+
+
+@dataclass(frozen=True)
+class Anchor:
+    r"""A reference value of one quantity at a time.
+
+    Arguments:
+        name: The quantity.
+        value: Its value, in the quantity's unit.
+        time_s: When it was measured [s].
+        error: Standard deviation of its error, in the quantity's unit.
+
+    Raises:
+        ValueError: If a number is not finite, or the value or error of a positive quantity is not positive.
+
+    Example:
+        >>> Anchor("CO", 4.2, 600.0, 0.42).text
+        'CO=4.2+-0.42@600s'
+    """
+
+    name: str
+    value: float
+    time_s: float
+    error: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.value, self.time_s, self.error]).all() or self.time_s < 0 or not self.error > 0:
+            raise ValueError(f"an anchor needs a number, a time and an error above 0, got {self}")
+        if self.is_log and not self.value > 0:
+            raise ValueError(f"{self.name} of an anchor must be positive, got {self.value:g}")
+
+    @property
+    def is_log(self) -> bool:
+        r"""Whether its error is one of the logarithm."""
+        return self.name not in _ABSOLUTE
+
+    @property
+    def text(self) -> str:
+        r"""The anchor as it is written on the command line."""
+        return f"{self.name}={self.value:g}+-{self.error:g}@{self.time_s:g}s"
+
+    def misfit(self, draws: Mapping[str, Float[np.ndarray, " draw"]]) -> tuple[Float[np.ndarray, " draw"], float]:
+        r"""Draws of the quantity less the anchor, on the scale of its error, and that error.
+
+        Arguments:
+            draws: Draws by quantity.
+        """
+        values = np.asarray(draws[self.name], np.float64)
+        if not self.is_log:
+            return values - self.value, self.error
+        return np.log(np.maximum(values, 1e-6) / self.value), self.error / self.value
+
+    def nearest(self, start_s: Float[np.ndarray, " W"], window_s: float) -> int | None:
+        r"""The window that an anchor belongs to: the nearest whose middle lies within a minute, or None.
+
+        Arguments:
+            start_s: Starts of the windows [s].
+            window_s: Their length [s].
+        """
+        if not len(start_s):
+            return None
+        apart = np.abs(np.asarray(start_s) + 0.5 * window_s - self.time_s)
+        best = int(np.argmin(apart))
+        return best if apart[best] <= _AT + 0.5 * window_s else None
+
+
+def parse_anchor(text: str) -> Anchor:
+    r"""Reads an anchor: ``CO=4.2@600s``, or with its error ``CO=4.2+-0.5@10:00``.
+
+    Arguments:
+        text: The anchor.
+
+    Raises:
+        ValueError: If it cannot be read.
+
+    Example:
+        >>> parse_anchor("CO=4.2@600s")
+        Anchor(name='CO', value=4.2, time_s=600.0, error=0.42000000000000004)
+    """
+    found = _PATTERN.fullmatch(text.strip())
+    try:
+        if found is None:
+            raise ValueError
+        value, time_s = float(found["value"]), _seconds(found["time"])
+        given = found["error"]
+        error = float(given) if given else _ABSOLUTE.get(found["name"], _SHARE * value)
+    except ValueError:
+        raise ValueError(f"an anchor is written NAME=VALUE@TIME, got {text!r}: for example CO=4.2@600s") from None
+    return Anchor(found["name"], value, time_s, error)
+
+
+def _seconds(text: str) -> float:
+    parts = text.strip().removesuffix("s").split(":")
+    seconds = 0.0
+    for part in parts:
+        seconds = 60.0 * seconds + float(part)
+    return seconds
+
+
+@dataclass(frozen=True)
+class SlowLikelihood:
+    r"""What an anchor says of the slow quantities.
+
+    Arguments:
+        offset: The misfit where the slow quantities are at their mean.
+        slope: Its slope in them.
+        centre: Their mean.
+        variance: Variance of error and of what they leave open.
+
+    Example:
+        >>> one = SlowLikelihood(0.0, np.array([1.0]), np.array([0.0]), 1.0)
+        >>> one.log(np.array([[0.0], [2.0]])).tolist()
+        [-0.0, -2.0]
+    """
+
+    offset: float
+    slope: Float[np.ndarray, " S"]
+    centre: Float[np.ndarray, " S"]
+    variance: float
+
+    @classmethod
+    def of(
+        cls, anchor: Anchor, slow: Float[np.ndarray, "draw S"], draws: Mapping[str, Float[np.ndarray, " draw"]]
+    ) -> SlowLikelihood:
+        r"""Regresses the misfit at the anchor's window on the slow quantities.
+
+        Arguments:
+            anchor: The anchor.
+            slow: Logarithms of the slow quantities, in joint draws of the anchor's window.
+            draws: Quantities in the same draws.
+        """
+        misfit, error = anchor.misfit(draws)
+        centre = slow.mean(0)
+        rows = np.concatenate((np.ones((len(slow), 1)), slow - centre), axis=1)
+        solution, *_ = np.linalg.lstsq(rows, misfit, rcond=None)
+        left = float(np.var(misfit - rows @ solution))
+        return cls(float(solution[0]), solution[1:], centre, left + error**2)
+
+    def log(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
+        r"""Log likelihood of slow quantities, up to a constant.
+
+        Arguments:
+            slow: Their logarithms.
+        """
+        misfit = self.offset + (slow - self.centre) @ self.slope
+        return np.asarray(-0.5 * misfit**2 / self.variance)

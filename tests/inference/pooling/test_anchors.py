@@ -1,0 +1,56 @@
+"""Anchors: how they are read, and that they are an observation of the same model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood, parse_anchor
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CO=4.2@600s", Anchor("CO", 4.2, 600.0, 0.1 * 4.2)),
+        ("CO=4.2+-0.5@10:00", Anchor("CO", 4.2, 600.0, 0.5)),
+        ("SVR=1200±100@1:00:00", Anchor("SVR", 1200.0, 3600.0, 100.0)),
+        ("CVP=-2@0", Anchor("CVP", -2.0, 0.0, 2.0)),
+    ],
+)
+def test_anchors_are_read(text: str, expected: Anchor) -> None:
+    assert parse_anchor(text) == expected
+    assert parse_anchor(expected.text).value == expected.value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "CO=4.2", "CO=@5s", "CO=four@5s", "CO=nan@5s", "CO=-3@5s", "CO=4@-5s", "CO=4+-0@5"]
+)
+def test_what_cannot_be_an_anchor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="anchor"):
+        parse_anchor(text)
+
+
+def test_the_likelihood_is_that_of_a_linear_gaussian_model() -> None:
+    """log Q = .3 + s1 - .5 s2 + noise of .05; an anchor of 10 %: the weighted draws are the conjugate posterior."""
+    rng = np.random.default_rng(0)
+    slow = rng.multivariate_normal([0.1, -0.2], [[0.09, 0.02], [0.02, 0.04]], 200_000)
+    log_q = 0.3 + slow @ [1.0, -0.5] + 0.05 * rng.standard_normal(len(slow))
+    anchor = Anchor("CO", 2.0, 0.0, 0.2)
+    log = SlowLikelihood.of(anchor, slow, {"CO": np.exp(log_q)}).log(slow)
+    weights = np.exp(log - log.max())
+    weights /= weights.sum()
+    b, noise = np.array([1.0, -0.5]), 0.1**2 + 0.05**2
+    cov, mean = np.array([[0.09, 0.02], [0.02, 0.04]]), np.array([0.1, -0.2])
+    gain = cov @ b / (b @ cov @ b + noise)
+    exact = mean + gain * (np.log(2.0) - 0.3 - b @ mean)
+    np.testing.assert_allclose(weights @ slow, exact, atol=3e-3)
+    spread = np.sqrt(np.diag(cov - np.outer(gain, b @ cov)))
+    np.testing.assert_allclose(np.sqrt(weights @ (slow - weights @ slow) ** 2), spread, rtol=0.02)
+
+
+def test_an_anchor_is_taken_for_the_window_within_a_minute() -> None:
+    start_s = np.array([0.0, 8.0, 16.0])
+    assert parse_anchor("CO=4@12s").nearest(start_s, 8.0) == 1
+    assert parse_anchor("CO=4@70s").nearest(start_s, 8.0) == 2
+    assert parse_anchor("CO=4@600s").nearest(start_s, 8.0) is None
+    assert parse_anchor("CO=4@600s").nearest(np.zeros(0), 8.0) is None

@@ -1,0 +1,135 @@
+"""A recording answered as one patient's: pools, the shipped layer, splices and references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pulsebayes import apps
+from pulsebayes.inference.answer import Answer
+from pulsebayes.inference.answering import Question, answer_recording
+from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
+from pulsebayes.inference.pooling import PoolingLayer, RunningPool, answer_pooled, load_pooling, parse_anchor
+from pulsebayes.inference.pooling.segments import split_pool
+from pulsebayes.waveforms import read
+from pulsebayes.waveforms.recording import RecordingError
+
+DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+QUESTION = Question(every_s=24.0, n_draws=300)
+
+Shipped = tuple[Bundle, PoolingLayer]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Shipped:
+    torch.set_num_threads(1)
+    folder = find_bundle("radial-abp")
+    bundle = Bundle.load(folder)
+    layer = load_pooling(folder, bundle)
+    assert layer is not None
+    return bundle, layer
+
+
+def _answers(shipped: Shipped, **options: object) -> list[Answer]:
+    windows = answer_pooled(*shipped, read(DEMO), QUESTION, **options)  # type: ignore[arg-type]
+    return [w.result for w in windows if isinstance(w.result, Answer)]
+
+
+def test_a_pool_of_one_window_is_the_window_model(shipped: Shipped) -> None:
+    alone = [w.result for w in answer_recording(shipped[0], read(DEMO), QUESTION)]
+    first = _answers(shipped, pool="causal")[0]
+    assert isinstance(alone[0], Answer)
+    assert first.pool is not None
+    assert first.pool["windows"] == 1
+    for name, draws in alone[0].draws.items():
+        np.testing.assert_array_equal(first.draws[name], draws)
+
+
+def test_a_whole_recording_agrees_on_what_its_windows_share(shipped: Shipped) -> None:
+    answers = _answers(shipped, pool="recording")
+    assert [a.pool["windows"] for a in answers if a.pool] == [len(answers)] * len(answers)
+    medians = np.array([a.pool["slow"]["C90"]["median"] for a in answers if a.pool])
+    assert np.ptp(np.log(medians)) < 0.1
+    for answer in answers:
+        np.testing.assert_allclose(answer.draws["CO"], answer.draws["HR"] * answer.draws["SV"] / 1000, rtol=1e-5)
+
+
+def test_the_last_causal_pool_is_the_whole_recording(shipped: Shipped) -> None:
+    whole, causal = (_answers(shipped, pool=pool)[-1] for pool in ("recording", "causal"))
+    for name, draws in whole.draws.items():
+        np.testing.assert_allclose(causal.draws[name], draws, rtol=1e-3, atol=1e-3)
+
+
+def test_a_reference_narrows_every_window_and_is_named(shipped: Shipped) -> None:
+    plain = _answers(shipped, pool="recording")
+    anchored = _answers(shipped, pool="recording", anchors=[parse_anchor("CO=5.5+-0.2@50s")])
+    for before, after in zip(plain, anchored, strict=True):
+        width = [e.high - e.low for e in (before.estimates["CO"], after.estimates["CO"])]
+        assert width[1] < width[0]
+        assert after.estimates["CO"].median > before.estimates["CO"].median  # 5.0 without it
+        assert after.pool is not None
+        assert after.pool["anchors"] == ["CO=5.5+-0.2@50s"]
+        assert "reference CO=5.5+-0.2@50s" in after.sources()["model"]
+
+
+def test_a_reference_counts_only_from_its_time_on_in_a_causal_pool(shipped: Shipped) -> None:
+    plain = _answers(shipped, pool="causal")
+    anchored = _answers(shipped, pool="causal", anchors=[parse_anchor("CO=5.5+-0.2@76s")])
+    for before, after in zip(plain, anchored, strict=True):
+        same = np.array_equal(before.draws["CO"], after.draws["CO"])
+        assert same == (after.start_s < 72.0)
+
+
+@pytest.mark.parametrize("text", ["height=1.8@10s", "CO=5@4000s"])
+def test_a_reference_that_fits_nothing_is_refused(shipped: Shipped, text: str) -> None:
+    with pytest.raises(RecordingError, match=r"quantity|minute"):
+        _answers(shipped, anchors=[parse_anchor(text)])
+
+
+def _two_patients(shipped: Shipped) -> tuple[torch.Tensor, np.ndarray]:
+    """Embeddings of the shipped patient, then of the same pulse at twice the rate and another pressure."""
+    from pulsebayes.inference.pooling import embed_windows
+    from pulsebayes.waveforms.windows import cut_windows
+
+    windows = np.stack([w.values[0] for w in cut_windows(read(DEMO)) if w.verdict.usable][:12])
+    other = 60 + 0.5 * (np.concatenate((windows[:, ::2], windows[:, ::2]), axis=1) - windows.mean())
+    h = torch.from_numpy(embed_windows(shipped[0], np.concatenate((windows, other))))
+    return shipped[1].npe.unit(h), 8.0 * np.arange(len(h))
+
+
+def test_a_spliced_recording_is_split_and_a_whole_one_is_not(shipped: Shipped) -> None:
+    unit, time_s = _two_patients(shipped)
+    assert split_pool(shipped[1].detector, unit[:12], time_s[:12]) == [0]
+    starts = split_pool(shipped[1].detector, unit, time_s)
+    assert len(starts) == 2
+    assert abs(starts[1] - 12) <= 2
+
+
+def test_the_running_pool_starts_anew_within_three_windows(shipped: Shipped) -> None:
+    unit, time_s = _two_patients(shipped)
+    pool = RunningPool(shipped[1])
+    sizes = []
+    for one, at in zip(unit, time_s, strict=True):
+        pool.add(one, float(at))
+        sizes.append(pool.windows)
+    assert sizes[:12] == list(range(1, 13))
+    assert min(sizes[12:15]) <= 3
+
+
+def test_an_edited_layer_is_refused(shipped: Shipped, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    text = (folder / "pooling.json").read_text()
+    edits: list[Callable[[str], str]] = [lambda t: t.replace('"most": 200', '"most": 300'), lambda t: t[:100]]
+    for edit in edits:
+        (folder / "pooling.json").write_text(edit(text))
+        with pytest.raises(BundleError, match="pooling layer"):
+            load_pooling(folder, shipped[0])
+    (folder / "pooling.json").unlink()
+    assert load_pooling(folder, shipped[0]) is None
