@@ -145,7 +145,7 @@ def _axes(panel: Panel, box: _Box, colours: Mapping[str, str]) -> str:
         x = box.left + wide * (value - box.x[0]) / (box.x[1] - box.x[0])
         lines.append(f"M{x:.1f} {box.top:.1f}V{box.foot:.1f}")
         words.append(_text(x, box.foot + 16, f"{10**value if box.log else value:g}", "middle", muted))
-    ticks = list(enumerate(panel.y_names)) if panel.y_names else []
+    ticks = [(float(i), name) for i, name in enumerate(panel.y_names)]
     if panel.ticks and not ticks:
         ticks = [(v, f"{v:g}") for v in round_ticks(*box.y, max(2, int((box.foot - box.top) / 45)))]
     for value, said in ticks:
