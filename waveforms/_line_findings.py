@@ -52,6 +52,8 @@ ALTERNANS = 0.12
 r"""Pulses of even and odd beats differ by this share, in one direction."""
 PACED = 0.004
 r"""Standard deviation over mean of the beat intervals below which no sinus node is at work."""
+NOTCH = 0.15
+r"""Height of the notch before a balloon's augmentation, at least, over the height of the pulse."""
 
 
 def flush_response(wave: Float[np.ndarray, " time"], fs: float) -> tuple[float, float, float] | None:
@@ -162,7 +164,8 @@ def rhythm_findings(signal: Signal, beats: Beats) -> tuple[Seen, ...]:
 def device_findings(signal: Signal, beats: Beats) -> tuple[Seen, ...]:
     r"""Diastolic augmentation by a balloon pump, on every beat or every second or third.
 
-    A second peak follows a systole within half a second, as high, after a notch that stays above the end of diastole.
+    A second peak follows a systole within half a second, as high, after a notch that stays well above
+    the end of diastole: the feet of a fast heart do not.
     """
     if beats.n < 4 or signal.role == "PLETH":
         return ()
@@ -173,7 +176,7 @@ def device_findings(signal: Signal, beats: Beats) -> tuple[Seen, ...]:
     marked = []
     for one, two in zip(tops[:-1].tolist(), tops[1:].tolist(), strict=True):
         notch = float(wave[one:two].min())
-        deep = notch < min(wave[one], wave[two]) - 0.2 * pulse and notch > low + 0.08 * pulse
+        deep = notch < min(wave[one], wave[two]) - 0.2 * pulse and notch > low + NOTCH * pulse
         if 0.15 < (two - one) / fs < 0.5 and wave[two] > wave[one] - 0.12 * pulse and deep:
             marked.append(one)
     systoles = len(tops) - len(marked)
