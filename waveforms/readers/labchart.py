@@ -53,7 +53,7 @@ class _Block:
         return np.frombuffer(self.cells).reshape(-1, self.width)
 
 
-_Blocks: TypeAlias = "Sequence[_Block] | Sequence[LongBlock]"
+_Blocks: TypeAlias = "Sequence[_Block | LongBlock]"
 
 
 def read_labchart(
