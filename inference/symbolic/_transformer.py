@@ -45,7 +45,7 @@ def shipped(n_states: int = 2, n_inputs: int = 0) -> str:
 
 
 def transformer_equations(
-    paths: list[SmoothPath], *, n_samples: int = 96, n_best: int = 16, model: str = "", temperature: float = 1.0
+    paths: list[SmoothPath], *, n_samples: int = 64, n_best: int = 16, model: str = "", temperature: float = 1.0
 ) -> list[Equations]:
     r"""Equations that the transformer proposes, best first.
 
