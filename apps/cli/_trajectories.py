@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ...inference.symbolic.check import Trajectory
 
 _TIMES = ("time", "t", "time_s", "time [s]", "t [s]", "seconds")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _EMPTY = {"", "na", "nan", "null", "none", "-"}
 
 
@@ -43,6 +44,7 @@ def read_trajectories(path: Path, *, dims: str, time: str, inputs: str, group: s
     grouped = [_column(path, header, group)] if group else []
     free = [i for i in range(len(header)) if i not in {clock, *driven, *grouped}]
     states = _states(path, header, free, dims)
+    names = _names(path, header, clock, states, driven, grouped)
     values = np.array([[_number(path, header, row, i, line) for i in (clock, *states, *driven)] for line, row in rows])
     labels = np.array([row[grouped[0]].strip() if grouped else "" for _, row in rows])
     found = []
@@ -50,8 +52,27 @@ def read_trajectories(path: Path, *, dims: str, time: str, inputs: str, group: s
         part = values[labels == label]
         u = part[:, 1 + len(states) :] if driven else None
         found.append(Trajectory(part[:, 0], part[:, 1 : 1 + len(states)], u))
-    names = tuple(_symbol(header[i]) for i in states)
-    return Table(found, names, tuple(_symbol(header[i]) for i in driven))
+    return Table(found, names[: len(states)], names[len(states) :])
+
+
+def _names(
+    path: Path, header: list[str], clock: int, states: list[int], driven: list[int], grouped: list[int]
+) -> tuple[str, ...]:
+    r"""Symbols of states and inputs, each column in one role only and each symbol once."""
+    used = [*states, *driven]
+    for i in used:
+        if used.count(i) > 1:
+            raise _unfit(f"{path.name}: column {header[i]!r} is asked for twice as a state or input", "")
+        if i == clock or i in grouped:
+            role = "time" if i == clock else "group"
+            raise _unfit(f"{path.name}: column {header[i]!r} is the {role} column and cannot be a state or input", "")
+    names = [_symbol(header[i]) for i in used]
+    if len(set(names)) < len(names):  # units tell apart what names do not
+        names = [_symbol(re.sub(r"[\[\]]", " ", header[i])) for i in used]
+    twice = next((header[i] for i, n in zip(used, names, strict=True) if names.count(n) > 1), None)
+    if twice is not None:
+        raise _unfit(f"{path.name}: more than one column is called {twice!r}", "give every column its own name")
+    return tuple(names)
 
 
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -93,6 +114,8 @@ def _states(path: Path, header: list[str], free: list[int], dims: str) -> list[i
 
 
 def _column(path: Path, header: list[str], name: str) -> int:
+    if header.count(name) > 1:
+        raise _unfit(f"{path.name}: more than one column is called {name!r}", "give every column its own name")
     if name in header:
         return header.index(name)
     plain = [_symbol(h) for h in header]
@@ -111,6 +134,8 @@ def _number(path: Path, header: list[str], row: list[str], i: int, line: int) ->
     cell = row[i].strip()
     if cell.casefold() in _EMPTY:
         return math.nan
+    if _DECIMAL_COMMA.fullmatch(cell):
+        cell = cell.replace(",", ".")
     try:
         return float(cell)
     except ValueError as error:

@@ -95,19 +95,34 @@ def recover(
             hint="--dims NAME,NAME --time NAME",
             exit_code=ExitCode.UNREADABLE,
         ) from error
-    report = {"file": file.name, **found.to_json()}
+    report = found.to_json()
     text = json.dumps(report, allow_nan=False) if settings.json else _page(file.name, found, written)
+    if settings.json:
+        settings.talk(f"{file.name}: {found.verdict}: {found.reason}")
     if settings.has_out:
         _write(settings, json.dumps(report, indent=1, allow_nan=False) + "\n")
     typer.echo(text)
 
 
 def _chosen(proposers: str) -> tuple[str, ...]:
-    from ...inference.symbolic.proposers import installed
+    from ...inference.symbolic.proposers import PROPOSERS, installed
 
-    if proposers:
-        return tuple(p.strip() for p in proposers.split(",") if p.strip())
-    return tuple(p for p in installed() if p != "operon")
+    usable = installed()
+    if not proposers:
+        return tuple(p for p in usable if p != "operon")
+    asked = tuple(dict.fromkeys(p.strip() for p in proposers.split(",") if p.strip()))
+    if not asked or set(asked) - set(PROPOSERS):
+        raise CommandError(
+            f"--proposers must be some of {', '.join(PROPOSERS)}, got {proposers!r}", code="usage",
+            hint=f"here: --proposers {','.join(usable)}",
+        )  # fmt: skip
+    absent = [p for p in asked if p not in usable]
+    if absent:
+        raise CommandError(
+            f"the proposer {absent[0]!r} is not installed", code="usage",
+            hint="pip install 'pulsebayes[symbolic]'" if absent[0] != "transformer" else "no weights are shipped",
+        )  # fmt: skip
+    return asked
 
 
 def _write(settings: Settings, text: str) -> None:

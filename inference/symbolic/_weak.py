@@ -66,7 +66,7 @@ class WeakSystem:
             x, u = path.smooth.T[:, :, None], path.u_grid.T[:, :, None]
             with np.errstate(all="ignore"):
                 values = one(np.repeat(x, inner.shape[1], 2), u, constants)[0]
-            parts.append(projection @ values)
+                parts.append(projection @ values)
         return np.concatenate(parts)
 
 
@@ -281,7 +281,8 @@ class _Variable:
             variants[np.arange(n), 1 + np.arange(n)] += step
             values = system.columns(equation, term, variants)
             columns.append(values[:, 0])
-            slopes += [(values[:, 1 + j] - values[:, 0]) / step[j] for j in range(n)]
+            with np.errstate(all="ignore"):  # what is not finite is looked for below
+                slopes += [(values[:, 1 + j] - values[:, 0]) / step[j] for j in range(n)]
             at += n
         self.inner, self.design, self.slopes = inner, np.stack(columns, 1), np.stack(slopes, 1)
         self.outer, self.residual, self.misfit = np.zeros(len(terms)), system.target[equation], np.inf

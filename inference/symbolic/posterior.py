@@ -155,7 +155,6 @@ class EquationPosterior:
             ],
             "agreement": {n: {t: round(v, 4) for t, v in shares.items()} for n, shares in self.agreement.items()},
             "verdict": self.verdict,
-            "reason": self.reason,
         }
 
 

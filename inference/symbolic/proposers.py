@@ -19,8 +19,10 @@ from ._smooth import Path
 from ._weak import Subset, WeakSystem, search_atoms, search_subsets, weak_system
 from .equations import Equations, Structure
 
-__all__ = ["Proposal", "installed", "propose", "propose_operon", "propose_sindy", "propose_weak"]
+__all__ = ["PROPOSERS", "Proposal", "installed", "propose", "propose_operon", "propose_sindy", "propose_weak"]
 
+PROPOSERS = ("weak", "sindy", "transformer", "operon")
+r"""Names of all proposers."""
 _LONGEST = 10
 # Parts of the dictionary that are searched by themselves; ATOMS: one term with inner constants beside plain ones.
 _PARTS = {

@@ -15,7 +15,7 @@ import numpy as np
 from ._smooth import Path, smooth_path
 from .check import Trajectory, checked
 from .posterior import Candidate, EquationPosterior, agreement_of
-from .proposers import Proposal, propose
+from .proposers import PROPOSERS, Proposal, propose
 from .refit import Fit, Ladder, refit_constants
 from .selection import (
     Scored,
@@ -62,9 +62,9 @@ class RecoverConfig:
     noise: float = 3.0
 
     def __post_init__(self) -> None:
-        unknown = set(self.proposers) - {"weak", "sindy", "transformer", "operon"}
+        unknown = set(self.proposers) - set(PROPOSERS)
         if unknown or not self.proposers:
-            raise ValueError(f"proposers must be some of weak, sindy, transformer, operon; got {self.proposers}")
+            raise ValueError(f"proposers must be some of {', '.join(PROPOSERS)}; got {self.proposers}")
         if self.n_candidates < 1 or self.n_proposals < 1 or not self.temperature > 0:
             raise ValueError("n_candidates, n_proposals and temperature must be positive")
 
@@ -99,7 +99,7 @@ def recover_equations(
         (-0.25*n**2 + n,)
     """
     setting = config or RecoverConfig()
-    clean, scale = checked(trajectories)
+    clean, scale = checked(trajectories, names)
     dim, n_u = clean[0].x.shape[1], clean[0].u.shape[1]
     names = tuple(names) or tuple(f"x{i}" for i in range(dim))
     inputs = tuple(inputs) or tuple(f"u{i}" for i in range(n_u))
@@ -270,16 +270,42 @@ def judge(
     best = candidates[0]
     n = sum(len(p.t) for p in paths)
     excess = float(np.sqrt((ranked[0].fit.misfit / n).max()))
+    if np.isnan(best.error_heldout):
+        return "none", "no equation explains this: the best cannot be fitted without a fifth of the samples"
     if not best.error_heldout < 0.7:
         return "none", f"no equation explains this: the best misses held-out samples by {best.error_heldout:.2g} SD"
+    excess = max(excess, best.error_heldout / noise_share(paths))
     if excess > setting.noise and best.error_heldout > 0.05:
         return "approximate", (
             f"no equation explains this to the noise: the best misses by {excess:.1f} times the estimated noise"
+        )
+    if best.error_heldout > 0.5:
+        return (
+            "approximate",
+            f"the best misses held-out samples by {best.error_heldout:.2g} SD, little better than a mean",
         )
     if best.weight >= 0.5:
         return "one", f"one structure holds {best.weight:.0%} of the posterior"
     several = sum(c.weight > 0.05 for c in candidates)
     return "several", f"{several} structures share the posterior; the first holds {best.weight:.0%}"
+
+
+def noise_share(paths: list[Path]) -> float:
+    r"""Estimated noise over the states' standard deviations, root mean square.
+
+    Arguments:
+        paths: Smooth paths.
+
+    Returns:
+        The share.
+
+    Example:
+        >>> t = np.linspace(0.0, 3.0, 80)
+        >>> round(noise_share([smooth_path(t, np.exp(-t)[:, None], np.zeros((80, 0)))]), 4)
+        0.0001
+    """
+    spread = np.maximum(np.std(np.concatenate([p.x for p in paths]), 0), 1e-300)
+    return float(np.sqrt(np.mean((np.concatenate([p.sigma for p in paths]) / spread) ** 2)))
 
 
 class SymbolicRegressor:

@@ -26,7 +26,7 @@ def test_json_holds_the_equations_in_the_names_of_the_file(table: Path, capsys: 
     line = ["recover", str(table), "--dims", "cells", "--time", "clock [h]", "--proposers", "weak", "--json", "-q"]
     assert run(line) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) >= {"candidates", "agreement", "verdict"}
+    assert set(found) == {"candidates", "agreement", "verdict"}
     first = found["candidates"][0]
     assert set(first) == {"equations", "latex", "weight", "error_heldout", "length"}
     assert first["equations"] == ["dcells/dt = -0.25*cells**2 + cells"]
@@ -56,6 +56,21 @@ def test_latex_is_printed_and_json_is_written(table: Path, tmp_path: Path, capsy
         ("time,x\n0,1\n", ["--dims", "y"], "no column 'y'"),
         ("time,x\n0,1\n", ["--dims", "3"], "--dims asks for 3 states"),
         ("time\n0\n", [], "got one column"),
+        ("time,x\n0,1\n", [], "got 1 of 1"),
+        ("time,x\n" + "\n".join(f"{i // 2},{i}" for i in range(20)), [], "got 0 twice, at samples 1 and 2"),
+        ("time,x,y\n" + "\n".join(f"{i},{i},nan" for i in range(20)), [], "0 of 20 (state y has 0)"),
+        (
+            "time,x\n" + "\n".join(f"{i},{1e9 + i % 3}" for i in range(20)),
+            [],
+            "state x changes by 2 only, around 1e+09",
+        ),
+        ("time,x\n" + "\n".join(f"{i},{1e300 * i}" for i in range(20)), [], "state x reaches 1.9e+301: too large"),
+        ("time,x\n" + "\n".join(f"{i},{1e7 if i == 9 else i}" for i in range(20)), [], "state x is 1e+07 at time 9"),
+        ("time,x\n0,1\n", ["--dims", "time"], "'time' is the time column"),
+        ("time,x\n0,1\n", ["--dims", "x,x"], "asked for twice"),
+        ("time,x\n0,1\n", ["--dims", "x", "--inputs", "x"], "asked for twice"),
+        ("time,x,x\n0,1,2\n", [], "more than one column is called 'x'"),
+        ("time,x,x\n0,1,2\n", ["--dims", "x"], "more than one column is called 'x'"),
         ("", [], "a header and rows"),
     ],
 )
@@ -66,6 +81,30 @@ def test_bad_tables_exit_three_with_the_place(
     path.write_text(text)
     assert run(["recover", str(path), *options]) == 3
     assert message in capsys.readouterr().err
+
+
+def test_units_tell_columns_of_one_name_apart_and_commas_may_be_decimal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two.csv"
+    rows = [f"{t:.4f};{x:.6f};{2.0 * x:.6f}".replace(".", ",") for t, x in zip(T, CELLS)]
+    path.write_text("t;n [mg];n [mL]\n" + "\n".join(rows))
+    assert run(["recover", str(path), "--proposers", "weak", "--json", "-q", "--candidates", "1"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["agreement"]) == {"n_mg", "n_mL"}
+
+
+@pytest.mark.parametrize("proposers", ["oracle", ",", "weak,oracle"])
+def test_unknown_proposers_are_a_usage_error(proposers: str, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recover", str(table), "--proposers", proposers]) == 2
+    told = capsys.readouterr().err
+    assert "--proposers must be some of weak, sindy, transformer, operon" in told
+    assert "try:   here: --proposers weak" in told
+
+
+def test_the_sentence_of_the_verdict_is_talk_under_json(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recover", str(table), "--dims", "cells", "--time", "clock", "--proposers", "weak", "--json"]) == 0
+    seen = capsys.readouterr()
+    assert json.loads(seen.out)["verdict"] in seen.err
 
 
 def test_a_missing_file_exits_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,7 @@ def test_several_trajectories_of_one_system_are_pooled() -> None:
     assert terms(recover_equations(both)) == ({"x0", "x0*x1"}, {"x1", "x0*x1"})
 
 
+@pytest.mark.filterwarnings("error")
 def test_noise_alone_has_no_equation() -> None:
     answer = recover_equations([Trajectory(T, np.random.default_rng(0).standard_normal((200, 1)))])
     assert answer.verdict == "none"
@@ -99,6 +100,40 @@ def test_huge_scales_give_the_same_law_in_the_files_units() -> None:
 def test_trajectories_that_cannot_be_used_are_refused(t: np.ndarray, x: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recover_equations([Trajectory(t, x)])
+
+
+def test_a_long_gap_is_not_bridged() -> None:
+    kept = np.r_[0:55, 140:200]
+    answer = recover_equations([Trajectory(T[kept], path(lotka, [2.0, 1.0])[kept])])
+    assert terms(answer) == ({"x0", "x0*x1"}, {"x1", "x0*x1"})
+
+
+def test_messages_name_the_states() -> None:
+    with pytest.raises(ValueError, match="state prey is constant at 3"):
+        recover_equations([Trajectory(T, np.full((200, 1), 3.0))], names=["prey"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_states_of_noise_alone_have_no_equation() -> None:
+    answer = recover_equations([Trajectory(T[:150], np.random.default_rng(0).standard_normal((2, 150)).T)])
+    assert answer.verdict == "none"
+
+
+def test_a_burst_of_several_samples_is_no_outlier() -> None:
+    x = 1e-3 * np.sin(T)[:, None]
+    x[100:104] += 1.0
+    assert recover_equations([Trajectory(T, x)]).candidates
+
+
+def test_an_offset_of_a_thousand_spreads_is_no_hindrance() -> None:
+    x = path(lotka, [2.0, 1.0])
+    answer = recover_equations([Trajectory(T, x + [1000.0, 0.0])])
+    assert terms(answer)[1] == {"x1", "x0*x1"}
+
+
+def test_eight_samples_of_a_cycle_are_not_taken_for_a_law() -> None:
+    answer = recover_equations([Trajectory(T[::27], path(lotka, [2.0, 1.0])[::27])])
+    assert answer.verdict in ("approximate", "none")
 
 
 def test_no_trajectory_and_unlike_trajectories_are_refused() -> None:
