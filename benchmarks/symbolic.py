@@ -1,7 +1,8 @@
 r"""Recovered equations: ODEBench and a benchmark of our own, with noise and dropped points, in both directions.
 
 Run as `python -m benchmarks.symbolic [--quick] [--json] [--out DIR] [--methods A,B] [--cells .05/.5]
-[--seeds 0,1,2] [--set odebench|unseen|development]`.
+[--seeds 0,1,2] [--starts 0,1] [--max-dim 3] [--set odebench|unseen|development]`; tables and figure of a folder:
+`python -m benchmarks.symbolic_report DIR`.
 
 Each (set, cell, seed, system, direction, method) is one line of DIR/symbolic.jsonl,
 written when measured; a run goes on from there. ODEBench is read from `$PULSEBAYES_DATA/odebench`, else
@@ -138,10 +139,10 @@ def go_on(options: argparse.Namespace) -> list[dict[str, Any]]:
         for line in store.read_text().splitlines():
             row = json.loads(line)
             kept[tuple(row[k] for k in keys)] = row
-    cases, rows = load(options.set), []
+    cases, rows = [case for case in load(options.set) if len(case.truth) <= options.max_dim], []
     begun = time.monotonic()
     for seed in options.seeds:
-        for start in (0, 1):
+        for start in options.starts:
             for cell in options.cells:
                 for i, case in enumerate(cases):
                     for method in [m for m in options.methods if not missing(m)]:
@@ -168,10 +169,15 @@ def main() -> None:
     parser.add_argument("--methods", default="", help="comma-separated; all but pyoperon and the transformer if empty")
     parser.add_argument("--cells", default="", help="such as 0/0,.05/.5; all four if empty")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2")
+    parser.add_argument(
+        "--starts", default="0,1", help="which of the two trajectories is fitted; the other is kept out"
+    )
+    parser.add_argument("--max-dim", type=int, default=4, help="most states of a system")
     options = parser.parse_args()
     options.cells = (
         [tuple(map(float, c.split("/"))) for c in options.cells.split(",")] if options.cells else list(CELLS)
     )
+    options.starts = [int(s) for s in options.starts.split(",")]
     options.seeds = [int(s) for s in options.seeds.split(",")]
     named = options.methods.split(",") if options.methods else [m for m in METHODS if m[:2] not in ("py", "tr")]
     options.methods = [m for m in named if m in METHODS] or list(METHODS)

@@ -8,12 +8,15 @@ likely. The path is a cubic smoothing spline with generalised cross-validation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 # Samples are taken to be exact to this share of their spread at best; with inputs, which are known at samples only, to
 # the larger one.
 _FLOOR, _FLOOR_DRIVEN = 1.0e-4, 5.0e-3
+# Mean square of what a smooth path leaves, in noise, from which it is too smooth.
+_OVERSMOOTHED = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def smooth_path(t: np.ndarray, x: np.ndarray, u: np.ndarray, *, n_grid: int = 0)
     Returns:
         The path.
     """
-    from scipy.interpolate import CubicSpline, make_smoothing_spline
+    from scipy.interpolate import CubicSpline
 
     sigma = noise_of(t, x, _FLOOR_DRIVEN if u.shape[1] else _FLOOR)
     n = n_grid or 2 * min(max(len(t), 200), 600) + 1
@@ -104,13 +107,40 @@ def smooth_path(t: np.ndarray, x: np.ndarray, u: np.ndarray, *, n_grid: int = 0)
     for d in range(x.shape[1]):
         scale = float(np.std(x[:, d])) or 1.0
         quiet = float(np.median(sigma[:, d])) < 1.01 * (_FLOOR_DRIVEN if u.shape[1] else 3e-4) * scale or len(t) < 8
-        y = x[:, d] / scale
-        if quiet:
-            spline = CubicSpline(unit, y)
-        else:
-            w = (scale / sigma[:, d]) ** 2
-            spline = make_smoothing_spline(unit, y, w=w / w.mean())
-        smooth[:, d] = spline(fine) * scale
-        slope[:, d] = spline.derivative()(fine) * scale * len(t) / (t[-1] - t[0])
+        y, noise = x[:, d] / scale, sigma[:, d] / scale
+        spline, in_logarithm = (CubicSpline(unit, y), False) if quiet else _smoothed(unit, y, noise)
+        value, rise = spline(fine), spline.derivative()(fine)
+        value, rise = (np.exp(value), np.exp(value) * rise) if in_logarithm else (value, rise)
+        smooth[:, d] = value * scale
+        slope[:, d] = rise * scale * len(t) / (t[-1] - t[0])
     u_grid = np.stack([np.interp(grid, t, column) for column in u.T], 1) if u.shape[1] else np.zeros((n, 0))
     return Path(t, x, u, sigma, grid, smooth, slope, u_grid)
+
+
+def _smoothed(unit: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[Any, bool]:
+    r"""The smoothing spline of samples, and whether it is that of their logarithm.
+
+    Cross-validation with weights in proportion to the signal goes by the many small samples, and can take rare spikes
+    for noise. Where what is left exceeds the noise, positive samples are smoothed in their logarithm, in which such
+    noise is of one size, and others with the largest penalty that leaves no more than the noise.
+    """
+    from scipy.interpolate import make_smoothing_spline
+
+    def excess(made: np.ndarray) -> float:
+        return float(np.mean(((made - y) / noise) ** 2))
+
+    w = 1.0 / noise**2
+    plain = make_smoothing_spline(unit, y, w=w / w.mean())
+    if excess(plain(unit)) < _OVERSMOOTHED:
+        return plain, False
+    if (y > 0).all():
+        w = (y / noise) ** 2
+        spline = make_smoothing_spline(unit, np.log(y), w=w / w.mean())
+        if excess(np.exp(spline(unit))) < _OVERSMOOTHED:
+            return spline, True
+    w = 1.0 / noise**2
+    for penalty in np.geomspace(1e3, 1e-7, 21):
+        plain = make_smoothing_spline(unit, y, w=w / w.mean(), lam=float(penalty))
+        if excess(plain(unit)) < _OVERSMOOTHED:
+            break
+    return plain, False

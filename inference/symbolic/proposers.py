@@ -100,7 +100,7 @@ def propose_sindy(paths: list[Path]) -> list[Proposal]:
         paths: Smooth paths of the trajectories.
 
     Returns:
-        At most one proposal; none where an equation has more than ten terms, which is a fit and no law.
+        At most one proposal. With more than ten terms in an equation (`too_long`) it is a fit and no law.
 
     Raises:
         ImportError: If PySINDy is not installed.
@@ -116,9 +116,23 @@ def propose_sindy(paths: list[Path]) -> list[Proposal]:
     from ._sindy import tuned_sindy
 
     found = tuned_sindy(paths[0])
-    if found is None or max(len(e) for e in found.structure.terms) > _LONGEST:
-        return []
-    return [Proposal(found, "sindy")]
+    return [Proposal(found, "sindy")] if found is not None else []
+
+
+def too_long(proposal: Proposal) -> bool:
+    r"""Whether an equation has so many terms that it is a fit and no law.
+
+    Arguments:
+        proposal: Proposed equations.
+
+    Returns:
+        Whether to use them only where nothing shorter explains the samples.
+
+    Example:
+        >>> too_long(Proposal(Equations(Structure((("x0",),)), (1.0,)), "sindy"))
+        False
+    """
+    return max(len(e) for e in proposal.equations.structure.terms) > _LONGEST
 
 
 def propose_operon(paths: list[Path], *, seed: int = 0) -> list[Proposal]:

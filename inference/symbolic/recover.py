@@ -15,7 +15,7 @@ import numpy as np
 from ._smooth import Path, smooth_path
 from .check import Trajectory, checked
 from .posterior import Candidate, EquationPosterior, agreement_of
-from .proposers import PROPOSERS, Proposal, propose
+from .proposers import PROPOSERS, Proposal, propose, too_long
 from .refit import Fit, Ladder, refit_constants
 from .selection import (
     Scored,
@@ -135,21 +135,43 @@ def search(paths: list[Path], setting: RecoverConfig) -> tuple[list[Scored], Lad
         >>> search([path], RecoverConfig())[0][0].fit.equations.structure.terms
         (('x0',),)
     """
-    proposals = propose(paths, setting.proposers, n_proposals=setting.n_proposals)
+    given = propose(paths, setting.proposers, n_proposals=setting.n_proposals)
+    proposals, long = [p for p in given if not too_long(p)], [p for p in given if too_long(p)]
     ladder, n_iterations = Ladder(paths), 8 if setting.refit else 0
     found, worth = fit_all(proposals, ladder, n_iterations=n_iterations), 0.0
     if paths[0].u.shape[1]:
         worth = effective_samples(found)
         found = rescored(found, worth)
     if not setting.refit:
-        return found, ladder
+        return found or fit_all(long, ladder, n_iterations=0), ladder
     found = improve(found, ladder, worth)
     if found:
         seen = {s.fit.equations.structure for s in found}
         fresh = [p for p in crossed(found[0], proposals) if p.equations.structure not in seen]
         found += fit_all(fresh, ladder, n_iterations=6, n_effective=worth)
         found = improve(sorted(found, key=lambda s: s.score), ladder, worth)
-    return found, ladder
+    if long and (not found or misses(found[0], paths) > setting.noise):
+        found += fit_all(long, ladder, n_iterations=n_iterations, n_effective=worth)
+    return sorted(found, key=lambda s: s.score), ladder
+
+
+def misses(item: Scored, paths: list[Path]) -> float:
+    r"""By how many times the estimated noise a candidate misses the samples, for its worst state.
+
+    Arguments:
+        item: The candidate.
+        paths: Smooth paths.
+
+    Returns:
+        Root mean square misfit over the noise.
+
+    Example:
+        >>> t = np.linspace(0.0, 3.0, 80)
+        >>> path = smooth_path(t, np.exp(-t)[:, None], np.zeros((80, 0)))
+        >>> misses(search([path], RecoverConfig())[0][0], [path]) < 1.0
+        True
+    """
+    return float(np.sqrt((item.fit.misfit / sum(len(p.t) for p in paths)).max()))
 
 
 def improve(found: list[Scored], ladder: Ladder, n_effective: float = 0.0) -> list[Scored]:
@@ -268,13 +290,11 @@ def judge(
         'one'
     """
     best = candidates[0]
-    n = sum(len(p.t) for p in paths)
-    excess = float(np.sqrt((ranked[0].fit.misfit / n).max()))
     if np.isnan(best.error_heldout):
         return "none", "no equation explains this: the best cannot be fitted without a fifth of the samples"
     if not best.error_heldout < 0.7:
         return "none", f"no equation explains this: the best misses held-out samples by {best.error_heldout:.2g} SD"
-    excess = max(excess, best.error_heldout / noise_share(paths))
+    excess = max(misses(ranked[0], paths), best.error_heldout / noise_share(paths))
     if excess > setting.noise and best.error_heldout > 0.05:
         return "approximate", (
             f"no equation explains this to the noise: the best misses by {excess:.1f} times the estimated noise"

@@ -127,7 +127,7 @@ def test_a_burst_of_several_samples_is_no_outlier() -> None:
 
 def test_an_offset_of_a_thousand_spreads_is_no_hindrance() -> None:
     x = path(lotka, [2.0, 1.0])
-    answer = recover_equations([Trajectory(T, x + [1000.0, 0.0])])
+    answer = recover_equations([Trajectory(T, x + np.array([1000.0, 0.0]))])
     assert terms(answer)[1] == {"x1", "x0*x1"}
 
 
@@ -173,3 +173,45 @@ def test_windkessel_law_gives_resistance_and_compliance() -> None:
     assert law.resistance == pytest.approx(0.9, rel=0.03)
     assert law.compliance == pytest.approx(1.8, rel=0.05)
     assert law.weight > 0.5
+
+
+def test_three_elements_give_impedance_resistance_and_compliance() -> None:
+    t = np.arange(0.0, 4.0, 1.0 / 125.0)
+    flow = 420.0 * np.maximum(np.sin(2.0 * np.pi * t / 0.8), 0.0) ** 2 * (t % 0.8 < 0.4)
+    fine = np.arange(0.0, 4.0, 1.0 / 4000.0)
+    driven = np.interp(fine, t, flow)
+    windkessel = np.empty_like(fine)
+    windkessel[0] = 80.0
+    for i in range(len(fine) - 1):
+        windkessel[i + 1] = windkessel[i] + (driven[i] - (windkessel[i] - 6.0) / 1.1) / 1.6 / 4000.0
+    pressure = np.interp(t, fine, windkessel) + 0.05 * flow
+    law = windkessel_law(t, pressure, flow, elements=3, outflow=6.0)
+    assert law.resistance == pytest.approx(1.1, rel=0.02)
+    assert law.compliance == pytest.approx(1.6, rel=0.02)
+    assert law.impedance == pytest.approx(0.05, rel=0.05)
+    assert law.venous_pressure == 6.0
+    assert law.misfit < 0.5
+    assert law.weight > 0.5
+
+
+def test_a_windkessel_has_two_or_three_elements_and_flow_that_fills_it() -> None:
+    t = np.arange(0.0, 4.0, 1.0 / 125.0)
+    with pytest.raises(ValueError, match="elements must be 2 or 3, got 4"):
+        windkessel_law(t, t, t, elements=4)
+
+
+def test_a_long_regression_is_taken_where_no_law_explains_the_samples() -> None:
+    pytest.importorskip("pysindy")
+    t = np.linspace(0.0, 10.0, 256)
+
+    def rich(_: float, x: np.ndarray) -> list[float]:
+        a, b = x
+        return [
+            b + 0.3 * a * b - 0.2 * a**3 + 0.4 * b**2 - 0.1 * a**2 * b + 0.2 * b**3 - 0.3 * a**2 + 0.1 * a * b**2 + 0.2,
+            -a - 0.2 * b**3 + 0.2 * a**2 - 0.3 * a * b - 0.1 * a**3 + 0.2 * b**2 - 0.1 * a * b**2 - 0.1 * b - 0.1,
+        ]
+
+    x = path(rich, [1.0, 0.0], t)
+    config = RecoverConfig(proposers=("weak", "sindy"))
+    answer = recover_equations([Trajectory(t, x)], config=config)
+    assert answer.candidates[0].error_heldout < 0.05
