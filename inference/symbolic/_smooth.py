@@ -17,6 +17,8 @@ import numpy as np
 _FLOOR, _FLOOR_DRIVEN = 1.0e-4, 5.0e-3
 # Mean square of what a smooth path leaves, in noise, from which it is too smooth.
 _OVERSMOOTHED = 2.0
+# Largest over smallest value from which a positive state may be smoother in its logarithm.
+_SPIKY = 20.0
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,16 @@ def smooth_path(t: np.ndarray, x: np.ndarray, u: np.ndarray, *, n_grid: int = 0)
     fine = (grid - t[0]) / (t[-1] - t[0]) * len(t)
     for d in range(x.shape[1]):
         scale = float(np.std(x[:, d])) or 1.0
+        in_logarithm = _better_in_logarithm(unit, x[:, d] / scale, sigma[:, d] / scale)
+        if in_logarithm:
+            relative = noise_of(t, np.log(x[:, d : d + 1]))[:, 0]
+            sigma[:, d] = np.maximum(relative * x[:, d], _FLOOR * scale)
         quiet = float(np.median(sigma[:, d])) < 1.01 * (_FLOOR_DRIVEN if u.shape[1] else 3e-4) * scale or len(t) < 8
         y, noise = x[:, d] / scale, sigma[:, d] / scale
-        spline, in_logarithm = (CubicSpline(unit, y), False) if quiet else _smoothed(unit, y, noise)
+        if quiet:
+            spline = CubicSpline(unit, np.log(y) if in_logarithm else y)
+        else:
+            spline, in_logarithm = _smoothed(unit, y, noise, in_logarithm)
         value, rise = spline(fine), spline.derivative()(fine)
         value, rise = (np.exp(value), np.exp(value) * rise) if in_logarithm else (value, rise)
         smooth[:, d] = value * scale
@@ -117,7 +126,27 @@ def smooth_path(t: np.ndarray, x: np.ndarray, u: np.ndarray, *, n_grid: int = 0)
     return Path(t, x, u, sigma, grid, smooth, slope, u_grid)
 
 
-def _smoothed(unit: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[Any, bool]:
+def _better_in_logarithm(unit: np.ndarray, y: np.ndarray, noise: np.ndarray) -> bool:
+    r"""Whether a positive state has spikes between which too few samples lie, and its logarithm is smoother.
+
+    The inner samples are read from a cubic through every other one, once the odd and once the even.
+    """
+    from scipy.interpolate import CubicSpline
+
+    if len(y) < 16 or not (y > 0).all() or y.max() < _SPIKY * y.min():
+        return False
+    errors = []
+    for values, back in ((y, lambda v: v), (np.log(y), np.exp)):
+        missed = []
+        for first in (1, 2):
+            out = np.zeros(len(y), dtype=bool)
+            out[first:-1:2] = True
+            missed.append(back(CubicSpline(unit[~out], values[~out])(unit[out])) - y[out])
+        errors.append(float(np.sqrt(np.mean(np.concatenate(missed) ** 2))))
+    return errors[0] > 3.0 * float(np.median(noise)) and errors[1] < 0.5 * errors[0]
+
+
+def _smoothed(unit: np.ndarray, y: np.ndarray, noise: np.ndarray, in_logarithm: bool) -> tuple[Any, bool]:
     r"""The smoothing spline of samples, and whether it is that of their logarithm.
 
     Cross-validation with weights in proportion to the signal goes by the many small samples, and can take rare spikes
@@ -131,12 +160,12 @@ def _smoothed(unit: np.ndarray, y: np.ndarray, noise: np.ndarray) -> tuple[Any, 
 
     w = 1.0 / noise**2
     plain = make_smoothing_spline(unit, y, w=w / w.mean())
-    if excess(plain(unit)) < _OVERSMOOTHED:
+    if not in_logarithm and excess(plain(unit)) < _OVERSMOOTHED:
         return plain, False
     if (y > 0).all():
         w = (y / noise) ** 2
         spline = make_smoothing_spline(unit, np.log(y), w=w / w.mean())
-        if excess(np.exp(spline(unit))) < _OVERSMOOTHED:
+        if in_logarithm or excess(np.exp(spline(unit))) < _OVERSMOOTHED:
             return spline, True
     w = 1.0 / noise**2
     for penalty in np.geomspace(1e3, 1e-7, 21):

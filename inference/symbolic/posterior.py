@@ -116,11 +116,23 @@ class EquationPosterior:
 
         Returns:
             States, with shape (T, D); NaN throughout where the candidate leaves all bounds.
+
+        Raises:
+            ValueError: If times do not rise, or start or inputs have another shape than those fitted.
         """
         candidate = self.candidates[rank]
-        first = np.asarray(candidate.start if start is None else start, dtype=float)
-        made = run(candidate.equations, first, np.asarray(t, dtype=float), u)
-        return np.full((len(t), len(first)), np.nan) if made is None else made
+        when = np.asarray(t, dtype=float)
+        first = np.atleast_1d(np.asarray(candidate.start if start is None else start, dtype=float))
+        drive = np.zeros((len(when), 0)) if u is None else np.asarray(u, dtype=float)
+        drive = drive[:, None] if drive.ndim == 1 else drive
+        if when.ndim != 1 or len(when) < 2 or not (np.diff(when) > 0).all():
+            raise ValueError(f"t must hold at least two rising times, got shape {when.shape}")
+        if first.shape != (len(self.names),):
+            raise ValueError(f"start must hold {len(self.names)} states ({', '.join(self.names)}), got {first.shape}")
+        if drive.shape != (len(when), len(self.inputs)):
+            raise ValueError(f"u must have shape {(len(when), len(self.inputs))}, got {drive.shape}")
+        made = run(candidate.equations, first, when, drive)
+        return np.full((len(when), len(first)), np.nan) if made is None else made
 
     def draws(self, t: np.ndarray, start: np.ndarray, u: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         r"""Trajectories of all candidates, and their weights: (n, T, D) and (n,).

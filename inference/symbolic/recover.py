@@ -405,7 +405,12 @@ class SymbolicRegressor:
 
         Returns:
             States, with shape (T, D).
+
+        Raises:
+            ValueError: If nothing was fitted yet, or start or inputs have another shape than those fitted.
         """
+        if not hasattr(self, "posterior_"):
+            raise ValueError("expected a fitted regressor, got one that is not: call fit(t, x) first")
         return self.posterior_.predict(t, start, u)
 
     def score(self, t: np.ndarray, x: np.ndarray, u: np.ndarray | None = None) -> float:

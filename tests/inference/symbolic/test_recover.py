@@ -157,6 +157,19 @@ def test_the_regressor_fits_predicts_and_scores() -> None:
     assert SymbolicRegressor(**model.get_params()).seed == model.seed
 
 
+def test_predictions_ask_for_what_was_fitted() -> None:
+    with pytest.raises(ValueError, match="call fit"):
+        SymbolicRegressor().predict(T)
+    model = SymbolicRegressor().fit(T, np.exp(-0.5 * T))
+    assert model.predict(T, 2.0).shape == (200, 1)
+    with pytest.raises(ValueError, match=r"start must hold 1 states \(x0\), got \(2,\)"):
+        model.predict(T, np.ones(2))
+    with pytest.raises(ValueError, match=r"u must have shape \(200, 0\), got \(200, 1\)"):
+        model.predict(T, 2.0, np.ones(200))
+    with pytest.raises(ValueError, match="rising times"):
+        model.predict(T[::-1], 2.0)
+
+
 def test_the_same_seed_gives_the_same_answer() -> None:
     given = [Trajectory(T, noisy(path(lotka, [2.0, 1.0]), 0.05))]
     assert recover_equations(given).to_json() == recover_equations(given).to_json()
