@@ -29,7 +29,7 @@ def test_spikes_are_not_smoothed_away(sigma: float, allowed: float) -> None:
 
 def test_a_state_of_both_signs_is_smoothed_no_more_than_its_noise() -> None:
     t = np.linspace(0.0, 10.0, 300)
-    spikes = np.exp(-(((t % 2.5) - 1.2) ** 2) / 2e-3) * np.where(t % 5.0 < 2.5, 1.0, -1.0)
+    spikes = np.exp(-(((t % 2.5) - 1.2) ** 2) / 2e-2) * np.where(t % 5.0 < 2.5, 1.0, -1.0)
     x = (spikes + 0.002 * np.sin(t))[:, None]
     path = smooth_path(t, x * (1.0 + 0.05 * np.random.default_rng(1).standard_normal(x.shape)), np.zeros((300, 0)))
     assert np.sqrt(np.mean((path.at(path.smooth) - x) ** 2)) < 0.1 * x.std()
