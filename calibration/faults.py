@@ -42,7 +42,7 @@ def _line(x: Windows, fs: float, *, frequency: float, damping: float) -> Windows
 
 
 def _clipped(x: Windows, rng: np.random.Generator, fs: float) -> Windows:
-    return np.minimum(x, np.quantile(x, 0.97, axis=1, keepdims=True))
+    return np.asarray(np.minimum(x, np.quantile(x, 0.97, axis=1, keepdims=True)))
 
 
 def _dropout(x: Windows, rng: np.random.Generator, fs: float) -> Windows:

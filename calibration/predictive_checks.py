@@ -128,7 +128,7 @@ def _simulated(
         wanted = {name: asked[name] for name in SETTABLE if name in asked}
         if not isinstance(simulator, LinearNetwork) or simulator.population != "clinical" or not wanted:
             return None
-        found = simulate_adults(simulator, wanted, base, seed=seed)  # type: ignore[assignment]
+        found = simulate_adults(simulator, wanted, base, seed=seed)
     waves = np.asarray(found.waves)
     return waves, usable(np.asarray(found.status)) & np.isfinite(waves).all((1, 2))
 

@@ -264,7 +264,7 @@ def _record(
     changes = rng.random(r) < 0.3
     change_s = np.where(changes, rng.uniform(time_s[:, 0], time_s[:, -1] + 1e-9), np.nan)
     later = time_s >= np.where(changes, change_s, np.inf)[:, None]
-    kind = rng.integers(3, size=r)[:, None]  # line, zero, both
+    kind = np.asarray(rng.integers(3, size=r))[:, None]  # line, zero, both
 
     def per_window(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return np.where(mask, second[:, None], first[:, None]).reshape(-1)

@@ -138,8 +138,8 @@ def swap_test(mean: Ranks, truth: Ranks) -> Swap:
                 p[j, k] = _williams(of_mean[k, d + j], own[j], of_mean[j, k], len(truth))
     worst = np.maximum(p, p.T)
     worst[np.tril_indices(d)] = 2.0
-    j, k = np.unravel_index(worst.argmin(), worst.shape)
-    return Swap((int(j), int(k)), float(min(worst[j, k] * (d * (d - 1) / 2), 1.0)))
+    first, second = (int(i) for i in np.unravel_index(worst.argmin(), worst.shape))
+    return Swap((first, second), float(min(worst[first, second] * (d * (d - 1) / 2), 1.0)))
 
 
 def _williams(r12: float, r13: float, r23: float, n: int) -> float:

@@ -106,7 +106,7 @@ class Samples:
         good = np.isfinite(self.z).all((1, 2)) & np.isfinite(self.z_truth).all(1)
         for name in self.names:
             good &= np.isfinite(self.draws[name]).all(1) & np.isfinite(self.truth[name])
-        return good
+        return np.asarray(good)
 
     def rows(self, keep: Bool[np.ndarray, " N"]) -> Samples:
         r"""Some of the simulations.

@@ -122,7 +122,7 @@ def make_embedded(
             made = _make_part(bundle, n, windows, seed=seed * 1_000_003 + number, longest_s=longest_s)
             partial = path.with_suffix(".partial")
             with partial.open("wb") as stream:
-                np.savez(stream, **made)
+                np.savez(stream, **made)  # type: ignore[arg-type]
             os.replace(partial, path)
         progress(min(recordings, (number + 1) * part))
     return EmbeddedRecordings.load(folder)

@@ -174,7 +174,7 @@ class _Run:
             rows = torch.randint(len(unit), (1024,), generator=order)
             loss = (self.npe.reference(unit[rows])[:, 0] - target[rows]).square().mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         self.npe.reference.requires_grad_(False)
 
@@ -186,7 +186,7 @@ class _Run:
         residual = np.log(theta[..., space.index("SV")]) - self.npe.reference(h)[..., 0].double().numpy()
         slow = torch.from_numpy(slow_coordinates(data, residual).astype(np.float32))
         unit = (torch.from_numpy(space.unconstrain(theta)).float() - base.z_mean) / base.z_sd
-        parts = [base.flow(c).transform(z) for c, z in zip(raw.split(16), unit.split(16), strict=True)]
+        parts = [base.flow(c).transform(z) for c, z in zip(torch.split(raw, 16), torch.split(unit, 16), strict=True)]
         time_s = torch.from_numpy(data.time_s.astype(np.float32))
         return _Set(h, torch.cat((slow, torch.cat(parts)), -1), time_s, torch.from_numpy(data.usable))
 
