@@ -263,7 +263,14 @@ def save_validated(bundle: Bundle, source: Path, out: Path, *, force: bool = Fal
     layers = load_calibrated(source)
     half = any(value.dtype == np.float16 for value in _stored(source).values())
     bundle.save(out, half=half, force=force)
-    for name in ("rope.json", "rope.safetensors", "conformal.json", "conformal.safetensors"):
+    for name in (
+        "rope.json",
+        "rope.safetensors",
+        "conformal.json",
+        "conformal.safetensors",
+        "pooling.json",
+        "pooling.safetensors",
+    ):
         (out / name).unlink(missing_ok=True)
     if layers.rope is not None:
         from .rope.layer import save_rope
@@ -273,6 +280,10 @@ def save_validated(bundle: Bundle, source: Path, out: Path, *, force: bool = Fal
         from .conformal.layer import save_layer
 
         save_layer(layers.conformal, out)
+    if layers.pooling is not None:
+        from ..inference.pooling.layer import save_pooling
+
+        save_pooling(layers.pooling, out)
 
 
 def _with_section(bundle: Bundle, judgement: Judgement) -> str:

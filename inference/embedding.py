@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .harmonics import HarmonicEmbedding
+
 __all__ = ["DenseEmbedding", "EmbeddingConfig", "WaveEmbedding", "build_embedding", "summaries"]
 
 
@@ -26,7 +28,7 @@ class EmbeddingConfig:
     r"""Shape of an embedding.
 
     Arguments:
-        kind: ``"wave"`` for pressure windows, ``"dense"`` for short observations.
+        kind: ``"wave"`` for pressure windows, ``"harmonic"`` for steady beats, ``"dense"`` for short observations.
         samples: Length T of a window.
         centre: Pressure that is mapped to zero [mmHg].
         spread: Pressure difference that is mapped to one [mmHg].
@@ -48,7 +50,7 @@ class EmbeddingConfig:
         64
     """
 
-    kind: Literal["wave", "dense"] = "wave"
+    kind: Literal["wave", "harmonic", "dense"] = "wave"
     samples: int = 1000
     centre: float = 90.0
     spread: float = 25.0
@@ -69,8 +71,8 @@ class EmbeddingConfig:
         for name in ("samples", "spread", "fs", "stem", "kernel", "stride", "heads", "hidden", "context"):
             if not sizes[name] > 0:
                 raise ValueError(f"{name} must be positive, got {sizes[name]}")
-        if self.kind not in ("wave", "dense"):
-            raise ValueError(f"kind must be 'wave' or 'dense', got {self.kind!r}")
+        if self.kind not in ("wave", "harmonic", "dense"):
+            raise ValueError(f"kind must be 'wave', 'harmonic' or 'dense', got {self.kind!r}")
         if not self.stages or len(self.stages) != len(self.blocks):
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
 
@@ -251,7 +253,7 @@ class DenseEmbedding(nn.Module):
         return self.net((x - self.shift) / self.scale)  # type: ignore[no-any-return]
 
 
-def build_embedding(config: EmbeddingConfig) -> WaveEmbedding | DenseEmbedding:
+def build_embedding(config: EmbeddingConfig) -> WaveEmbedding | HarmonicEmbedding | DenseEmbedding:
     r"""Builds the embedding that a configuration names.
 
     Arguments:
@@ -261,4 +263,6 @@ def build_embedding(config: EmbeddingConfig) -> WaveEmbedding | DenseEmbedding:
         >>> type(build_embedding(EmbeddingConfig(kind="dense", samples=10))).__name__
         'DenseEmbedding'
     """
+    if config.kind == "harmonic":
+        return HarmonicEmbedding(config)
     return WaveEmbedding(config) if config.kind == "wave" else DenseEmbedding(config)

@@ -21,6 +21,8 @@ __all__ = ["HOMES", "Simulated", "SimulatedRows", "Simulator", "SimulatorSpec", 
 HOMES: dict[str, str] = {
     "linear-network": ".network:LinearNetwork",
     "network": ".network.nonlinear:NonlinearNetwork",
+    "reference-network": ".reference:ReferenceNetwork",
+    "reference-windkessel": ".reference:ReferenceWindkessel",
     "windkessel": ".windkessel:Windkessel",
     "windkessel2": ".windkessels:windkessel2",
     "windkessel3": ".windkessels:windkessel3",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,10 @@ from .infer_output import NOTICE, JSONPage, Page, ResultFiles, TablePage
 from .options import Settings
 from .recording_options import Labels
 from .run_record import RECORD, hash_input, write_run_record
+
+if TYPE_CHECKING:
+    from ...inference.bundle import Bundle
+    from ...inference.exact import ExactAnswers
 
 __all__ = ["Pooling", "answer_files"]
 
@@ -83,6 +87,7 @@ def answer_files(
     keep_uninformative: bool = False,
     command: str = "infer",
     pooling: Pooling = Pooling(),
+    exact: str = "",
 ) -> int:
     r"""Answer files, print what was found, and write it where `--out` says.
 
@@ -95,6 +100,7 @@ def answer_files(
         keep_uninformative: Whether numbers of uninformative quantities are shown.
         command: The verb, for the run record.
         pooling: Which windows inform each other.
+        exact: ``nuts`` or ``refine`` to answer from the likelihood of a reference model.
 
     Returns:
         The exit code: 0 if any window was answered.
@@ -112,7 +118,7 @@ def answer_files(
     stems = _stems(files, settings)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = settings.threads or min(cores, 8)
-    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, workers, pooling)
+    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, workers, pooling, exact)
     outcome = _Outcome()
     try:
         for path, stem in zip(files, stems, strict=True):
@@ -121,6 +127,7 @@ def answer_files(
         if settings.has_out and outcome.answered + len(outcome.reasons):
             config = {"files": list(files), "model": Path(model).name, **_shown(question), **_shown(labels)}
             config |= {"pool": desk.pool, "anchors": [a.text for a in pooling.anchors]}
+            config |= {"exact": exact} if exact else {}
             written = [p.name for s in stems if s for p in _results(s) if p.exists()]
             inputs = [find_bundle(model)]
             inputs += [p for p in files if p.is_file() or p.with_name(p.name + ".hea").is_file()]
@@ -136,7 +143,14 @@ class _Desk:
     r"""A loaded model and how its answers are to be told."""
 
     def __init__(
-        self, folder: Path, question: Question, settings: Settings, keep: bool, workers: int, pooling: Pooling
+        self,
+        folder: Path,
+        question: Question,
+        settings: Settings,
+        keep: bool,
+        workers: int,
+        pooling: Pooling,
+        exact: str,
     ) -> None:
         torch.set_num_threads(1)
         self._calibrated = load_calibrated(folder)
@@ -145,6 +159,13 @@ class _Desk:
         layer = self._calibrated.conformal
         if layer is not None and question.n_draws < layer.n_draws:
             settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
+        self._exact: ExactAnswers | None = None
+        if exact and pooling != Pooling():
+            raise CommandError("a likelihood answers window by window", code="usage", hint="leave --pool, --anchor out")
+        if exact:
+            self._exact = _exact_answers(self._bundle, exact, question)
+            settings.talk(self._exact.describe())
+        self._stem: Path | None = None
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
         self.pool, self._anchors = _pool_of(self._calibrated, pooling), pooling.anchors
@@ -162,6 +183,7 @@ class _Desk:
             outcome.fail(failure)
             return
         end: Failure | None = None
+        self._stem = stem
         try:
             for answered in windows:
                 self._take(answered, pages, outcome)
@@ -194,7 +216,10 @@ class _Desk:
         )
 
     def _take(self, answered: AnsweredWindow, pages: list[Page], outcome: _Outcome) -> None:
-        answered = self._calibrated.finish(answered, self._prior, seed=self._question.seed)
+        if self._exact is not None:
+            answered = self._exact.finish(answered, self._prior, stem=self._stem)
+        else:
+            answered = self._calibrated.finish(answered, self._prior, seed=self._question.seed)
         outcome.count(answered.result)
         for page in pages:
             page.write(answered)
@@ -243,6 +268,20 @@ def _pool_of(calibrated: Calibrated, pooling: Pooling) -> str:
     if pooling.anchors and pool == "window":
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
     return pool
+
+
+def _exact_answers(bundle: Bundle, method: str, question: Question) -> ExactAnswers:
+    from ...inference.exact import ExactAnswers
+
+    try:
+        return ExactAnswers(bundle, method, question.n_draws, question.seed)
+    except ValueError as error:
+        raise CommandError(
+            str(error),
+            code="no-likelihood",
+            hint="pulsebayes train --recipe radial-abp-reference --out BUNDLE",
+            exit_code=ExitCode.BUNDLE,
+        ) from error
 
 
 def _interrupted(file: str, last_start_s: float) -> CommandError:

@@ -2,6 +2,7 @@ r"""`pulsebayes infer`: a posterior for every window of a recording, or the reas
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,9 +11,22 @@ from .errors import CommandError
 from .options import Device, Settings, with_settings
 from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval, parse_span
 
-__all__ = ["DEFAULT_MODEL", "infer"]
+__all__ = ["DEFAULT_MODEL", "Method", "infer"]
 
 DEFAULT_MODEL = "radial-abp"
+
+
+class Method(StrEnum):
+    r"""Where posterior draws come from.
+
+    Example:
+        >>> Method("nuts").value
+        'nuts'
+    """
+
+    npe = "npe"
+    nuts = "nuts"
+
 
 _MODEL = Annotated[str, typer.Option(help="Shipped model, or the folder of a bundle.")]
 _LEVEL = Annotated[float, typer.Option(help="Level of the intervals low to high.")]
@@ -30,6 +44,8 @@ _POOL = Annotated[
 _ANCHOR = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE@TIME", help="Reference value: CO=4.2@600s, CO=4.2+-0.5@10:00.")
 ]
+_METHOD = Annotated[Method, typer.Option(help="The model's network, or NUTS on its reference model.")]
+_REFINE = Annotated[bool, typer.Option("--refine", help="Weight the draws to the exact posterior (reference models).")]
 _KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
 
 
@@ -48,14 +64,18 @@ def infer(
     unit: UNIT = None,
     fs: FS = 0.0,
     keep_uninformative: _KEEP = False,
+    method: _METHOD = Method.npe,
+    refine: _REFINE = False,
     *,
     settings: Settings,
 ) -> None:
     r"""Estimate cardiovascular quantities from a recording.
 
     Prints a table; with --json one object a file and line. With --out FOLDER it also writes FILE.nc (draws, for ArviZ),
-    FILE.csv and run.json. Exit code 0 when a window was answered, 3 file unreadable, 4 refused by the gate, 5 outside
-    the simulations, 6 model wrong for these channels. Research use only. Not a medical device.
+    FILE.csv and run.json. --method nuts samples a reference model with a known likelihood, started from the network,
+    and says what it leaves out of the sensor; --refine weights the network's draws where the likelihood is known. Exit
+    code 0 when a window was answered, 3 file unreadable, 4 refused by the gate, 5 outside the simulations, 6 model
+    wrong for these channels. Research use only. Not a medical device.
 
     Arguments:
         files: Waveform files.
@@ -71,6 +91,8 @@ def infer(
         unit: Units by channel name or role.
         fs: Sampling rate [Hz] where the file states none.
         keep_uninformative: Whether numbers of uninformative quantities are shown.
+        method: Where draws come from.
+        refine: Whether the draws are weighted to the exact posterior.
         settings: The shared options.
 
     Raises:
@@ -83,6 +105,8 @@ def infer(
     """
     if not 0 < level < 1:
         raise CommandError(f"--level must lie between 0 and 1, got {level:g}", code="usage", hint="--level 0.9")
+    if refine and method is Method.nuts:
+        raise CommandError("--refine weights draws of the network: it does not go with --method nuts", code="usage")
     if settings.device is not Device.cpu:
         raise CommandError("infer runs on the processor only", code="device", hint="leave --device out")
     labels = Labels.parse(channel, unit, fs)
@@ -114,5 +138,6 @@ def infer(
         settings=settings,
         keep_uninformative=keep_uninformative,
         pooling=pooling,
+        exact="refine" if refine else "" if method is Method.npe else method.value,
     )
     raise typer.Exit(code)

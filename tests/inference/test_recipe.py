@@ -10,6 +10,7 @@ from pulsebayes.inference.npe import PRESETS
 from pulsebayes.inference.outputs import INDEPENDENT, OutputSpace
 from pulsebayes.inference.recipe import Recipe, find_recipe, shipped_recipes
 from pulsebayes.inference.training import TrainConfig
+from pulsebayes.simulators.registry import build
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
@@ -18,7 +19,7 @@ def test_shipped_recipes_can_be_built(name):
     assert recipe.name == name
     assert recipe.preset in PRESETS
     TrainConfig(**recipe.train)
-    OutputSpace.from_names(recipe.outputs)
+    OutputSpace.from_names(recipe.outputs, extra=build(recipe.simulate.model, **recipe.simulate.config).space)
     assert recipe.simulate.seed != recipe.test.seed
 
 

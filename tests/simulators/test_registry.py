@@ -14,6 +14,8 @@ from pulsebayes.simulators.status import STATUS
 SMALL: dict[str, dict[str, object]] = {
     "linear-network": {"beat": "periodic", "n_frequencies": 16, "sites": ["Radial"]},
     "network": {"beat": "periodic", "population": "healthy", "sites": ["Radial"], "dx_mm": 40.0},
+    "reference-network": {"duration_s": 2.0, "harmonics": 8},
+    "reference-windkessel": {"duration_s": 2.0},
     "windkessel": {},
     "windkessel2": {"duration_s": 2.0},
     "windkessel3": {"duration_s": 2.0},
