@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -149,9 +150,9 @@ class ExactAnswers:
             return self.bundle.outputs.derive(theta.astype(np.float32))
         from ..simulators.network.linear import QUANTITY_UNITS
 
-        found = self.reference.model.quantities(
-            np.stack([values[name] for name in self.reference.model.space.names], axis=-1)
-        )
+        theta = np.stack([values[name] for name in self.reference.model.space.names], axis=-1)
+        with jax.enable_x64(True):
+            found = self.reference.model.quantities(theta)
         columns = dict(zip(QUANTITY_UNITS, found.T, strict=True))
         missing = [name for name in self.bundle.outputs.reported if name not in columns]
         if missing:

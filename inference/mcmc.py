@@ -192,7 +192,8 @@ def model_parameters(bundle: Bundle, reference: Reference, theta: Float[np.ndarr
 
         draws = bundle.outputs.derive(theta)
         asked = {name: draws[name] for name in SETTABLE if name in draws and name != "CVP"}
-        whole = parameters_for(asked, typical_parameters(len(theta)))
+        with jax.enable_x64(True):  # indices traced at one width cannot be used at the other in one process
+            whole = parameters_for(asked, typical_parameters(len(theta)))
         found = whole[:, [CLINICAL.index(name) for name in space.names]]
     inner = np.array([p.inner for p in space.parameters])
     return np.asarray(np.clip(found, inner[:, 0], inner[:, 1]))
