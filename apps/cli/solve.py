@@ -68,15 +68,14 @@ def solve(
     if settings.device.value == "cuda":
         engine = "jax"  # the compiled kernel runs on the CPU
         os.environ["JAX_PLATFORMS"] = "cuda"
-    if engine == "jax" and precision == "float64":
-        import jax
+    import jax
 
-        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     try:
-        solution = solve_model(
-            model, dx_mm=dx_mm, tolerance_mmHg=tolerance, samples=samples, max_cycles=cycles, precision=precision,
-            engine=engine,
-        )  # fmt: skip
+        with jax.enable_x64(precision == "float64"):
+            solution = solve_model(
+                model, dx_mm=dx_mm, tolerance_mmHg=tolerance, samples=samples, max_cycles=cycles, precision=precision,
+                engine=engine,
+            )  # fmt: skip
     except NetworkFailure as failure:
         hint = "a smaller --dx, or look at that vessel's radius, wall and outlet"
         raise CommandError(str(failure), code="diverged", hint=hint, exit_code=ExitCode.TARGET_MISSED) from None
