@@ -11,6 +11,7 @@ import typer
 
 from .infer import DEFAULT_MODEL
 from .options import Settings, with_settings
+from .run_record import add_output
 
 __all__ = ["DEMO_NAME", "demo"]
 
@@ -54,6 +55,7 @@ def demo(settings: Settings) -> None:
         _tell_truth(table, truth)
     if table.is_file():
         plot_result(recording, table, truth, own.out / f"{DEMO_NAME}.png")
+        add_output(own.out, f"{DEMO_NAME}.png")
         settings.talk(f"written to {own.out.name}: {', '.join(sorted(p.name for p in own.out.iterdir()))}")
     raise typer.Exit(code)
 

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ARGUMENTS", "RECORD", "current_versions", "hash_input", "write_run_record"]
+__all__ = ["ARGUMENTS", "RECORD", "add_output", "current_versions", "hash_input", "write_run_record"]
 
 RECORD = "run.json"
 _LIBRARIES = ("numpy", "scipy", "torch", "zuko", "jax", "xarray", "zarr")
@@ -92,6 +92,27 @@ def write_run_record(
     target = folder / RECORD
     target.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return target
+
+
+def add_output(folder: Path, name: str) -> None:
+    r"""Name one more file in the `run.json` of a folder.
+
+    Arguments:
+        folder: Folder of the results.
+        name: Name of the file that was written beside them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pulsebayes.apps.cli.run_record import add_output, write_run_record
+        >>> path = write_run_record(Path("."), command="demo", config={}, outputs=["a.csv"])
+        >>> add_output(Path("."), "a.png")
+        >>> json.loads(path.read_text())["outputs"]
+        ['a.csv', 'a.png']
+    """
+    target = folder / RECORD
+    record = json.loads(target.read_text(encoding="utf-8"))
+    record["outputs"] = sorted({*record["outputs"], name})
+    target.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _record_files(path: Path) -> list[Path]:

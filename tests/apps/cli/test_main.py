@@ -235,6 +235,8 @@ def test_demo_writes_table_draws_and_plot(
         assert ran.code == 0 and "the truth is known" in ran.out
     names = {p.name for p in (tmp_path / "pulsebayes-demo").iterdir()}
     assert names == {"run.json", *(f"simulated_patient.{s}" for s in ("csv", "nc", "png"))}
+    record = json.loads((tmp_path / "pulsebayes-demo" / "run.json").read_text())
+    assert set(record["outputs"]) == names - {"run.json"}
 
 
 def test_the_shipped_recording_says_that_it_is_simulated() -> None:
