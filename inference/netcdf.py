@@ -59,6 +59,7 @@ class NetCDFWriter:
 
         self._n_draws = n_draws
         self._units = dict(prior.units)
+        path.touch()  # says what is wrong with the folder, where HDF5 only says that something is
         self._file = h5netcdf.File(path, "w")
         shared = {"model": bundle.name, "inference_library": "pulsebayes", "sampling_time": 0.0, **(attributes or {})}
         for group in ("posterior", "prior", "observed_data"):

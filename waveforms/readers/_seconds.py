@@ -1,7 +1,9 @@
 r"""Text tables with one row a second: a time stamp, then all samples of that second, of one channel.
 
 Every row must hold the same number of samples; a row that holds another number cannot be placed within its second, so
-its whole second is missing. The name of the channel, if any, is the first word of the file's name.
+its whole second is missing. A header of two titles, `time,ABP [mmHg]`, names the channel and its unit; without one its
+name, if any, is the first word of the file's name. The stamp is a time of day, or under a header that states its unit
+(`time [s]`) a number.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,19 +24,34 @@ from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
 from ..recording import Recording
 from ..roles import guess_role
+from ..units import convert, unit
 from ._sources import Placed, finite
-from ._table_layout import CLOCK, CUT, MISSING, bounded_lines, cells_of, ends_with_line
+from ._table_layout import CLOCK, CUT, MISSING, bounded_lines, cells_of, ends_with_line, is_number, split_unit
 
 __all__ = ["holds_seconds", "read_seconds"]
 
 _WIDE: Final = 16
+_OTHER_CLOCK: Final = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}[ T].*\d:\d\d.*")
 _MOST_MISFITS: Final = 0.1
 _LONGEST_GAP: Final = 86400
 _TOGETHER: Final = 64  # rows parsed at once
 
 
+@dataclass(frozen=True)
+class Head:
+    """What the two titles of a header say: name and unit of the channel, seconds in a unit of time (0: not said)."""
+
+    name: str = ""
+    unit: str | None = None
+    second: float = 0.0
+
+
 def holds_seconds(path: Path) -> str | None:
-    """The delimiter of a table whose rows are a clock and more than 16 numbers; `None` for any other table."""
+    """The delimiter of a table whose rows are a time and more than 16 numbers; `None` for any other table.
+
+    Raises:
+        RecordingError: If the rows are such, but what their first cell says is not certain.
+    """
     try:
         lines = [line for line in islice(bounded_lines(path), 12) if line.strip()]
     except (OSError, UnicodeDecodeError, RecordingError):
@@ -41,8 +59,17 @@ def holds_seconds(path: Path) -> str | None:
     rows = lines[1:] if len(lines) > 1 else lines  # the first may be a header
     for delimiter in (",", ";", "\t"):
         cells = [cells_of(line, delimiter) for line in rows]
-        if cells and all(len(row) > _WIDE and CLOCK.fullmatch(row[0]) for row in cells) and not _titled(lines, cells):
+        if not cells or not all(len(row) > _WIDE for row in cells) or _titled(lines, cells):
+            continue
+        if all(CLOCK.fullmatch(row[0]) or (is_number(row[0]) and _head(lines[0], delimiter).second) for row in cells):
             return delimiter
+        if all(_OTHER_CLOCK.fullmatch(row[0]) for row in cells):
+            raise RecordingError(
+                f"each row is a time and {len(cells[0]) - 1} numbers, and {cells[0][0][:40]!r} may be read in two ways",
+                code="time-stamps",
+                file=path.name,
+                hint="write the time as 2004-09-15 08:12:33, or as 08:12:33",
+            )
     return None
 
 
@@ -51,6 +78,18 @@ def _titled(lines: list[str], cells: list[list[str]]) -> bool:
     first = lines[0].strip()
     head = next((first.split(d) for d in (",", ";", "\t") if d in first), [first])
     return len(head) == len(cells[0]) and sum(bool(re.search(r"[A-Za-z]", title)) for title in head) > _WIDE
+
+
+def _head(line: str, delimiter: str) -> Head:
+    titles = cells_of(line, delimiter)
+    if len(titles) != 2 or any(is_number(title) or CLOCK.fullmatch(title) for title in titles):
+        return Head()
+    (_, spelled), (name, stated) = (split_unit(title) for title in titles)
+    try:
+        second = convert(1.0, unit(spelled).name, "s") if spelled else 0.0
+    except ValueError:
+        second = 0.0
+    return Head(name, stated, second)
 
 
 def read_seconds(
@@ -66,7 +105,8 @@ def read_seconds(
     Raises:
         RecordingError: If time goes back or stands still, rows differ too often, or a cell is no number.
     """
-    stamps, rows = _rows(path, delimiter)
+    head = _head(next(line for _, line in _lines(path)), delimiter)
+    stamps, rows = _rows(path, delimiter, head.second)
     width, misfits = _width(path, rows)
     step = _step(path, stamps)
     rate = width / step
@@ -89,12 +129,18 @@ def read_seconds(
     if not ends_with_line(path):
         wave[-1] = np.nan
         notes.append(CUT)
+    raw = _named(path, head, rate, len(wave), notes)
+    return Recording(path.name, label_channels(path.name, [raw], roles=roles, units=units), Placed((wave,)))
+
+
+def _named(path: Path, head: Head, rate: float, n_samples: int, notes: list[str]) -> RawChannel:
+    if head.name:
+        return RawChannel(head.name, head.unit, rate, n_samples, findings=tuple(notes), named=True)
     word = re.split(r"[^A-Za-z]", path.stem)[0]
     named = guess_role(word) is not None
     if named:
         notes.append("the channel is named after the file")
-    raw = [RawChannel(word if named else "col 2", None, rate, len(wave), findings=tuple(notes), named=named)]
-    return Recording(path.name, label_channels(path.name, raw, roles=roles, units=units), Placed((wave,)))
+    return RawChannel(word if named else "col 2", None, rate, n_samples, findings=tuple(notes), named=named)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -103,14 +149,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _rows(path: Path, delimiter: str) -> tuple[list[float], list[Float[np.ndarray, " samples"]]]:
+def _rows(path: Path, delimiter: str, second: float) -> tuple[list[float], list[Float[np.ndarray, " samples"]]]:
     stamps: list[float] = []
     rows: list[Float[np.ndarray, " samples"]] = []
     waiting: list[tuple[int, str]] = []
     try:
         for number, line in _lines(path):
             clock, _, samples = line.partition(delimiter)
-            stamp = _seconds(cells_of(clock, delimiter)[0])
+            stamp = _seconds(cells_of(clock, delimiter)[0], second, stamps[-1] if stamps else 0.0)
             if stamp is None and not stamps and number == 1:
                 continue  # a header
             if stamp is None:
@@ -146,7 +192,10 @@ def _parsed(path: Path, lines: list[tuple[int, str]], delimiter: str) -> list[Fl
     return [_values(path, number, cells_of(text, delimiter)) for number, text in lines]
 
 
-def _seconds(cell: str) -> float | None:
+def _seconds(cell: str, second: float, before: float) -> float | None:
+    """A time in seconds: a number in a unit of time, or a clock, whose step back by more than 12 h is midnight."""
+    if second and is_number(cell):
+        return float(cell) * second
     match = CLOCK.fullmatch(cell)
     if match is None:
         return None
@@ -154,7 +203,10 @@ def _seconds(cell: str) -> float | None:
         day = int(np.datetime64(match["date"].replace("/", "-")).astype(int)) if match["date"] else 0
     except ValueError:
         return None
-    return 86400.0 * day + 3600.0 * int(match["h"] or 0) + 60.0 * int(match["m"]) + float(match["s"])
+    found = 86400.0 * day + 3600.0 * int(match["h"] or 0) + 60.0 * int(match["m"]) + float(match["s"])
+    if not match["date"]:
+        found += 86400.0 * max(math.ceil((before - 43200.0 - found) / 86400.0), 0)
+    return found
 
 
 def _values(path: Path, number: int, cells: list[str]) -> Float[np.ndarray, " samples"]:

@@ -145,14 +145,20 @@ def _sniffed(path: Path) -> Sniffed:
     if kind in _NAMES:
         if expected and kind not in expected:
             raise RecordingError(
-                f"the content is a {_NAMES[kind]}, "
-                f"the suffix {path.suffix} says {_NAMES.get(expected[0], expected[0])}",
+                f"the content is {_called(kind)}, the suffix {path.suffix} says {_NAMES.get(expected[0], expected[0])}",
                 code="wrong-suffix",
                 file=path.name,
                 hint="give the file the suffix of what it is, or check that it is the file you mean",
             )
         return Sniffed(kind, path)
     raise _refusal(path, kind, expected[0] if expected else None)
+
+
+def _called(kind: str) -> str:
+    """The name of a format with its article; of one that is not read, what it holds."""
+    if kind not in _NAMES:
+        return f"{kind} data"
+    return f"{'an' if _NAMES[kind].startswith(('E', 'H')) else 'a'} {_NAMES[kind]}"
 
 
 def _head(path: Path) -> bytes:
@@ -167,11 +173,13 @@ def _checked_header(header: Path) -> Path:
     head = _head(header)
     first = next((line for line in head.splitlines() if line.strip() and not line.lstrip().startswith(b"#")), b"")
     if b"\x00" in head or _WFDB_LINE.fullmatch(first.strip()) is None:
+        kind = _kind(header, head)
+        line = f"first line is {first[:24].decode(errors='replace')!r}"
         raise RecordingError(
-            f"expected a WFDB header, the first line is {first[:24]!r}",
+            f"expected a WFDB header, the {line if kind == 'csv' else f'content is {_called(kind)}'}",
             code="wrong-suffix",
             file=header.name,
-            hint="give the file the suffix of what it is (.csv, .vital), or fetch the record again",
+            hint="give the file the suffix of what it is, or fetch the record again",
         )
     return header
 
@@ -221,9 +229,9 @@ def _refusal(path: Path, kind: str, suffix: str | None) -> RecordingError:
             hint="gunzip it first",
         )
     if kind == "binary":
-        what = f"{_NAMES[suffix]}" if suffix in _NAMES else "known waveform file"
+        what = _called(suffix) if suffix is not None and suffix in _NAMES else "a known waveform file"
         return RecordingError(
-            f"expected a {what}, got binary data of an unknown kind; {readable}",
+            f"expected {what}, got binary data of an unknown kind; {readable}",
             code="wrong-suffix" if suffix in _NAMES else "unsupported",
             file=path.name,
             hint="give the path of the .hea file"

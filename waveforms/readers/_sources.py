@@ -5,6 +5,7 @@ Whatever a decoder throws while a stretch is read becomes a `RecordingError` wit
 
 from __future__ import annotations
 
+import errno
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,12 +18,25 @@ from jaxtyping import Float
 
 from ..errors import RecordingError
 
-__all__ = ["BLOCK", "MAX_UNPACKED", "Array", "Placed", "Sliced", "Spool", "column", "decoding", "finite", "unpack"]
+__all__ = [
+    "BLOCK",
+    "MAX_UNPACKED",
+    "Array",
+    "Placed",
+    "Sliced",
+    "Spool",
+    "column",
+    "decoding",
+    "finite",
+    "refuse_absent",
+    "unpack",
+]
 
 MAX_UNPACKED: Final = 1 << 31
 """Packed data that unpack to more than this are refused [bytes]: ten hours of five channels at 500 Hz take .7e9."""
 BLOCK: Final = 1 << 20
 _IN_MEMORY: Final = 1 << 24
+_ABSENT: Final = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR})
 
 
 class Array(Protocol):
@@ -98,8 +112,7 @@ def decoding(
     except RecordingError:
         raise
     except Exception as error:  # decoders of other people throw anything at damaged bytes
-        if isinstance(error, OSError) and error.errno in (2, 13, 20, 21):
-            code = "unreadable"
+        refuse_absent(error, file, channel=channel, at_s=at_s)
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise RecordingError(
             f"expected {what}, the file is damaged there ({type(error).__name__}: {text})",
@@ -109,6 +122,18 @@ def decoding(
             at_s=at_s,
             hint="copy or export the file again",
         ) from error
+
+
+def refuse_absent(error: BaseException, file: str, *, channel: str | None = None, at_s: float | None = None) -> None:
+    """Tell that a file is gone or must not be read: then it is not damaged, and its folder is nobody's business.
+
+    Raises:
+        RecordingError: If that is what the error says (`unreadable`).
+    """
+    if isinstance(error, OSError) and error.errno in _ABSENT:
+        what = f"cannot be read ({error.strerror})"
+        hint = "check that the file is there and may be read"
+        raise RecordingError(what, code="unreadable", file=file, channel=channel, at_s=at_s, hint=hint) from error
 
 
 def unpack(file: str, pieces: Iterator[bytes], wanted: int, what: str) -> np.ndarray:

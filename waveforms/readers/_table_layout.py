@@ -35,7 +35,7 @@ MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "--", "
 _NUMBER: Final = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:inf|infinity|nan)", re.IGNORECASE)
 CLOCK: Final = re.compile(
     r"\[?(?:(?P<date>\d{4}-\d\d-\d\d|\d{4}/\d\d/\d\d)[ T])?"
-    r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)(?P<s>\d+(?:\.\d*)?)(?:Z| .*)?\]?"
+    r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)(?P<s>\d+(?:\.\d*)?)(?:Z|[-+]\d\d:?\d\d| .*)?\]?"
 )
 _UNIT_SUFFIX: Final = frozenset({"mmhg", "kpa", "cmh2o", "hpa", "mbar", "mv", "uv", "adu", "adc", "bpm", "lpm", "raw"})
 

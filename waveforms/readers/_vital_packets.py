@@ -130,7 +130,9 @@ def read_packets(path: Path) -> VitalFile:
         with gzip.open(path) as unpacked:
             return _read(_Stream(path, io.BufferedReader(cast(io.RawIOBase, unpacked), 1 << 20)))
     except OSError as error:
-        raise RecordingError(f"cannot be opened ({error})", code="unreadable", file=path.name) from error
+        raise RecordingError(
+            f"cannot be opened ({error.strerror or error})", code="unreadable", file=path.name
+        ) from error
 
 
 def _read(stream: _Stream) -> VitalFile:

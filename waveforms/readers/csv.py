@@ -98,7 +98,7 @@ def read_csv(
             hint="write NaN for a missing sample, or remove the line",
         )
     if time is None:
-        hz = _one_rate(path.name, stated, fs)
+        hz = _one_rate(path.name, stated, fs, len(signals))
         arrays = [_finite(column) for column in signals]
     else:
         grid = _grid(path.name, table, time, signals, stated if fs is None else fs)
@@ -121,7 +121,7 @@ def _long_recording(
     stated = _stated_rate(file, long.head, rate)
     start, hz = 0.0, 0.0
     if time is None:
-        hz = _one_rate(file, stated, fs)
+        hz = _one_rate(file, stated, fs, len(signals))
     else:
         found = _even_blocks(long, time)
         if found is None:
@@ -222,13 +222,14 @@ def _stated_rate(file: str, table: Table, column: Column | None) -> float | None
     return stated
 
 
-def _one_rate(file: str, stated: float | None, fs: float | None) -> float:
+def _one_rate(file: str, stated: float | None, fs: float | None, n_columns: int) -> float:
     if stated is None and fs is None:
+        second = "; or, if a row is a time and one second of samples, the header `time [s],ABP [mmHg]` above it"
         raise RecordingError(
             "the file has no time column and states no sampling rate",
             code="no-rate",
             file=file,
-            hint="--fs HZ, for example --fs 125",
+            hint="--fs HZ, for example --fs 125" + (second if n_columns > 16 else ""),
         )
     if stated is not None and fs is not None and not math.isclose(stated, fs, rel_tol=1.0e-3):
         raise RecordingError(

@@ -25,6 +25,7 @@ from ..errors import RecordingError
 from ..labelling import RawChannel, label_channels
 from ..recording import Recording
 from ..roles import ROLES, guess_role
+from ._sources import refuse_absent
 from ._wfdb_header import Segment, Stored, check_sizes, compressed, find_header, frame_rate_of, read_header, segments_of
 
 __all__ = ["read_wfdb"]
@@ -66,13 +67,15 @@ class _Samples:
                 segment.stem, sampfrom=begin, sampto=until, channels=[place], smooth_frames=False, return_res=32
             )
         except _SIGNAL_ERRORS as error:
+            at_s = (segment.first + first) / self.frame_rate
+            refuse_absent(error, stored.file, channel=stored.name, at_s=at_s)
             raise RecordingError(
                 f"expected samples of format {stored.fmt} from {first / self.frame_rate:.3f} s "
                 f"to {stop / self.frame_rate:.3f} s of the segment, the file is damaged there ({error})",
                 code="corrupt",
                 file=stored.file,
                 channel=stored.name,
-                at_s=(segment.first + first) / self.frame_rate,
+                at_s=at_s,
                 hint="fetch the record again",
             ) from error
         wave = np.asarray(record.e_p_signal[0], dtype=np.float32)

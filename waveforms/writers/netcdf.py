@@ -49,6 +49,7 @@ def write_netcdf(recording: Recording, path: str | Path) -> list[Path]:
     check_target(recording, path, (".nc",))
     part = path.with_name(f"{path.name}.part")
     try:
+        part.touch()  # says what is wrong with the folder, where HDF5 only says that something is
         with h5netcdf.File(part, "w") as file:
             file.attrs["title"] = "waveform recording"
             file.attrs["Conventions"] = "CF-1.8"

@@ -377,6 +377,39 @@ def test_rows_of_a_second_each_are_one_channel(write: Write, refused: Any) -> No
     assert "1 rows hold another number of samples and count as missing" in torn.channels[0].findings
 
 
+SECOND = ",".join(f"{80 + i % 20}" for i in range(125))
+
+
+@pytest.mark.parametrize(
+    ("head", "stamps"),
+    [
+        ("", ["23:59:58", "23:59:59", "00:00:00", "00:00:01"]),
+        ("", [f"2004-09-15T08:12:3{k}+02:00" for k in range(4)]),
+        ("time,ABP [mmHg]\n", [f"2004-09-15 08:12:3{k}" for k in range(4)]),
+        ("time [s],ABP [mmHg]\n", ["0", "1", "2", "3"]),
+        ("time [ms],ABP [mmHg]\n", ["1000", "2000", "3000", "4000"]),
+    ],
+)
+def test_a_second_a_row_is_told_by_its_stamps_and_its_header(write: Write, head: str, stamps: list[str]) -> None:
+    recording = read(write(head + "".join(f"{stamp},{SECOND}\n" for stamp in stamps)))
+    name, unit = ("ABP", "mmHg") if head else ("col 2", None)
+    assert [(c.name, c.unit, c.fs, c.n_samples) for c in recording.channels] == [(name, unit, 125.0, 500)]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "code", "said"),
+    [
+        ([f"03/04/2004 08:12:3{k}" for k in range(4)], "time-stamps", "may be read in two ways"),
+        (["0", "1", "2", "3"], "no-rate", "the header `time [s],ABP [mmHg]` above it"),
+    ],
+)
+def test_a_second_a_row_of_an_uncertain_time_is_refused(
+    write: Write, refused: Any, stamps: list[str], code: str, said: str
+) -> None:
+    error = refused(read, write("".join(f"{stamp},{SECOND}\n" for stamp in stamps)))
+    assert error.code == code and said in str(error)
+
+
 # Round trip
 
 

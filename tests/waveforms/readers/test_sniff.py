@@ -63,6 +63,8 @@ def test_a_vital_file_is_known_without_its_suffix(write_vital: Any, vital_track:
         ("a.vital", b"\x1f\x8b\x08", "corrupt", "it breaks at its beginning"),
         ("a.csv", "ABP\n80\n".encode("utf-16"), "encoding", "expected UTF-8 text, got UTF-16"),
         ("a.pkl", pickle.dumps([1, 2]), "unsupported", "pickle files are not read"),
+        ("a.hea", b"0       A B C", "wrong-suffix", "expected a WFDB header, the content is an EDF or BDF file"),
+        ("a.hea", b"Dear colleague,", "wrong-suffix", "the first line is 'Dear colleague,'"),
     ],
 )
 def test_what_is_not_read_says_what_it_is(
@@ -96,3 +98,15 @@ def test_brackets_and_stars_in_a_path_are_only_letters(tmp_path: Path, real_data
 def test_a_signal_file_without_header_asks_for_it(tmp_path: Path, refused: Any) -> None:
     (tmp_path / "a.dat").write_bytes(np.arange(1000, dtype="<i2").tobytes())
     assert refused(read, tmp_path / "a.dat").hint == "give the path of the .hea file"
+
+
+def test_a_file_that_must_not_be_read_is_not_called_damaged(refused: Any) -> None:
+    from pulsebayes.waveforms.readers._sources import decoding
+
+    def read_it() -> None:
+        with decoding("a.dat", "samples", channel="ABP", at_s=2.0):
+            raise PermissionError(13, "Permission denied", "/home/somebody/a.dat")
+
+    error = refused(read_it)
+    assert error.code == "unreadable"
+    assert error.message == "a.dat, channel ABP, at 2.000 s: cannot be read (Permission denied)"
