@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANNEL", "FILES", "FS", "UNIT", "Labels", "parse_interval", "parse_pairs", "parse_seconds", "parse_span"]
 
-FILES = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Waveform files: WFDB, Vital Recorder, CSV.")]
+FILES = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Waveform files of any format that is read.")]
 CHANNEL = Annotated[
     list[str] | None, typer.Option("--channel", metavar="NAME=ROLE", help='What a channel is: "col 3=ART".')
 ]
