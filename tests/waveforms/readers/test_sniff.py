@@ -105,7 +105,7 @@ def test_a_file_that_must_not_be_read_is_not_called_damaged(refused: Any) -> Non
 
     def read_it() -> None:
         with decoding("a.dat", "samples", channel="ABP", at_s=2.0):
-            raise PermissionError(13, "Permission denied", "/home/somebody/a.dat")
+            raise PermissionError(13, "Permission denied", "folder/of/somebody/a.dat")
 
     error = refused(read_it)
     assert error.code == "unreadable"
