@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--out", type=Path, help="folder where lines are kept; a run goes on from there")
     parser.add_argument("--set", default="odebench", choices=("odebench", "unseen", "development"))
-    parser.add_argument("--methods", default="", help="comma-separated; all but pyoperon and the transformer if empty")
+    parser.add_argument("--methods", default="", help="comma-separated; all but pyoperon if empty")
     parser.add_argument("--cells", default="", help="such as 0/0,.05/.5; all four if empty")
     parser.add_argument("--seeds", default="0", help="such as 0,1,2")
     parser.add_argument(
@@ -179,7 +179,7 @@ def main() -> None:
     )
     options.starts = [int(s) for s in options.starts.split(",")]
     options.seeds = [int(s) for s in options.seeds.split(",")]
-    named = options.methods.split(",") if options.methods else [m for m in METHODS if m[:2] not in ("py", "tr")]
+    named = options.methods.split(",") if options.methods else [m for m in METHODS if m != "pyoperon"]
     options.methods = [m for m in named if m in METHODS] or list(METHODS)
     if options.quick:
         options.cells, options.methods = options.cells[-1:], list(QUICK)

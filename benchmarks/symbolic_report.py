@@ -18,8 +18,8 @@ import numpy as np
 from .symbolic_table import QUOTED, RIVAL, paired, wilson
 
 ORDER = (
-    "PySINDy default", "PySINDy tuned", "pyoperon", "transformer alone", "transformer + refit", "weak form", "pool",
-    "true skeleton refitted",
+    "PySINDy default", "PySINDy cubic", "PySINDy tuned", "pyoperon", "transformer alone", "transformer + refit",
+    "weak form", "pool", "true skeleton refitted",
 )  # fmt: skip
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 SETS = {"odebench": "ODEBench", "unseen": "our own list `UNSEEN`", "development": "our own list `DEVELOPMENT`"}
@@ -133,28 +133,23 @@ def figure(groups: Groups, path: Path) -> None:
     own = {key[1:]: rows for key, rows in groups.items() if key[0] == "odebench"}
     cells = list(dict.fromkeys(key[:2] for key in own))
     methods = [m for m in ORDER if any(key[2] == m for key in own)]
-    drawn, axes = plt.subplots(1, 2, figsize=(9.0, 3.4), sharey=True, layout="constrained")
+    drawn, axes = plt.subplots(1, 2, figsize=(9.0, 4.2), sharey=True, layout="constrained")
     for axis, column in zip(axes, ("reconstruction", "generalisation"), strict=True):
         for k, method in enumerate(methods):
+            points = []
             for i, cell in enumerate(cells):
-                rows = own.get((*cell, method), [])
-                if not rows:
-                    continue
-                hits = sum(bool(r[column]) for r in rows)
-                low, high = wilson(hits, len(rows))
-                share, at = hits / len(rows), i + 0.8 * ((k + 0.5) / len(methods) - 0.5)
-                label = (
-                    method if not any(m == method for *_, m in list(own)[: list(own).index((*cell, method))]) else None
-                )
-                axis.errorbar(
-                    at, 100 * share, [[100 * (share - low)], [100 * (high - share)]], fmt="osD^vPX*"[k], ms=5,
-                    color=f"C{k}", label=label, capsize=2,
-                )  # fmt: skip
+                if rows := own.get((*cell, method)):
+                    hits = sum(bool(r[column]) for r in rows)
+                    at, share = i + 0.8 * ((k + 0.5) / len(methods) - 0.5), hits / len(rows)
+                    low, high = wilson(hits, len(rows))
+                    points.append((at, 100 * share, 100 * (share - low), 100 * (high - share)))
+            x, y, below, above = np.array(points).T
+            axis.errorbar(x, y, [below, above], fmt="ohsD^vPX*"[k], ms=4, color=f"C{k}", label=method, capsize=2)
         axis.set_xticks(range(len(cells)), [f"{s:g}, {r:g}" for s, r in cells])
-        axis.set(title=column, xlabel="noise sigma, share dropped rho", ylim=(0, 102))
+        axis.set(title=column, xlabel="noise sigma, share dropped rho", ylim=(-2, 102))
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("systems with $R^2$ > .9 [%]")
-    axes[1].legend(fontsize=7, loc="lower left")
+    drawn.legend(*axes[0].get_legend_handles_labels(), fontsize=8, ncols=5, loc="outside lower center")
     drawn.savefig(path, dpi=110)
 
 

@@ -92,7 +92,7 @@ def recover(
         raise CommandError(
             f"{file.name}: {error}",
             code="trajectories",
-            hint="--dims NAME,NAME --time NAME",
+            hint="--dims NAME,NAME --time NAME --group NAME",
             exit_code=ExitCode.UNREADABLE,
         ) from error
     report = found.to_json()

@@ -28,14 +28,14 @@ def local_cubic(t: np.ndarray, x: np.ndarray, half_window: int) -> tuple[np.ndar
     return found[:, 0], found[:, 1] / scale
 
 
-def default_sindy(path: Path) -> Equations | None:
+def default_sindy(path: Path, *, degree: int = 2) -> Equations | None:
     r"""PySINDy's defaults: second-degree polynomials, finite differences, threshold 0.1."""
     ps = _pysindy()
-    model = ps.SINDy()
+    model = ps.SINDy(feature_library=ps.PolynomialLibrary(degree))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model.fit(path.x, t=path.t)
-    return _equations(model.coefficients(), _exponents(path.x.shape[1], 2), False)
+    return _equations(model.coefficients(), _exponents(path.x.shape[1], degree), False)
 
 
 def tuned_sindy(path: Path) -> Equations | None:

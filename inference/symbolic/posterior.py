@@ -240,10 +240,10 @@ def agreement_of(
     for i, name in enumerate(names):
         shares: dict[str, float] = {}
         for candidate in candidates:
-            for term in set(candidate.equations.structure.terms[i]):
+            for term in dict.fromkeys(candidate.equations.structure.terms[i]):
                 text = spelled(term, names, inputs)
                 shares[text] = shares.get(text, 0.0) + candidate.weight
-        made[name] = dict(sorted(shares.items(), key=lambda item: -item[1]))
+        made[name] = dict(sorted(shares.items(), key=lambda item: -round(item[1], 9)))
     return made
 
 
