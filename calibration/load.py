@@ -50,6 +50,11 @@ class Calibrated:
     conformal: ConformalLayer | None = None
     pooling: PoolingLayer | None = None
 
+    @property
+    def pools(self) -> bool:
+        r"""Whether windows can inform each other; where a layer was measured window by window, they do not."""
+        return self.pooling is not None and self.rope is None and self.conformal is None
+
     def finish(self, answered: AnsweredWindow, prior: Prior, *, seed: int) -> AnsweredWindow:
         r"""Puts the layers on an answered window; a refusal stays as it is.
 

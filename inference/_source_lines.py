@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 def signal_line(signal: Mapping[str, Any]) -> str:
     plain = {"heart_rate": "heart rate [1/min]"}
     found = [f"{plain.get(k, k)} {value}" for k, value in signal.items() if isinstance(value, (str, int, float))]
-    return "Signal: " + (", ".join(found) if found else "the quality gate found nothing to report") + "."
+    return "Signal: " + (", ".join(found) if found else "the quality gate let it pass") + "."
 
 
 def model_line(estimates: Mapping[str, Estimate]) -> str:
-    parts = [f"{name} {100 * e.contraction:.0f} %" for name, e in estimates.items() if math.isfinite(e.contraction)]
+    parts = [
+        f"{name} {100 * max(e.contraction, 0.0):.0f} %" for name, e in estimates.items() if math.isfinite(e.contraction)
+    ]
     blind = [name for name, e in estimates.items() if e.uninformative]
     line = "Model: share of the prior's variance removed: " + ", ".join(parts)
     return line + (f"; uninformative: {', '.join(blind)}." if blind else ".")

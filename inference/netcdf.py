@@ -121,6 +121,7 @@ class NetCDFWriter:
         domains = [r.domain for r in results]
         observed["domain"][at] = np.array(["not assessed" if d is None else d.verdict for d in domains], dtype=object)
         observed["domain_p"][at] = [np.nan if d is None else d.p for d in domains]
+        observed["about"][at] = np.array([_about(r) for r in results], dtype=object)
         self._write_regions(results, at)
         self._answered = at.stop
         self._waiting.clear()
@@ -183,10 +184,12 @@ class NetCDFWriter:
         wave.attrs["units"] = contract.unit
         group.create_variable("domain", ("window",), _text(), chunks=(256,))
         group.create_variable("domain_p", ("window",), np.float64, chunks=(256,), fillvalue=np.nan)
+        group.create_variable("about", ("window",), _text(), chunks=(256,))
         _grow(group, "refusal")
         for name in ("refused_start_s", "refused_end_s"):
             group.create_variable(name, ("refusal",), np.float64, chunks=(256,)).attrs["units"] = "s"
         group.create_variable("refused_reason", ("refusal",), _text(), chunks=(256,))
+        group.create_variable("refused_about", ("refusal",), _text(), chunks=(256,))
 
     def _write_refusal(self, result: Refusal) -> None:
         group, at = self._file["observed_data"], self._refused
@@ -194,7 +197,25 @@ class NetCDFWriter:
         group["refusal"][at] = at
         group["refused_start_s"][at], group["refused_end_s"][at] = result.start_s, result.end_s
         group["refused_reason"][at] = result.reason
+        group["refused_about"][at] = json.dumps({"hint": result.hint, **_told(result)})
         self._refused += 1
+
+
+def _about(answer: Answer) -> str:
+    """What stands beside the numbers of an answer, as JSON: what was found, measured and pooled."""
+    calibration = None if answer.calibration is None else dict(answer.calibration)
+    pool = None if answer.pool is None else dict(answer.pool)
+    return json.dumps({**_told(answer), "calibration": calibration, "pool": pool})
+
+
+def _told(result: Answer | Refusal) -> dict[str, Any]:
+    domain = result.domain
+    found = None if domain is None else {"p": _finite(domain.p), "reason": domain.reason}
+    return {"signal": dict(result.signal), "domain": found}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _promise(region: Mapping[str, Any]) -> dict[str, Any]:

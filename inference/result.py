@@ -88,15 +88,25 @@ def _read(file: Any, level: float, uninformative: float) -> Result:
     prior = _prior(prior_group, names)
     starts, ends = np.array(posterior["start_s"]), np.array(posterior["end_s"])
     draws = {name: np.array(posterior[name])[0] for name in names}
-    verdicts, p = np.array(observed["domain"]), np.array(observed["domain_p"])
+    verdicts, p = _words(observed, "domain", len(starts)), np.array(observed["domain_p"])
+    about = [json.loads(text or "{}") for text in _words(observed, "about", len(starts))]
     windows: list[Answer | Refusal] = []
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         own = {name: values[:, i] for name, values in draws.items()}
         estimates = prior.estimates(own, level=level, uninformative=uninformative)
-        text = verdicts[i].decode() if isinstance(verdicts[i], bytes) else str(verdicts[i])
-        domain = None if text == "not assessed" else DomainVerdict(text, float(p[i]), float("nan"))
-        regions = _regions(observed, i)
-        windows.append(Answer(float(start), float(end), own, estimates, level, {}, None, domain, regions=regions))
+        answer = Answer(
+            float(start),
+            float(end),
+            own,
+            estimates,
+            level,
+            about[i].get("signal", {}),
+            about[i].get("calibration"),
+            _domain(verdicts[i], float(p[i]), about[i]),
+            regions=_regions(observed, i),
+            pool=about[i].get("pool"),
+        )
+        windows.append(answer)
     windows += _refusals(observed)
     role = next(n for n, v in observed.variables.items() if v.dimensions == ("window", "time"))
     return Result(
@@ -136,5 +146,27 @@ def _prior(group: Any, names: list[str]) -> Prior:
 
 def _refusals(observed: Mapping[str, Any]) -> list[Answer | Refusal]:
     starts, ends = np.array(observed["refused_start_s"]), np.array(observed["refused_end_s"])
-    reasons = [r.decode() if isinstance(r, bytes) else str(r) for r in np.array(observed["refused_reason"])]
-    return [Refusal(float(a), float(b), reason) for a, b, reason in zip(starts, ends, reasons, strict=True)]
+    reasons = _words(observed, "refused_reason", len(starts))
+    found: list[Answer | Refusal] = []
+    for start, end, reason, text in zip(
+        starts, ends, reasons, _words(observed, "refused_about", len(starts)), strict=True
+    ):
+        about = json.loads(text or "{}")
+        p = (about.get("domain") or {}).get("p")
+        domain = _domain("outside", float("nan") if p is None else float(p), about) if reason == "outside" else None
+        found.append(Refusal(float(start), float(end), reason, about.get("hint"), about.get("signal", {}), domain))
+    return found
+
+
+def _words(group: Mapping[str, Any], name: str, n: int) -> list[str]:
+    """A variable of texts; empty ones where a file of an earlier version has none."""
+    if name not in group:
+        return [""] * n
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in np.array(group[name])]
+
+
+def _domain(verdict: str, p: float, about: Mapping[str, Any]) -> DomainVerdict | None:
+    if verdict == "not assessed":
+        return None
+    told = about.get("domain") or {}
+    return DomainVerdict(verdict, p, float("nan"), told.get("reason"))

@@ -260,9 +260,8 @@ def _pool_of(calibrated: Calibrated, pooling: Pooling) -> str:
     r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
     name = calibrated.bundle.name
     layered = calibrated.rope is not None or calibrated.conformal is not None
-    able = calibrated.pooling is not None and not layered
-    pool = pooling.pool or ("recording" if pooling.anchors and able else "window")
-    if pool != "window" and not able:
+    pool = pooling.pool or ("recording" if pooling.anchors and calibrated.pools else "window")
+    if pool != "window" and not calibrated.pools:
         why = "its calibration was measured window by window" if layered else "it has no pooling layer"
         raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint="--pool window")
     if pooling.anchors and pool == "window":

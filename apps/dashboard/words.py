@@ -108,6 +108,8 @@ def _signal(answer: Answer) -> Said:
     signal = answer.signal
     findings = list(signal.get("findings", ()))
     rate = signal.get("heart_rate")
+    if not signal:
+        return Said("Is the signal good?", "It passed the gate", "What the gate found was not kept.", "good")
     seen = f"{signal.get('beats', 0)} beats" + (f" at {rate:.0f} /min" if rate else "")
     if not findings:
         return Said("Is the signal good?", "Yes", f"{seen}; the quality gate found no fault.", "good")

@@ -8,7 +8,7 @@ from ...inference.answer import Answer, Refusal
 from .estimates import quantity_of
 from .marks import Band, Line, Mark, Panel, Picture, Points, Rule, Span, Table, number
 
-__all__ = ["trend"]
+__all__ = ["shared", "trend"]
 
 _NAN = float("nan")
 
@@ -48,12 +48,42 @@ def trend(
     rows = tuple(_row(w, names) for w in windows)
     said = "; ".join(filter(None, (_course(name, answered) for name in names)))
     alt = f"{len(answered)} windows answered, {len(refused)} refused over {duration_s:.0f} s. "
-    alt += f"{said or 'Nothing answered'}."
+    alt += f"{said or 'Nothing answered'}. {shared(answered)}"
     title = "Trend: median with 50 % and 90 % bands"
     height = 190 * len(panels) + 70
     return Picture(
         "trend", title, alt, Table(columns, rows), tuple(panels), shared_x=True, height=height, pick="points"
     )
+
+
+def shared(windows: Sequence[Answer | Refusal]) -> str:
+    r"""Says whether the windows were estimated one by one, or which of them informed each other.
+
+    Arguments:
+        windows: Answers and refusals.
+
+    Returns:
+        One or two sentences; nothing where nothing was answered.
+
+    Example:
+        >>> shared([Answer(0.0, 8.0, {}, {}, 0.9)])
+        'Windows are estimated one by one: what they share is guessed anew in each.'
+    """
+    answered = [w for w in windows if isinstance(w, Answer)]
+    pools = [w.pool for w in answered if w.pool is not None]
+    if not answered:
+        return ""
+    if not pools:
+        return "Windows are estimated one by one: what they share is guessed anew in each."
+    most = max(pools, key=lambda pool: int(pool["windows"]))
+    text = "Pooled: what stays the same in a patient (compliance, pulse wave speed) is told by up to "
+    causal = most.get("mode") == "causal"
+    text += f"{most['windows']} windows together" + (", each by those up to it" if causal else "")
+    text += f", {most['start_s']:g} to {most['end_s']:g} s"
+    anchors = list(dict.fromkeys(str(anchor) for pool in pools for anchor in pool["anchors"]))
+    text += f", and by the reference {', '.join(anchors)}" if anchors else ""
+    parts = len({pool["start_s"] for pool in pools})
+    return f"{text}. The recording splits into {parts} pools." if parts > 1 else f"{text}."
 
 
 def _panel(

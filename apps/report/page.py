@@ -18,7 +18,7 @@ from ..dashboard.words import five_questions
 from ..figures.estimates import dotplot, interval_rows, quantity_of
 from ..figures.marks import Line, Panel, Picture, Table
 from ..figures.static import draw_static
-from ..figures.trends import trend
+from ..figures.trends import shared, trend
 
 __all__ = ["LARGEST_BYTES", "NOTICE", "read_style", "report_page", "show_figure"]
 
@@ -77,6 +77,7 @@ def report_page(
         names = [n for n in _TREND if _known(windows, n)]
         parts.append("<h2>Over the recording</h2>")
         if names:
+            parts.append(f"<p>{escape(shared(windows))}</p>")
             parts.append(show_figure(trend(windows, names, duration_s=max(w.end_s for w in windows))))
     parts.append(_refusals(windows))
     if card:

@@ -153,6 +153,11 @@ def test_sources_name_signal_model_calibration_and_domain(ask):
     assert "shifted" in lines["domain"]
 
 
+def test_posterior_wider_than_the_prior_removes_none_of_its_variance(ask):
+    wide = replace(ask(), estimates={"CVP": replace(ask().estimates["CVP"], contraction=-0.06)})
+    assert "CVP 0 %" in wide.sources()["model"]
+
+
 def test_measured_coverage_is_cited_at_the_nearest_level(ask, bundle):
     cited = ask(level=0.88).calibration
     assert (cited["method"], cited["n"], cited["level"], cited["coverage"]["CO"]) == ("simulations", 2000, 0.9, 0.89)

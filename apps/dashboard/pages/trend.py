@@ -8,17 +8,24 @@ from typing import Any
 
 import streamlit as st
 
+from ....calibration.load import Calibrated
 from ....calibration.reference import ReferenceTableError, read_reference
-from ....inference.answer import Answer, Refusal
+from ....inference.answer import Answer, Prior, Refusal
 from ....inference.answering import AnsweredWindow, Question, answer_recording
+from ....inference.pooling.answering import Pool, answer_pooled
 from ...figures.estimates import quantity_of
-from ...figures.trends import trend
+from ...figures.trends import shared, trend
 from .. import look, session
 from ..desk import Task
 
 __all__ = ["trend_page"]
 
 _EVERY = {"every window": 8.0, "every 16 s": 16.0, "every 30 s": 30.0, "every minute": 60.0, "every 5 minutes": 300.0}
+_POOLS = {
+    "each window alone": "window",
+    "pooled: the whole recording": "recording",
+    "pooled: up to each window": "causal",
+}
 _MOST = 240
 _SHOWN = ("CO", "SVR", "MAP", "HR")
 
@@ -52,23 +59,42 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
     r"""The estimates of the whole recording, in the background, and what they are known by."""
     length = case.recording.duration_s
     usual = next((k for k, v in _EVERY.items() if length / v <= _MOST), "every 5 minutes")
-    one, two = st.columns([1, 3], vertical_alignment="bottom")
+    one, other, two = st.columns([1, 1, 2], vertical_alignment="bottom")
     chosen = one.selectbox("Estimate", list(_EVERY), index=list(_EVERY).index(usual), key="every")
     every = _EVERY[chosen]
     layers, prior = session.calibrated()
+    pool = "window"
+    if layers.pools:
+        pool = _POOLS[
+            other.selectbox(
+                "Windows are told by",
+                list(_POOLS),
+                key="pool",
+                help="Compliance and wave speed hardly change in a patient. Pooled, all windows tell them together.",
+            )
+        ]
     bundle = layers.bundle
     question = replace(session.settings(), every_s=max(every, bundle.contract.window_s), n_draws=1000)
-    about = ("trend", *case.key, session.bundle_key(), question)
+    about = ("trend", *case.key, session.bundle_key(), question, pool)
     if session.desk().known(about) is None and length / question.every_s > 4 * _MOST:
         two.warning(f"This is {length / question.every_s:.0f} windows: it may take some minutes.")
         if not two.button("Estimate them"):
             return None, about
 
     def work() -> Iterator[Answer | Refusal]:
-        found = answer_recording(bundle, case.recording, question, prior=prior)
+        found = _answered(layers, case, question, prior, pool)
         return (_slim(layers.finish(window, prior, seed=question.seed)) for window in found)
 
     return session.desk().task(about, _count(case, question), work), about
+
+
+def _answered(
+    layers: Calibrated, case: session.Case, question: Question, prior: Prior, pool: str
+) -> Iterator[AnsweredWindow]:
+    if pool == "window" or layers.pooling is None:
+        return answer_recording(layers.bundle, case.recording, question, prior=prior)
+    kind: Pool = "causal" if pool == "causal" else "recording"
+    return answer_pooled(layers.bundle, layers.pooling, case.recording, question, pool=kind, prior=prior)
 
 
 def _slim(window: AnsweredWindow) -> Answer | Refusal:
@@ -127,7 +153,7 @@ def _draw(case: session.Case, windows: list[Answer | Refusal]) -> None:
     )
     st.caption(
         "Line: median; dark band: 50 %; pale band: 90 %; violet stretches: refused windows; dotted level lines: usual "
-        "range; ◆ reference device. Windows are estimated one by one: what they share is guessed anew in each."
+        f"range; ◆ reference device. {shared(windows)}"
     )
     event = look.picture(shown)
     _jump(case, event)

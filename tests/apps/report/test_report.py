@@ -37,6 +37,40 @@ def test_result_is_read_as_it_was_written(result: Path) -> None:
     assert found.waves.shape == (5, 1000)
 
 
+def test_result_keeps_what_stands_beside_its_numbers(result: Path) -> None:
+    answer = read_result(result).answers[2]
+    assert answer.signal["beats"] > 5 and "findings" in answer.signal
+    assert answer.calibration is not None and answer.calibration["n"] > 1000
+    run(["report", str(result), "--html", "--force"])
+    text = result.with_suffix(".html").read_text(encoding="utf-8")
+    assert "held the truth in" in text and "never measured" not in text and "none measured" not in text
+    assert "<b>✓ Yes</b><br>0 beats" not in text
+    assert "Windows are estimated one by one" in text
+
+
+def test_pooled_result_says_so_in_its_report(tmp_path: Path) -> None:
+    words = ["--draws", "50", "--end", "40s", "--pool", "recording", "--anchor", "CO=5@10s", "--quiet"]
+    assert run(["infer", str(SAMPLE), "--out", str(tmp_path), *words]) == 0
+    pool = read_result(tmp_path / "simulated_patient.nc").answers[0].pool
+    assert pool is not None and pool["windows"] == 5
+    run(["report", str(tmp_path / "simulated_patient.nc"), "--html"])
+    text = (tmp_path / "simulated_patient.html").read_text(encoding="utf-8")
+    assert "told by up to 5 windows together, 0 to 40 s, and by the reference CO=5+-0.5@10s" in text
+    assert "estimated one by one" not in text
+
+
+def test_results_without_these_words_are_read_too(result: Path, tmp_path: Path) -> None:
+    import h5py
+
+    old = tmp_path / "old.nc"
+    old.write_bytes(result.read_bytes())
+    with h5py.File(old, "r+") as file:
+        del file["observed_data"]["about"], file["observed_data"]["refused_about"]
+    assert read_result(old).answers[0].signal == {}
+    assert run(["report", str(old), "--html"]) == 0
+    assert "What the gate found was not kept" in old.with_suffix(".html").read_text(encoding="utf-8")
+
+
 def test_report_is_one_small_file_that_needs_no_network(result: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = result.with_suffix(".html")
     assert run(["report", str(result), "--html", "--force"]) == 0
