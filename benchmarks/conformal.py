@@ -11,7 +11,7 @@ from functools import partial
 
 from .conformal_coverage import coverage, patients
 from .conformal_predictors import scores_on
-from .conformal_scores import slow_volumes, speed, volumes
+from .conformal_scores import slow_volumes, speed, tuned_volumes, volumes
 from .conformal_sets import REAL, SYNTHETIC
 from .rows import run
 
@@ -20,8 +20,10 @@ PARTS = {
     "patients": patients,
     "coverage": coverage,
     "volumes": volumes,
+    "tuned-volumes": partial(tuned_volumes, range(100)),
     **{name: partial(scores_on, name) for name in (*SYNTHETIC, *REAL)},
     "slow-volumes": slow_volumes,
+    "more-tuned-volumes": partial(tuned_volumes, range(100, 400)),
 }
 
 if __name__ == "__main__":

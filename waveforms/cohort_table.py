@@ -99,6 +99,8 @@ def read_cohort_table(path: str | Path) -> CohortTable:
     for column in names:
         if column not in _KNOWN:
             quantity, unit = _header(path, column)
+            if quantity in labels or names.count(column) > 1:
+                raise _wrong(path, f"{quantity} stands in two columns", hint="keep one of them")
             labels[quantity] = _converted(path, rows, column, unit, quantity)
     spans = [_span(path, i, row) for i, row in enumerate(rows)]
     texts = {name: tuple(str(row.get(name) or "").strip() for row in rows) for name in _KNOWN}

@@ -146,8 +146,13 @@ def _cross(bundle: Any, read: Any, ask: _Ask, settings: Settings) -> tuple[Any, 
     from ...calibration.rope.encoder import TuneConfig
 
     torch.set_num_threads(settings.threads or 1)
-    settings.talk(f"simulating {ask.simulations} windows; RoPE is fitted {ask.folds + 1} times, any layer is replaced")
-    bank = simulate_bank(bundle, ask.simulations, seed=settings.seed)
+
+    def bank() -> Any:
+        settings.talk(
+            f"simulating {ask.simulations} windows; RoPE is fitted {ask.folds + 1} times, any layer is replaced"
+        )
+        return simulate_bank(bundle, ask.simulations, seed=settings.seed)
+
     return cross_bundle(
         bundle, read, bank, folds=ask.folds, alpha=ask.alpha, score=ask.score, wanted=ask.wanted,
         tuning=TuneConfig(ask.steps, 3e-4, 32, seed=settings.seed), seed=settings.seed,

@@ -10,7 +10,7 @@ come, is fitted on all patients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -20,7 +20,7 @@ from ...inference.bundle import Bundle
 from ..pairs import Pairs, hash_subject
 from ..rope.bundles import Bank
 from ..rope.checks import labelled_pairs
-from ..rope.crossfit import cross_rope
+from ..rope.crossfit import cross_rope, references_without
 from ..rope.encoder import TuneConfig
 from ..rope.folds import FoldFit, region_draws
 from ..rope.layer import RoPELayer
@@ -38,7 +38,7 @@ Draws = Mapping[str, np.ndarray]
 def cross_bundle(
     bundle: Bundle,
     pairs: Pairs,
-    bank: Bank,
+    bank: Callable[[], Bank],
     *,
     folds: int = 5,
     alpha: float = 0.1,
@@ -55,7 +55,7 @@ def cross_bundle(
     Arguments:
         bundle: The bundle, without layers.
         pairs: Labelled windows of real patients.
-        bank: Fresh simulations for RoPE.
+        bank: Makes fresh simulations for RoPE; called once the patients are found to suffice.
         folds: Folds of patients; RoPE is fitted once more than that.
         alpha: Nominal share of new patients whose window may be missed.
         score: Name of the score, one of ``SCORES``.
@@ -73,7 +73,7 @@ def cross_bundle(
         ValueError: If the score is unknown, a label is missing or the patients are too few for alpha and the folds.
 
     Example:
-        >>> rope, layer = cross_bundle(bundle, pairs, simulate_bank(bundle, 4000))  # doctest: +SKIP
+        >>> rope, layer = cross_bundle(bundle, pairs, lambda: simulate_bank(bundle, 4000))  # doctest: +SKIP
     """
     fitter = Fitter(bundle, score, alpha, simulations, seed)
     sets = conformal_sets(pairs, wanted)
@@ -84,8 +84,9 @@ def cross_bundle(
     found = [respond(x, float(s)) for x, s in zip(pairs.x, starts, strict=True)]
     own: list[Draws] = [a.draws if isinstance(a, Answer) else {} for a in found]
     place = _deal(pairs, _usable(pairs, own, sets), folds, alpha, seed)
+    references_without(pairs, place, unlabelled)
     rope, parts = cross_rope(
-        bundle, pairs, bank, place, unlabelled=unlabelled, tuning=tuning, n_components=n_components, seed=seed
+        bundle, pairs, bank(), place, unlabelled=unlabelled, tuning=tuning, n_components=n_components, seed=seed
     )
     scored = _held_out(bundle, rope, parts, pairs, own, place, seed)
     made = tuple(_set(fitter, names, pairs, scored, place, folds) for names in sets)

@@ -8,10 +8,20 @@ $$
 \Bigl\{ y : \sum_i m_i\, 1\{ S_{-k(i)}(x, y) > s_i \} < (1 - \alpha)(n + 1) \Bigr\},
 $$
 
-and one window of a new patient lies in it with probability at least ``cross_promise(n, K, alpha)``. Both terms of that
-bound hold with the masses: a fold's averaged p-value is one of the hierarchical rule, and an average of p-values is at
-most $t$ with probability at most $2t$; and in the tournament of windows the strange ones, which beat more than the
-others of weight $(1 - \alpha)(n + 1)$, weigh at most what they do where every patient has one window.
+and one answered window of a new patient, drawn at random from its own, lies in it with probability at least
+``cross_promise(n, K, alpha)``: both terms of that bound hold with the masses, $q = n / K$.
+
+The first asks only that no held-out patient is in its fold's fit. $p_k = (1 + A_k) / (q + 1)$, with $A_k$ the mass of
+fold $k$ that scores at least as much as the new window, is a p-value of the hierarchical rule. A miss means
+$\sum_k A_k \le \alpha (n + 1) - 1$, so a mean of the $p_k$ of at most $\alpha + (K - 1) / (n + K)$; and a mean of
+p-values is at most $t$ with probability at most $2t$.
+
+The second asks also that a fit treats its patients alike. Add $q - 1$ more new patients to the new fold, spread a mass
+of one over the windows of each of the $n + q$, and call a window strange if it beats a mass of $(1 - \alpha)(n + 1)$ in
+the other folds, each comparison by the fit without both folds. Strange windows of mass $s$ in all meet across folds in
+pairs of mass at least $(s^2 - q s) / 2$; of each pair one does not beat the other; and a strange window fails to beat
+at most $n - (1 - \alpha)(n + 1)$. So $s \le 2 \alpha (n + 1) + q - 2$, and a new window is strange, which is what a
+miss is, with probability $E[s] / (n + q) \le 2 \alpha + (q - 1) / (n + q)$.
 
 Every member scores within the pooled limit, the order statistic of all held-out scores, under some fold's posterior: so
 the union of the folds' own regions at that limit holds the region, and volumes are free of bias.

@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from ..transport import Cost, EntropicConfig, entropic, exact_plan, semidiscrete_potential
 from .gauge import AbstractFittedGauge, AbstractGauge, Whitening
-from .reference import Sampling, shells, spherical_points
+from .reference import Radii, Sampling, shells, spherical_points
 
 __all__ = ["EntropicRank", "ExactRank", "FittedCells", "FittedEntropic", "SemidiscreteRank"]
 
@@ -45,7 +45,7 @@ _COARSE = 1024
 
 @dataclass(frozen=True)
 class FittedEntropic(AbstractFittedGauge):
-    r"""Norm of the entropic rank.
+    r"""Norm of the entropic rank, to the power that makes it the share of residuals nearer to the centre.
 
     Arguments:
         whitening_: Centre and shape of the residuals of the fit.
@@ -54,6 +54,7 @@ class FittedEntropic(AbstractFittedGauge):
         epsilon: Regularisation.
         reach: Largest whitened norm of the fit.
         error: What is missing from the target marginal, in L1.
+        power: Power of the norm that is uniform on [0, 1] under the reference.
 
     Example:
         >>> r = np.random.default_rng(0).normal(size=(200, 2))
@@ -68,6 +69,7 @@ class FittedEntropic(AbstractFittedGauge):
     epsilon: float
     reach: float
     error: float = 0.0
+    power: float = 1.0
 
     @property
     def whitening(self) -> Whitening:
@@ -77,7 +79,7 @@ class FittedEntropic(AbstractFittedGauge):
     def __call__(self, r: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         z = self.whitening_(r)
         beyond = np.maximum(np.linalg.norm(z, axis=1) / self.reach - 1.0, 0.0)
-        return np.asarray(np.linalg.norm(self.ranks(z), axis=1) + _STEEP * beyond)
+        return np.asarray(np.linalg.norm(self.ranks(z), axis=1) ** self.power + _STEEP * beyond)
 
     def ranks(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         r"""Vector ranks of whitened residuals.
@@ -110,7 +112,7 @@ class FittedEntropic(AbstractFittedGauge):
 
     def arrays(self) -> dict[str, np.ndarray]:
         r"""Everything that is needed to use the gauge again."""
-        numbers = np.array([self.epsilon, self.reach, self.error])
+        numbers = np.array([self.epsilon, self.reach, self.error, self.power])
         shape = {"centre": self.whitening_.centre, "factor": self.whitening_.factor}
         return {**shape, "points": self.points, "offset": self.offset, "numbers": numbers}
 
@@ -125,6 +127,8 @@ class EntropicRank(AbstractGauge):
         sampling: Directions of the reference points.
         tolerance: L1 error of the target marginal at which the solver stops.
         iterations: Most iterations on the full reference.
+        radii: Radii of the reference points: of the spherical uniform distribution, or uniform in the ball, whose
+            regions are often a little smaller.
 
     Raises:
         ValueError: If a number is not positive.
@@ -139,6 +143,7 @@ class EntropicRank(AbstractGauge):
     sampling: Sampling = "fresh"
     tolerance: float = 1e-2
     iterations: int = 100
+    radii: Radii = "spherical"
 
     def __post_init__(self) -> None:
         if not (self.epsilon > 0 and self.n_reference >= 4 and self.tolerance > 0 and self.iterations >= 1):
@@ -157,7 +162,7 @@ class EntropicRank(AbstractGauge):
         whitening = Whitening.fit(r)
         z = whitening(r)
         d = z.shape[1]
-        points, weights = spherical_points(self.n_reference, d, sampling=self.sampling, seed=seed)
+        points, weights = spherical_points(self.n_reference, d, sampling=self.sampling, radii=self.radii, seed=seed)
         source = z / unit(d)
         start = self._coarse(source, points, weights, seed)
         config = EntropicConfig(tolerance=self.tolerance, iterations=self.iterations)
@@ -165,7 +170,8 @@ class EntropicRank(AbstractGauge):
         solved = entropic(cost, epsilon=self.epsilon, b=weights, config=config, start=start)
         offset = (solved.g - (points**2).sum(1)) / self.epsilon + np.log(weights)
         reach = float(np.linalg.norm(z, axis=1).max())
-        return FittedEntropic(whitening, points, offset - offset.max(), self.epsilon, reach, solved.error)
+        power = float(d) if self.radii == "ball" else 1.0
+        return FittedEntropic(whitening, points, offset - offset.max(), self.epsilon, reach, solved.error, power)
 
     def _coarse(
         self, source: np.ndarray, points: np.ndarray, weights: np.ndarray, seed: int

@@ -2,7 +2,9 @@ r"""The spherical uniform distribution that residuals are transported to, by poi
 
 Radius uniform on [0, 1] times a uniform direction (not the Lebesgue measure of the ball): the norm of a rank is then
 the share of residuals nearer to the centre. Points stand on spheres of radius $1/n_R, \dots, 1$; directions are
-Gaussian-transformed scrambled Sobol points, either new on every sphere or the same on all.
+Gaussian-transformed scrambled Sobol points, either new on every sphere or the same on all. For regions the uniform
+measure of the ball itself, radii $(k / n_R)^{1/d}$, may serve better: it has no peak at the centre, and the power of
+the norm is that share.
 
 References:
     | Multivariate Conformal Prediction using Optimal Transport (Klein et al., 2025), https://arxiv.org/abs/2502.03609
@@ -17,14 +19,17 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Sampling", "shells", "spherical_points"]
+__all__ = ["Radii", "Sampling", "shells", "spherical_points"]
 
 Sampling = Literal["fresh", "shared"]
 """Directions: new on every sphere, or the same on all."""
 
+Radii = Literal["spherical", "ball"]
+"""Radii: uniform on [0, 1], or those of the uniform measure of the ball."""
+
 
 def spherical_points(
-    n: int, d: int, *, sampling: Sampling = "fresh", seed: int = 0
+    n: int, d: int, *, sampling: Sampling = "fresh", radii: Radii = "spherical", seed: int = 0
 ) -> tuple[Float[np.ndarray, "m d"], Float[np.ndarray, " m"]]:
     r"""Reference points on spheres, with weights.
 
@@ -32,13 +37,14 @@ def spherical_points(
         n: Number of points; what does not fill a sphere is the weight of one point at the centre.
         d: Dimension.
         sampling: Directions new on every sphere, or the same on all.
+        radii: Radii uniform on [0, 1], or those of the uniform measure of the ball.
         seed: Seed of the scrambling.
 
     Returns:
         Points and their weights, which sum to one.
 
     Raises:
-        ValueError: If fewer than four points are asked for, or the sampling is unknown.
+        ValueError: If fewer than four points are asked for, or the sampling or radii are unknown.
 
     Example:
         >>> points, weights = spherical_points(1000, 2)
@@ -50,15 +56,17 @@ def spherical_points(
         raise ValueError(f"reference points must be at least 4, got {n}; try 1024")
     if sampling not in ("fresh", "shared"):
         raise ValueError(f"sampling must be 'fresh' or 'shared', got {sampling!r}")
+    if radii not in ("spherical", "ball"):
+        raise ValueError(f"radii must be 'spherical' or 'ball', got {radii!r}")
     n_radii = math.isqrt(n)
     n_directions, n_centre = divmod(n, n_radii)
-    radii = np.arange(1, n_radii + 1) / n_radii
+    lengths = (np.arange(1, n_radii + 1) / n_radii) ** (1 / d if radii == "ball" else 1.0)
     if sampling == "shared":
         directions = np.tile(_directions(n_directions, d, seed), (n_radii, 1, 1))
     else:
         # Consecutive Sobol points are even on every sphere; every k-th of them are not, for k a power of two.
         directions = _directions(n_directions * n_radii, d, seed).reshape(n_radii, n_directions, d)
-    points = (directions * radii[:, None, None]).reshape(-1, d)
+    points = (directions * lengths[:, None, None]).reshape(-1, d)
     weights = np.full(len(points), 1.0 / n)
     if n_centre:
         points, weights = np.concatenate([points, np.zeros((1, d))]), np.append(weights, n_centre / n)

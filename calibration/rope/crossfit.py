@@ -64,10 +64,8 @@ def cross_rope(
     config = tuning or TuneConfig(150, 3e-4, 32)
     setting = _Setting(bundle, pairs, bank, reference, config, n_components, seed)
     own = [np.flatnonzero(folds == k) for k in range(int(folds.max()) + 1)]
-    others = [reference.take(~np.isin(reference.subjects, pairs.subjects[held])) for held in own]
+    others = references_without(pairs, folds, reference)
     fewest = min(part.n_subjects for part in others)
-    if fewest < 5:
-        raise ValueError(f"every fold must leave recordings of at least 5 patients, got {fewest}: give more")
     fixed = RoPEConfig() if fewest >= FEWEST_SUBJECTS else RoPEConfig(tau=0.5)
     made, measured = [], _Measured(bundle, setting)
     for held, part in zip(own, others, strict=True):
@@ -79,6 +77,16 @@ def cross_rope(
     subjects = {*pairs.subjects.tolist(), *reference.subjects.tolist()}
     told = measured.told(len(own)) | {"reference_patients": reference.n_subjects}
     return RoPELayer(layer, told, tuple(sorted(hash_subject(str(s)) for s in subjects))), tuple(made)
+
+
+def references_without(pairs: Pairs, folds: Int[np.ndarray, " N"], reference: Pairs) -> list[Pairs]:
+    """Recordings for each fold's fit: those of patients outside it; too few patients in one are refused."""
+    held = [pairs.subjects[folds == k] for k in range(int(folds.max()) + 1)]
+    others = [reference.take(~np.isin(reference.subjects, own)) for own in held]
+    fewest = min(part.n_subjects for part in others)
+    if fewest < 5:
+        raise ValueError(f"every fold must leave recordings of at least 5 patients, got {fewest}: give more")
+    return others
 
 
 def _fit(setting: _Setting, rows: np.ndarray, reference: Pairs, config: RoPEConfig) -> RoPE:

@@ -46,6 +46,8 @@ def test_parquet_says_the_same(tmp_path: Path) -> None:
         (HEAD + "s1,a.hea,8,8,,,5,\n", "row 1: end_s must be after start_s"),
         (HEAD + ",a.hea,0,8,,,5,\n", "row 1 has no subject"),
         (HEAD + "s1,a.hea,0,8,,guess,5,\n", "row 1 has kind 'guess'"),
+        ("subject,recording,start_s,end_s,CO [L/min],CO [mL/s]\ns1,a,0,8,5,\n", "CO stands in two columns"),
+        ("subject,recording,start_s,end_s,CO [L/min],CO [L/min]\ns1,a,0,8,5,4\n", "CO stands in two columns"),
     ],
 )
 def test_wrong_tables_are_refused_with_the_place(tmp_path: Path, text: str, message: str) -> None:

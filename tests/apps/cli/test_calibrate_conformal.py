@@ -257,11 +257,20 @@ def test_cross_fitted_limit_has_what_infer_would_answer_for_a_held_out_window(
     assert one.score.evaluate(prediction[fold], y)[0, 0] == pytest.approx(held.scores[0], rel=1e-3)
 
 
-def test_cross_fit_of_too_few_is_refused(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cross_fit_of_too_few_is_refused_before_simulating(
+    cohort: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("simulated")
+
+    monkeypatch.setattr("pulsebayes.calibration.rope.bundles.simulate_bank", never)
     rows = (cohort / "tuned.csv").read_text().splitlines(keepends=True)
     (cohort / "few.csv").write_text("".join(rows[:9]))
     assert crossfit(cohort, "few.csv", "never") == 2
     assert "alpha 0.1 needs 9 patients in 3 folds of one size" in capsys.readouterr().err
+    (cohort / "few.csv").write_text("".join(rows[:5]))
+    assert crossfit(cohort, "few.csv", "never", "--alpha", "0.5") == 2
+    assert "every fold must leave recordings of at least 5 patients, got 3" in capsys.readouterr().err
     words = ["calibrate", "conformal", str(cohort / "tiny"), "--pairs", str(cohort / "tuned.csv"), "--cross-fit", "1"]
     assert run([*words, "--out", str(cohort / "never")]) == 2
     assert "2 folds or more" in capsys.readouterr().err and not (cohort / "never").exists()
