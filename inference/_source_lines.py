@@ -31,8 +31,8 @@ def calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str
     values = list(calibration["coverage"].values())
     real = calibration["method"] == "rope"
     where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
-    line = f"{100 * calibration['level']:.0f} % intervals held the truth in {100 * min(values):.0f} to "
-    line += f"{100 * max(values):.0f} % of {where}"
+    ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(values), max(values))))
+    line = f"{100 * calibration['level']:.0f} % intervals held the truth in {ends} % of {where}"
     if "effective_size" in calibration:
         size, n = calibration["effective_size"], calibration["simulations"]
         line += f"; weighed over {size:.0f} of {n} simulations" + (", close to the prior" if size > 0.5 * n else "")

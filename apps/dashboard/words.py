@@ -170,6 +170,8 @@ _HELPS: Mapping[str, str] = {
 def _why(answer: Answer, name: str) -> Said:
     others = companions(answer.draws, name)
     question = "Why so unsure?"
+    if answer.estimates[name].uninformative:
+        return Said(question, "Nothing here tells it", _silent(answer), "none")
     if not others:
         return Said(question, "–", "Only one quantity was estimated.", "none")
     first, share = next(iter(others.items()))
@@ -180,23 +182,41 @@ def _why(answer: Answer, name: str) -> Said:
     text = f"{percent(share)} of the doubt goes along with {q.name} ({first})"
     if told is not None:
         text += f", here {number(told.q05, q.decimals)} to {number(told.q95, q.decimals)} {typeset(told.unit)}"
-    reason = _HELPS.get(first)
+    reason = _HELPS.get(first) if first != "HR" or _uneven(answer) else None
     return Said(question, f"Mostly {q.name}", text + (f": {reason}." if reason else "."), "caution")
+
+
+def _silent(answer: Answer) -> str:
+    weighed = answer.calibration or {}
+    text = "Every value that was thought possible still fits this window."
+    if "effective_size" in weighed:
+        size, n = weighed["effective_size"], weighed["simulations"]
+        text += f" After calibration with patients, {size:.0f} of {n} simulated beats stand for it alike."
+    return text
+
+
+def _uneven(answer: Answer) -> bool:
+    return any(f.get("code") in ("irregular", "premature", "alternans") for f in answer.signal.get("findings", ()))
 
 
 def _trust(answer: Answer) -> Said:
     question = "Can I trust the model here?"
-    calibration = answer.calibration
+    calibration, real = answer.calibration, False
     if calibration is None:
         measured = "how often its intervals hold the truth was never measured"
     else:
         share = list(calibration["coverage"].values())
         n, level = calibration["n"], calibration["level"]
-        method = calibration["method"]
-        who = "labelled recordings" if method not in ("simulations", "uncalibrated") else "simulated patients"
-        held = f"{percent(min(share))} to {percent(max(share))} of {n} {who}"
-        measured = f"its {percent(level)} intervals held the truth in {held}"
+        real = calibration["method"] == "rope"
+        who = "patients whose measurements were held out" if real else "simulated patients"
+        ends = list(dict.fromkeys([percent(min(share)), percent(max(share))]))
+        measured = f"its {percent(level)} intervals held the truth in {' to '.join(ends)} of {n} {who}"
     patients = "it has not been checked against measurements in patients"
+    if real:
+        patients = "what was measured holds for patients like these"
+    elif answer.regions:
+        n = answer.regions[0]["n_patients"]
+        patients = f"only its conformal regions were calibrated with measurements, of {n} patients"
     if answer.domain is None:
         return Said(
             question,

@@ -16,7 +16,7 @@ from ...waveforms.quantities import QUANTITIES, Quantity
 from .marks import Line, Panel, Picture, Points, Rule, Span, Table, number, percent, typeset
 from .palette import palette
 
-__all__ = ["dotplot", "interval_rows", "intervals", "quantity_of"]
+__all__ = ["dotplot", "interval_rows", "intervals", "quantity_of", "region_of"]
 
 _DOTS = 50
 _WIDTH = 400
@@ -61,18 +61,51 @@ def intervals(answer: Answer, names: Sequence[str] = (), *, keep_uninformative: 
     for name in names:
         e, q = answer.estimates[name], quantity_of(name, answer.estimates[name].unit)
         hidden = e.uninformative and not keep_uninformative
-        panels.append(_interval_panel(e, q, hidden=hidden))
+        region = region_of(answer, name)
+        panels.append(_interval_panel(e, q, region, hidden=hidden))
         cells = ["not told"] * 5 if hidden else [number(v, q.decimals) for v in (e.median, e.q25, e.q75, e.q05, e.q95)]
         prior = [number(v, q.decimals) for v in (e.prior_q05, e.prior_q95)]
-        rows.append((f"{q.name} ({name}) [{typeset(e.unit)}]", *cells, *prior, _usual_text(q)))
+        promised = (_region_text(region, q),) if answer.regions else ()
+        rows.append((f"{q.name} ({name}) [{typeset(e.unit)}]", *cells, *prior, _usual_text(q), *promised))
     columns = ("quantity", "median", "25 %", "75 %", "5 %", "95 %", "prior 5 %", "prior 95 %", "usual adult range")
+    columns += ("conformal region",) if answer.regions else ()  # type: ignore[assignment]
     said = "; ".join(f"{r[0]} {r[1]}, 90 % {r[4]} to {r[5]}" for r in rows)
     title = f"Estimates of the window {answer.start_s:g} to {answer.end_s:g} s"
     alt = f"Median and intervals of each quantity against its prior and usual range: {said}."
     return Picture("estimates", title, alt, Table(columns, tuple(rows)), tuple(panels), height=62 * len(panels) + 60)
 
 
-def _interval_panel(e: Estimate, q: Quantity, *, hidden: bool) -> Panel:
+def region_of(answer: Answer, name: str) -> tuple[float, float] | None:
+    r"""What the conformal regions of an answer leave of a quantity: by the region of the fewest quantities.
+
+    Arguments:
+        answer: The answer.
+        name: The quantity.
+
+    Returns:
+        Its ends, infinite where the region has none; None where no region holds the quantity.
+
+    Example:
+        >>> region = {"ranges": {"CO": {"low": 3.0, "high": None}}}
+        >>> region_of(Answer(0.0, 8.0, {}, {}, 0.9, regions=[region]), "CO")
+        (3.0, inf)
+    """
+    held = [region["ranges"] for region in answer.regions if name in region["ranges"]]
+    if not held:
+        return None
+    ends = min(held, key=len)[name]
+    low, high = ends["low"], ends["high"]
+    return (-np.inf if low is None else float(low), np.inf if high is None else float(high))
+
+
+def _region_text(region: tuple[float, float] | None, q: Quantity) -> str:
+    if region is None:
+        return "none"
+    low, high = (number(v, q.decimals) if np.isfinite(v) else "without end" for v in region)
+    return f"{low} to {high}"
+
+
+def _interval_panel(e: Estimate, q: Quantity, region: tuple[float, float] | None, *, hidden: bool) -> Panel:
     marks: list[Line | Points | Span] = []
     if q.usual_low is not None and q.usual_high is not None:
         marks.append(Span("", q.usual_low, q.usual_high, colour="usual"))
@@ -81,12 +114,16 @@ def _interval_panel(e: Estimate, q: Quantity, *, hidden: bool) -> Panel:
         marks.append(Line("90 %", [e.q05, e.q95], [0, 0], "posterior", 3))
         marks.append(Line("50 %", [e.q25, e.q75], [0, 0], "posterior", 8))
         marks.append(Points("median", [e.median], [0], "ink", "diamond", 9))
+    if region is not None:
+        low, high = np.clip(region, *_range(e, q, region))
+        marks.append(Line("conformal region", [low, high, high, low, low], [-0.3, -0.3, 0.3, 0.3, -0.3], "caution", 2))
     title = f"{q.name} {q.symbol} [{typeset(e.unit)}]" + (": not told by this signal" if hidden else "")
-    return Panel(tuple(marks), title=title, x_range=_range(e, q), y_range=(-1, 1), ticks=False)
+    return Panel(tuple(marks), title=title, x_range=_range(e, q, region), y_range=(-1, 1), ticks=False)
 
 
-def _range(e: Estimate, q: Quantity) -> tuple[float, float]:
-    ends = [e.prior_q05, e.prior_q95, e.q05, e.q95]
+def _range(e: Estimate, q: Quantity, region: tuple[float, float] | None) -> tuple[float, float]:
+    ends = [v for v in region or () if np.isfinite(v)]
+    ends += [e.prior_q05, e.prior_q95, e.q05, e.q95]
     ends += [v for v in (q.usual_low, q.usual_high) if v is not None]
     low, high = min(ends), max(ends)
     pad = 0.04 * (high - low)
@@ -167,26 +204,29 @@ def interval_rows(answer: Answer, names: Sequence[str], *, dark: bool, keep_unin
     )
     head = "".join(f'<th scope="col">{h}</th>' for h in heads)
     body = "".join(
-        _row(name, answer.estimates[name], colours, keep_uninformative) for name in names if name in answer.estimates
+        _row(name, answer.estimates[name], region_of(answer, name), colours, keep_uninformative)
+        for name in names
+        if name in answer.estimates
     )
     caption = f"Estimates of the window {answer.start_s:g} to {answer.end_s:g} s"
     top = f'<caption class="pb-hide">{caption}</caption><thead><tr>{head}</tr></thead>'
     return f'<table class="pb-rows">{top}<tbody>{body}</tbody></table>'
 
 
-def _row(name: str, e: Estimate, colours: Mapping[str, str], keep: bool) -> str:
+def _row(name: str, e: Estimate, region: tuple[float, float] | None, colours: Mapping[str, str], keep: bool) -> str:
     q = quantity_of(name, e.unit)
     hidden = e.uninformative and not keep
     median, low, high = (number(v, q.decimals) for v in (e.median, e.q05, e.q95))
     unit = escape(typeset(e.unit))
     first = f'<th scope="row">{escape(q.name)}<span class="pb-sub">{escape(name)} [{unit}]</span></th>'
+    promised = "" if region is None else f'<span class="pb-sub">region {_region_text(region, q)}</span>'
     faded = ' class="pb-faded"' if e.uninformative else ""
     if hidden:
-        numbers = '<td class="pb-num pb-faded">withheld</td><td class="pb-faded">–</td>'
+        numbers = f'<td class="pb-num pb-faded">withheld</td><td class="pb-faded">–{promised}</td>'
     else:
-        numbers = f'<td class="pb-num"><span{faded}>{median}</span></td><td{faded}>{low} to {high}</td>'
+        numbers = f'<td class="pb-num"><span{faded}>{median}</span></td><td{faded}>{low} to {high}{promised}</td>'
     told = _told(e)
-    return f"<tr>{first}{numbers}<td>{_interval_image(e, q, colours, hidden=hidden)}</td><td>{told}</td></tr>"
+    return f"<tr>{first}{numbers}<td>{_interval_image(e, q, region, colours, hidden=hidden)}</td><td>{told}</td></tr>"
 
 
 def _told(e: Estimate) -> str:
@@ -198,8 +238,10 @@ def _told(e: Estimate) -> str:
     return f"tells it roughly{share}" if e.contraction > 0.6 else f"hardly tells it{share}"
 
 
-def _interval_image(e: Estimate, q: Quantity, colours: Mapping[str, str], *, hidden: bool) -> str:
-    low, high = _range(e, q)
+def _interval_image(
+    e: Estimate, q: Quantity, region: tuple[float, float] | None, colours: Mapping[str, str], *, hidden: bool
+) -> str:
+    low, high = _range(e, q, region)
 
     def at(value: float) -> float:
         return round((value - low) / (high - low) * _WIDTH, 1)
@@ -220,6 +262,11 @@ def _interval_image(e: Estimate, q: Quantity, colours: Mapping[str, str], *, hid
         parts.append(
             f'<path d="M{x} 6L{x + 5} 14L{x} 22L{x - 5} 14Z" fill="{colours["ink"]}" stroke="{colours["paper"]}"/>'
         )
+    if region is not None:
+        left, right = (at(float(v)) for v in np.clip(region, low, high))
+        parts.append(
+            f'<path d="M{left} 4H{right}V23H{left}Z" fill="none" stroke="{colours["caution"]}" stroke-width="2"/>'
+        )
     grey = colours["muted"]
     for value, anchor in ((e.prior_q05, "start"), (e.prior_q95, "end")):
         text = number(value, q.decimals)
@@ -227,6 +274,7 @@ def _interval_image(e: Estimate, q: Quantity, colours: Mapping[str, str], *, hid
     said = f"{q.name}: " + ("withheld" if hidden else f"median {number(e.median, q.decimals)} {typeset(e.unit)}")
     said += f", prior 90 % from {number(e.prior_q05, q.decimals)} to {number(e.prior_q95, q.decimals)}"
     said += f", usual range {_usual_text(q)}"
+    said += "" if region is None else f", conformal region {_region_text(region, q)}"
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-6 0 {_WIDTH + 12} 46" font-family="sans-serif">'
     picture = b64encode(f"{svg}{''.join(parts)}</svg>".encode()).decode()
     return f'<img class="pb-line" alt="{escape(said)}" src="data:image/svg+xml;base64,{picture}">'

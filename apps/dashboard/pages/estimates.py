@@ -128,5 +128,11 @@ def _sources(answer: Answer) -> None:
     )
     st.html(f'<ul class="pb-sources">{lines}</ul>')
     st.caption(
-        "These are credible intervals of the model. A conformal region, where the model has one, is drawn as a box."
+        "These are credible intervals of the model."
+        + (
+            " Open box: the conformal region, what the calibration with patients promises; it holds several quantities "
+            "together, and each box shows what it leaves of one."
+            if answer.regions
+            else ""
+        )
     )

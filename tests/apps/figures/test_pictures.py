@@ -94,6 +94,17 @@ def test_withheld_quantity_shows_no_number() -> None:
     assert "withheld" in html and "6 mmHg" not in html
 
 
+def test_conformal_region_is_another_mark_than_the_interval() -> None:
+    regions = [{"ranges": {"CO": {"low": 2.5, "high": None}}}, {"ranges": {"CO": {"low": 1, "high": 9}, "HR": {}}}]
+    promised = Answer(0.0, 8.0, DRAWS, {"CO": ESTIMATE, "CVP": BLIND}, 0.9, regions=regions)
+    shown = intervals(promised)
+    assert "conformal region" in {getattr(mark, "name", "") for mark in shown.panels[0].marks}
+    assert [row[-1] for row in shown.table.rows] == ["2.5 to without end", "none"]
+    assert "region 2.5 to without end" in interval_rows(promised, ["CO"], dark=False)
+    assert "region" not in interval_rows(answer(0.0), ["CO"], dark=False)
+    plain(shown)
+
+
 def test_dots_below_the_threshold_stand_left_of_it() -> None:
     shown = dotplot("CO", DRAWS["CO"], 4.6, unit="L/min")
     below, above = shown.panels[0].marks[:2]
