@@ -29,9 +29,10 @@ from .elimination import Plan, assemble, plan_elimination, solve_nodes
 from .geometry import adult_network, scaled_radii
 from .inflow import flow_coefficients, venous_coefficients, window_samples
 from .outlets import Outlets, make_outlets, outlet_admittance
+from .ppg import bed_pressure, scaled_ppg
 from .quantities import QUANTITY_UNITS, judge_rows, network_quantities
 from .rhythm import BeatTrain, Variability, draw_beats, steady_beat
-from .sites import place_sites
+from .sites import SITES, parse_site, place_sites, terminal_of
 from .transmission import Pieces, Tubes, chain_pieces, cut_segments, element_series, line_constants
 
 __all__ = [
@@ -171,13 +172,14 @@ def solve_network(
 
 @dataclasses.dataclass(frozen=True)
 class LinearNetwork:
-    r"""Simulator of pressure windows (or single beats) at sites of the adult network.
+    r"""Simulator of windows (or single beats) at sites of the adult network.
 
     Arguments:
         population: `clinical` (27 parameters), `healthy` (the PWDB recipe, 7 parameters), or `clinical-fixed-lengths`
             (clinical, but arteries as long as at 1.70 m whatever the height: a simulator that is wrong on purpose).
         beat: `aperiodic` (windows with beat-to-beat variability) or `periodic` (one steady beat).
-        sites: Names of measurement sites.
+        sites: Names of measurement sites, by themselves for pressure [mmHg]; at the end of a terminal artery with
+            `:ppg` for a photoplethysmogram scaled to 0..1.
         duration_s: Length of the output window [s]; aperiodic only.
         window_s: Shortest total time of the drawn beats [s]; the window repeats after them.
         fs: Output sampling rate [Hz]; aperiodic only.
@@ -213,7 +215,8 @@ class LinearNetwork:
         _one_of("beat", self.beat, ("aperiodic", "periodic"))
         _one_of("precision", self.precision, ("float32", "float64"))
         object.__setattr__(self, "sites", tuple(self.sites))
-        place_sites(adult_network(), self.sites)
+        for site in self.sites:
+            _check_site(site)
         if not self.sites:
             raise ValueError("sites must name at least one site, got none")
         if not 2.0 <= self.window_s <= 8.0:
@@ -240,8 +243,8 @@ class LinearNetwork:
 
     @property
     def units(self) -> dict[str, str]:
-        """Unit of every returned variable."""
-        return {"waves": "mmHg", **QUANTITY_UNITS}
+        """Unit of every returned variable; `waves` of pressure sites, `1` where there are none."""
+        return {"waves": "1" if all(self._beds) else "mmHg", **QUANTITY_UNITS}
 
     @property
     def n_samples(self) -> int:
@@ -254,8 +257,13 @@ class LinearNetwork:
         return {**dataclasses.asdict(self), "sites": list(self.sites)}
 
     @cached_property
+    def _beds(self) -> tuple[bool, ...]:
+        """Whether each site is asked for its photoplethysmogram."""
+        return tuple(parse_site(site)[1] == "ppg" for site in self.sites)
+
+    @cached_property
     def _structure(self) -> tuple[Plan, Pieces, tuple[int, ...]]:
-        nodes, splits = place_sites(adult_network(), self.sites)
+        nodes, splits = place_sites(adult_network(), [parse_site(site)[0] for site in self.sites])
         pieces = cut_segments(adult_network(), splits, element_mm=self.element_mm)
         return plan_elimination(pieces.inlet, pieces.outlet, (0, *nodes)), pieces, nodes
 
@@ -325,6 +333,8 @@ class LinearNetwork:
             subject, train, total_compliance(tubes, outlets), pressure[:, 0, 0].real, extremes
         )
         status = _status(waves, quantities, outlets)
+        if any(self._beds):
+            waves = self._with_ppg(waves, pressure, subject, variability, train, outlets, keys)
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status
 
     def _pressure(
@@ -332,13 +342,41 @@ class LinearNetwork:
     ) -> Complex[Array, "B K F"]:
         """Coefficients at the aortic root and then at every site."""
         plan, pieces, nodes = self._structure
-        omega = 2 * jnp.pi * jnp.arange(self.n_frequencies) / train.period[:, None]
+        omega, drain = self._lines(subject, variability, train)
         flow = jax.vmap(partial(flow_coefficients, n_frequencies=self.n_frequencies, n_samples=_FINE))(subject, train)
+        return solve_network(plan, pieces, tubes, outlets, omega, flow, drain, (0, *nodes))
+
+    def _lines(
+        self, subject: Subject, variability: Variability, train: BeatTrain
+    ) -> tuple[Float[Array, "B F"], Complex[Array, "B F"]]:
+        """Angular frequencies, and coefficients of the pressure to which the beds drain."""
+        omega = 2 * jnp.pi * jnp.arange(self.n_frequencies) / train.period[:, None]
         swing = closing_share(subject) * variability.venous_swing
         drain = jax.vmap(partial(venous_coefficients, n_frequencies=self.n_frequencies))(
             subject.outflow_pressure, swing, train
         )
-        return solve_network(plan, pieces, tubes, outlets, omega, flow, drain, (0, *nodes))
+        return omega, drain
+
+    def _with_ppg(
+        self,
+        waves: Float[Array, "B K T"],
+        pressure: Complex[Array, "B K+1 F"],
+        subject: Subject,
+        variability: Variability,
+        train: BeatTrain,
+        outlets: Outlets,
+        keys: Array,
+    ) -> Float[Array, "B K T"]:
+        """The waves, with photoplethysmograms where they are asked for."""
+        omega, drain = self._lines(subject, variability, train)
+        for k, site in enumerate(self.sites):
+            terminal = terminal_of(adult_network(), parse_site(site)[0])
+            if not self._beds[k] or terminal is None:
+                continue
+            bed = bed_pressure(outlets, terminal, omega, pressure[:, k + 1], drain)
+            volume = jax.vmap(self._sample)(bed[:, None], train.period, keys)[:, 0]
+            waves = waves.at[:, k].set(scaled_ppg(volume, rotate=self.beat == "periodic"))
+        return waves
 
     def _sample(self, pressure: Complex[Array, "K F"], period: Array, key: Array) -> Float[Array, "K T"]:
         if self.beat == "periodic":
@@ -352,6 +390,14 @@ class LinearNetwork:
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_site(text: str) -> None:
+    """A photoplethysmogram is to be had where an artery ends in a bed."""
+    name, signal = parse_site(text, signals=("pressure", "ppg"))
+    if signal == "ppg" and terminal_of(adult_network(), name) is None:
+        ends = [place for place in SITES if terminal_of(adult_network(), place) is not None]
+        raise ValueError(f"a photoplethysmogram is to be had at {', '.join(ends)}, got {text!r}: or use model network")
 
 
 def beat_extremes(coefficients: Complex[Array, " F"], train: BeatTrain) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -1,4 +1,7 @@
-r"""Measurement sites of the adult network: where along which segment a sensor sits.
+r"""Measurement sites of the adult network: where along which segment a sensor sits, and what it measures there.
+
+A site is asked for by its name, for pressure [mmHg], or with `:flow` for flow [mL/s] or `:ppg` for a
+photoplethysmogram scaled to 0..1.
 
 References:
     Charlton P.H. et al. (2019), Am J Physiol Heart Circ Physiol 317:H1062, supplement (measurement sites).
@@ -40,6 +43,52 @@ SITES: dict[str, Site] = {
     "Femoral": Site(46, 0.5),
     "AnteriorTibial": Site(49, 1.0),
 }
+
+
+SIGNALS = ("pressure", "flow", "ppg")
+
+
+def parse_site(text: str, *, signals: Sequence[str] = SIGNALS) -> tuple[str, str]:
+    """Splits a site's text into the name of the place and the signal that is measured there.
+
+    Arguments:
+        text: Name of a site, alone or with `:flow` or `:ppg`.
+        signals: Signals that can be had.
+
+    Returns:
+        Name and signal.
+
+    Raises:
+        ValueError: The site is unknown, or has no such signal.
+
+    Example:
+        >>> parse_site("Digital:ppg"), parse_site("Radial")
+        (('Digital', 'ppg'), ('Radial', 'pressure'))
+    """
+    name, _, signal = text.partition(":")
+    if name not in SITES or (signal or "pressure") not in signals:
+        others = " or ".join(f":{s}" for s in signals if s != "pressure")
+        raise ValueError(f"site must be one of {', '.join(SITES)}, alone or with {others}, got {text!r}")
+    return name, signal or "pressure"
+
+
+def terminal_of(network: Network, name: str) -> int | None:
+    """Finds the outlet that a site feeds.
+
+    Arguments:
+        network: The network.
+        name: Name of a site.
+
+    Returns:
+        Place among the network's terminal segments, None where arteries go on.
+
+    Example:
+        >>> from pulsebayes.simulators.network.geometry import adult_network
+        >>> terminal_of(adult_network(), "Digital"), terminal_of(adult_network(), "Radial")
+        (42, None)
+    """
+    site, terminals = SITES[name], network.terminals.tolist()
+    return terminals.index(site.segment - 1) if site.fraction == 1.0 and site.segment - 1 in terminals else None
 
 
 def place_sites(network: Network, names: Sequence[str]) -> tuple[tuple[int, ...], dict[int, list[tuple[float, int]]]]:

@@ -28,16 +28,15 @@ from ...population import HEALTHY, healthy_subject
 from ...registry import Simulated
 from ...status import DIVERGED, NOT_PERIODIC
 from ..geometry import adult_network
+from ..ppg import scaled_ppg
 from ..quantities import QUANTITY_UNITS, judge_rows, network_quantities
 from ..rhythm import BeatTrain, Variability, draw_beats, steady_beat
-from ..sites import SITES, Site
+from ..sites import SITES, Site, parse_site, terminal_of
 from .grid import Grid, Physics, Probe
 from .periodic import PeriodicSettings, PeriodicSolution, solve_periodic
 from .subjects import Adults, adult_grid, adult_physics, prepare_adults
 
 __all__ = ["Details", "NonlinearNetwork", "scaled_ppg"]
-
-_SIGNALS = ("pressure", "flow", "ppg")
 
 
 class Details(NamedTuple):
@@ -119,7 +118,7 @@ class NonlinearNetwork:
         if not self.sites:
             raise ValueError("sites must name at least one site, got none")
         for site in self.sites:
-            _parse_site(site)
+            parse_site(site)
         if not 2.0 <= self.window_s <= 8.0:
             raise ValueError(f"window_s must lie in 2..8 s, got {self.window_s}")
         for name in ("duration_s", "fs", "dx_mm", "tolerance_mmHg"):
@@ -245,7 +244,7 @@ class NonlinearNetwork:
         quantities = np.asarray(
             network_quantities(adults.subject, adults.train, adults.compliance, root.mean(-1), extremes)
         ).astype(np.float32)
-        shown = [root, *(waves[:, k] for k, site in enumerate(self.sites) if _parse_site(site)[1] == "pressure")]
+        shown = [root, *(waves[:, k] for k, site in enumerate(self.sites) if parse_site(site)[1] == "pressure")]
         lowest = np.min([wave.min(-1) for wave in shown], axis=0)
         highest = np.max([wave.max(-1) for wave in shown], axis=0)
         status = np.array(judge_rows(quantities, lowest, highest, adults.outlets.mismatch))
@@ -264,15 +263,13 @@ class NonlinearNetwork:
         found: PeriodicSolution,
     ) -> Float[np.ndarray, "N T"]:
         """A site's signal over the period."""
-        _, kind = _parse_site(site)
+        _, kind = parse_site(site)
         if kind == "pressure":
             return pressure[:, :, k]
         if kind == "flow":
             return flow[:, :, k]
-        place = _site(site)
-        terminals = adult_network().terminals.tolist()
-        if place.fraction == 1.0 and place.segment - 1 in terminals:
-            outlet = terminals.index(place.segment - 1)
+        outlet = terminal_of(adult_network(), parse_site(site)[0])
+        if outlet is not None:
             volume = np.asarray(found.waves.capacitor[:-1, outlet].T, np.float64)
         else:
             head = pressure[:, :, k] - adults.subject.outflow_pressure[:, None]
@@ -290,42 +287,13 @@ class NonlinearNetwork:
         time = np.asarray(start, np.float64)[:, None] * period[:, None] + np.arange(self.n_samples) / self.fs
         waves = _interpolated(signals, time / period[:, None])
         for k, site in enumerate(self.sites):
-            if _parse_site(site)[1] == "ppg":
+            if parse_site(site)[1] == "ppg":
                 waves[:, k] = scaled_ppg(waves[:, k], rotate=False)
         return waves
 
 
-def _parse_site(text: str) -> tuple[str, str]:
-    name, _, signal = text.partition(":")
-    if name not in SITES or (signal or "pressure") not in _SIGNALS:
-        raise ValueError(f"site must be one of {', '.join(SITES)}, alone or with :flow or :ppg, got {text!r}")
-    return name, signal or "pressure"
-
-
 def _site(text: str) -> Site:
-    return SITES[_parse_site(text)[0]]
-
-
-def scaled_ppg(volume: Float[np.ndarray, "N T"], *, rotate: bool) -> Float[np.ndarray, "N T"]:
-    """Blood volume as a photoplethysmogram: scaled to 0..1, and begun at its lowest point if it is one beat.
-
-    Arguments:
-        volume: Volume, in any unit.
-        rotate: Whether to begin at the lowest point.
-
-    Returns:
-        The photoplethysmogram.
-
-    Example:
-        >>> scaled_ppg(np.array([[2.0, 3.0, 1.0]]), rotate=True).tolist()
-        [[0.0, 0.5, 1.0]]
-    """
-    low, high = volume.min(-1, keepdims=True), volume.max(-1, keepdims=True)
-    scaled: Float[np.ndarray, "N T"] = (volume - low) / np.where(high > low, high - low, 1.0)
-    if not rotate:
-        return scaled
-    place = np.argmin(scaled, axis=-1)[:, None] + np.arange(volume.shape[-1])
-    return np.take_along_axis(scaled, place % volume.shape[-1], axis=-1)
+    return SITES[parse_site(text)[0]]
 
 
 def _interpolated(signals: Float[np.ndarray, "N K T"], phase: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N K S"]:
