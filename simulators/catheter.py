@@ -170,14 +170,23 @@ class CatheterLine:
 
         n_samples = waves.shape[-1]
         total = next_fast_len(n_samples + math.ceil(BRIDGE_S * fs), real=True)
-        closed = np.concatenate([waves, _bridge(waves, total - n_samples)], axis=-1)
+        closed = np.concatenate([waves, bridge(waves, total - n_samples)], axis=-1)
         spectrum = rfft(closed, axis=-1, overwrite_x=True)
         spectrum *= cls.response(rfftfreq(total, 1 / fs), natural_frequency, damping)
         return np.asarray(irfft(spectrum, total, axis=-1, overwrite_x=True)[:, :n_samples])
 
 
-def _bridge(waves: Waves, n_samples: int) -> Waves:
-    """Cubic from the last sample back to the first that meets both with their slopes, so that the circle is smooth."""
+def bridge(waves: Waves, n_samples: int) -> Waves:
+    r"""Cubic from the last sample back to the first that meets both with their slopes, so that the circle is smooth.
+
+    Arguments:
+        waves: Waves.
+        n_samples: Length of the bridge in samples.
+
+    Example:
+        >>> bridge(np.array([[0.0, 1.0, 1.0, 0.0]], np.float32), 3).shape
+        (1, 3)
+    """
     t = np.arange(1, n_samples + 1, dtype=np.float32) / (n_samples + 1)
     basis = np.stack([(1 + 2 * t) * (1 - t) ** 2, t * (1 - t) ** 2, t**2 * (3 - 2 * t), t**2 * (t - 1)])
     slope_end, slope_start = waves[:, -1] - waves[:, -2], waves[:, 1] - waves[:, 0]
