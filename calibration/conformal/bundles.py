@@ -170,6 +170,7 @@ def simulate_posteriors(
     """Posterior draws for fresh simulations of the bundle's own simulator and sensor, and what was simulated."""
     import torch
 
+    from ...simulators.photoplethysmograph import sensor_from_json
     from ...simulators.registry import build
     from ...simulators.sensors import SensorModel
     from ...simulators.status import usable
@@ -190,7 +191,7 @@ def simulate_posteriors(
         columns.append(np.concatenate([theta[good], np.asarray(rows.quantities)[good]], axis=1))
     table = np.concatenate(columns)[:n]
     named = dict(zip([*simulator.space.names, *simulator.quantity_names], table.T, strict=True))
-    sensor = SensorModel.from_json(bundle.training["sensor"]) if bundle.training.get("sensor") else SensorModel.ideal()
+    sensor = sensor_from_json(bundle.training["sensor"]) if bundle.training.get("sensor") else SensorModel.ideal()
     contract = bundle.contract
     x = sensor.apply(np.concatenate(waves)[:n], rng, fs=contract.fs, out_samples=contract.samples)
     truth = bundle.outputs.derive(bundle.outputs.encode(named))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import nn
 
 from ...inference.bundle import Bundle
+from ...simulators.photoplethysmograph import sensor_from_json
 from ...simulators.registry import build
 from ...simulators.sensors import SensorModel
 from ...simulators.status import usable
@@ -80,7 +81,7 @@ def simulate_bank(
     if "simulator" not in training or "simulator_config" not in training:
         raise ValueError(f"bundle {bundle.name} does not say which simulator it was trained on: give --simulations")
     simulator = build(str(training["simulator"]), **dict(training["simulator_config"]))
-    sensor = SensorModel.from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
+    sensor = sensor_from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
     rng = np.random.default_rng([seed, 991])
     site = simulator.sites.index(str(training.get("recipe", {}).get("site", simulator.sites[0])))
     windows, thetas, quantities, done = [], [], [], 0
