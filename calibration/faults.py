@@ -2,10 +2,12 @@ r"""How a model takes faults of the sensor: what it still answers, and whether i
 
 Each fault is put on held-out windows that were already seen through the sensor model, so it comes on top of it. A fault
 that the quality gate or the domain verdict refuses does no harm; one that is answered with intervals that miss does.
+For a wave without a unit, sizes are shares of its pulse.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +19,9 @@ from ..inference.answering import domain_model
 from ..inference.bundle import Bundle
 from ..simulators.catheter import CatheterLine
 from ..waveforms.quality import assess
+from ..waveforms.roles import PRESSURE_ROLES
 from .diagnostics.intervals import coverage
+from .predictive_checks import relative_windows
 
 __all__ = ["FAULTS", "sensitivity"]
 
@@ -88,6 +92,8 @@ FAULTS: Mapping[str, Fault] = {
     "channel missing": lambda x, rng, fs: np.full_like(x, np.nan),
 }
 """Faults by name, each a function of windows [mmHg], a generator and the rate [Hz]."""
+PULSE_MMHG = 40.0
+"""Height of the pulse, as three standard deviations, to which a wave without a unit is scaled before faults."""
 
 
 def sensitivity(
@@ -121,6 +127,8 @@ def sensitivity(
         1.0
     """
     model, fs, role = domain_model(bundle), bundle.contract.fs, bundle.contract.role
+    if role not in PRESSURE_ROLES:
+        x, faults = PULSE_MMHG / 3 * relative_windows(x), {_in_pulses(name): fault for name, fault in faults.items()}
     before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     found: dict[str, dict[str, Any]] = {}
     for name, fault in {"none": FAULTS["none"], **faults}.items():
@@ -138,6 +146,11 @@ def sensitivity(
             row |= _compared(draws, truth, before, np.array(kept))
         found[name] = row
     return found
+
+
+def _in_pulses(name: str) -> str:
+    """The name of a fault of a wave without a unit: pressures become shares of a pulse of three standard deviations."""
+    return re.sub(r"(-?[\d.]+) mmHg", lambda found: f"{100 * float(found[1]) / PULSE_MMHG:g} % of the pulse", name)
 
 
 def _middle(draws: Float[np.ndarray, "K S"], n: int, kept: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,19 +11,21 @@ feature has mean zero, which is what ``p`` tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from ..inference.bundle import Bundle
+from ..simulators.photoplethysmograph import sensor_from_json
 from ..simulators.registry import Simulator, build
 from ..simulators.sensors import SensorModel
 from ..simulators.status import usable
+from ..waveforms.roles import PRESSURE_ROLES
 from .misspecification import predictive_discrepancy
 
-__all__ = ["FEATURES", "predictive_check", "window_features"]
+__all__ = ["FEATURES", "predictive_check", "relative_windows", "window_features"]
 
 FEATURES = (
     "mean [mmHg]", "standard deviation [mmHg]", "5 % [mmHg]", "95 % [mmHg]", "skewness", "steepest rise [mmHg/s]",
@@ -71,7 +73,7 @@ def predictive_check(
 
     Arguments:
         bundle: The model, which says what it was trained on.
-        x: Held-out windows [mmHg].
+        x: Held-out windows [mmHg, or the wave's own unit].
         draws: Posterior draws of every quantity and output.
         n: Most windows.
         replicates: Simulations of each.
@@ -101,13 +103,33 @@ def predictive_check(
     if found is None:
         return {}
     waves, good = found
-    sensor = SensorModel.from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
+    sensor = sensor_from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
     fs, samples = bundle.contract.fs, bundle.contract.samples
     site = simulator.sites.index(str((training.get("recipe") or {}).get("site", simulator.sites[0])))
     seen = sensor.apply(np.where(good[:, None], waves[:, site], 0.0), rng, fs=fs, out_samples=samples)
-    features = window_features(seen, fs=fs).reshape(n, replicates, -1)
+    x = np.asarray(x[:n])
+    names, start = FEATURES, 0
+    if bundle.contract.role not in PRESSURE_ROLES:  # no unit: windows of mean 0 and standard deviation 1
+        seen, x = relative_windows(seen), relative_windows(x)
+        names, start = tuple(name.replace("mmHg", "1") for name in FEATURES[2:]), 2
+    features = window_features(seen, fs=fs)[:, start:].reshape(n, replicates, -1)
     features = np.where(good.reshape(n, replicates, 1), features, np.nan)
-    return _compared(window_features(x[:n], fs=fs), features)
+    return _compared(window_features(x, fs=fs)[:, start:], features, names)
+
+
+def relative_windows(x: Float[np.ndarray, "N T"]) -> Float[np.ndarray, "N T"]:
+    r"""Windows of a wave without a unit, each scaled to mean 0 and standard deviation 1.
+
+    Arguments:
+        x: Windows, in any unit.
+
+    Example:
+        >>> relative_windows(np.array([[1.0, 3.0]])).tolist()
+        [[-1.0, 1.0]]
+    """
+    x = np.asarray(x, dtype=np.float64)
+    sd: Float[np.ndarray, "N 1"] = np.maximum(x.std(axis=1, keepdims=True), 1e-12)
+    return (x - x.mean(axis=1, keepdims=True)) / sd
 
 
 def _simulated(
@@ -133,7 +155,9 @@ def _simulated(
     return waves, usable(np.asarray(found.status)) & np.isfinite(waves).all((1, 2))
 
 
-def _compared(seen: Float[np.ndarray, "n F"], replicas: Float[np.ndarray, "n R F"]) -> dict[str, Any]:
+def _compared(
+    seen: Float[np.ndarray, "n F"], replicas: Float[np.ndarray, "n R F"], names: Sequence[str]
+) -> dict[str, Any]:
     from scipy import stats
 
     whole = np.isfinite(replicas).all((1, 2))
@@ -145,7 +169,7 @@ def _compared(seen: Float[np.ndarray, "n F"], replicas: Float[np.ndarray, "n R F
     p = stats.ttest_1samp(gap, 0.0, axis=0).pvalue
     rows = {
         name: {"inside": round(float(i), 4), "p": round(float(v), 6)}
-        for name, i, v in zip(FEATURES, inside, p, strict=True)
+        for name, i, v in zip(names, inside, p, strict=True)
     }
     discrepancy = float(np.median(predictive_discrepancy(seen, replicas)))
     expected = (replicas.shape[1] - 1) / (replicas.shape[1] + 1)

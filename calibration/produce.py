@@ -23,6 +23,7 @@ from ..inference.recipe import Recipe
 from ..inference.streaming import PartSource, SetSource
 from ..inference.training import Progress, TrainConfig, TrainData, TrainResult, train
 from ..simulators.dataset import TrainingSet
+from ..simulators.photoplethysmograph import PPGSensor, sensor_from_json
 from ..simulators.sensors import SensorModel
 from .evaluate import measure
 from .refusals import refused_shares, simulated_cases
@@ -60,8 +61,8 @@ class Held:
     stop: int
 
 
-def sensor_of(recipe: Recipe) -> SensorModel:
-    r"""Returns the sensor model of a recipe.
+def sensor_of(recipe: Recipe) -> SensorModel | PPGSensor:
+    r"""Returns the sensor model of a recipe: that of its role where it names none.
 
     Arguments:
         recipe: The recipe.
@@ -70,7 +71,9 @@ def sensor_of(recipe: Recipe) -> SensorModel:
         >>> sensor_of(Recipe("mine")) == SensorModel.radial_line()
         True
     """
-    return SensorModel.from_json(recipe.sensor) if recipe.sensor else SensorModel.radial_line()
+    if recipe.sensor:
+        return sensor_from_json(recipe.sensor)
+    return PPGSensor.finger() if recipe.role == "PLETH" else SensorModel.radial_line()
 
 
 def network_of(recipe: Recipe) -> NPEConfig:
@@ -91,7 +94,8 @@ def network_of(recipe: Recipe) -> NPEConfig:
         raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {recipe.preset!r}")
     preset = PRESETS[recipe.preset]
     changes = dict(recipe.network)
-    given = {"samples": recipe.samples, "fs": recipe.fs, **dict(changes.pop("embedding", {}))}
+    relative = recipe.role == "PLETH"
+    given = {"samples": recipe.samples, "fs": recipe.fs, "relative": relative, **dict(changes.pop("embedding", {}))}
     embedding = dataclasses.replace(preset.embedding, **given)
     return dataclasses.replace(preset, embedding=embedding, **changes)
 
@@ -276,10 +280,12 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
     """
     data = read_rows(training, recipe)
     keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:DOMAIN_ROWS]
-    if recipe.role != "ART" or len(keep) < LEAST_DOMAIN_ROWS:
+    if recipe.role not in ("ART", "PLETH") or len(keep) < LEAST_DOMAIN_ROWS:
         return bundle
     waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
-    model = fit_domain(waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed)
+    model = fit_domain(
+        waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, role=recipe.role
+    )
     return dataclasses.replace(bundle, domain=model.to_arrays())
 
 

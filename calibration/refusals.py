@@ -60,9 +60,11 @@ def refused_shares(
         >>> refused_shares(None, {"flat": np.full((2, 1000), 90.0)}, fs=125.0)["flat"]["gate"]  # type: ignore
         1.0
     """
+    role = "ART" if model is None else model.role
+    unit = "mmHg" if role == "ART" else None
     shares = {}
     for name, windows in cases.items():
-        passed = [window for window in windows if assess(window, fs).usable]
+        passed = [window for window in windows if assess(window, fs, role=role, unit=unit).usable]
         verdicts = [model.assess(window).verdict for window in passed]
         n = len(windows)
         gate, outside, shifted = n - len(passed), verdicts.count("outside"), verdicts.count("shifted")

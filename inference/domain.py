@@ -34,7 +34,7 @@ from jaxtyping import Float
 
 from ..waveforms.quality import assess as assess_quality
 from ._nearness import COMPONENTS, PARTS, Nearness, reduce_view, views_of
-from .pulse_shape import TRAITS, PulseShape, pulse_shape
+from .pulse_shape import RELATIVE_TRAITS, TRAITS, PulseShape, pulse_shape
 
 __all__ = ["DomainModel", "DomainVerdict", "fit_domain"]
 
@@ -90,7 +90,8 @@ class DomainModel:
 
     Arguments:
         arrays: All that was fitted, by name: for each view ``centre``, ``scale``, ``basis``, ``points`` and ``far``;
-            sorted distances of the calibration windows; quantiles of every trait; threshold and sampling rate.
+            sorted distances of the calibration windows; quantiles of every trait; threshold and sampling rate; and
+            ``relative`` where windows have no unit.
 
     Raises:
         ValueError: If an array is missing.
@@ -130,6 +131,7 @@ class DomainModel:
         fs: float,
         seed: int,
         wide: Float[np.ndarray, "M T"] | None = None,
+        role: str = "ART",
     ) -> DomainModel:
         r"""Fits the model; windows that the gate refuses are left out.
 
@@ -138,6 +140,7 @@ class DomainModel:
             fs: Sampling rate [Hz].
             seed: Seed of the split into references and calibration windows.
             wide: Other simulations observed by the sensor at twice its width; None to take ``windows`` for them.
+            role: ``"ART"``, or ``"PLETH"`` for windows without a unit.
 
         Returns:
             The model.
@@ -146,8 +149,8 @@ class DomainModel:
             ValueError: If fewer than 100 windows can be used.
         """
         rng = np.random.default_rng([seed, 7])
-        usual = _described(windows, fs)
-        broad = usual if wide is None else _described(wide, fs)
+        usual = _described(windows, fs, role)
+        broad = usual if wide is None else _described(wide, fs, role)
         if min(len(usual), len(broad)) < 100:
             raise ValueError(
                 f"a domain model needs 100 usable windows, got {len(usual)} and {len(broad)}: simulate more"
@@ -155,7 +158,7 @@ class DomainModel:
         usual_reference, usual_held = _split(usual, rng)
         broad_reference, broad_held = _split(broad, rng)
         reference = usual_reference + (broad_reference if wide is not None else [])
-        arrays = {"fs": np.array([fs], np.float64)}
+        arrays = {"fs": np.array([fs], np.float64)} | ({"relative": np.ones(1)} if role == "PLETH" else {})
         for name, values in views_of(reference).items():
             arrays |= {f"{name}/{key}": array for key, array in reduce_view(name, values).items()}
         arrays["quantiles"] = np.quantile([shape.traits for shape in reference], TAILS, axis=0)
@@ -172,6 +175,11 @@ class DomainModel:
         r"""Distance beyond which a window is outside."""
         return float(self.arrays["threshold"][0])
 
+    @property
+    def role(self) -> str:
+        r"""Role of the windows: ``PLETH`` where they have no unit, else ``ART``."""
+        return "PLETH" if "relative" in self.arrays else "ART"
+
     @cached_property
     def _views(self) -> dict[str, Nearness]:
         return {name: Nearness.of(self.arrays, name) for name in COMPONENTS}
@@ -186,7 +194,7 @@ class DomainModel:
             The verdict.
         """
         calibration = self.arrays["calibration"]
-        shape = pulse_shape(window, float(self.arrays["fs"][0]))
+        shape = pulse_shape(window, float(self.arrays["fs"][0]), role=self.role)
         if shape is None:
             return DomainVerdict("outside", 1 / (len(calibration) + 1), float("inf"), TOO_FEW)
         by_view = {name: float(far[0]) for name, far in _scaled(self._views, [shape]).items()}
@@ -209,7 +217,7 @@ class DomainModel:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         r"""Returns the arrays, as a bundle keeps them."""
-        return {name: np.ascontiguousarray(self.arrays[name]) for name in _NAMES}
+        return {name: np.ascontiguousarray(self.arrays[name]) for name in (*_NAMES, "relative") if name in self.arrays}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> DomainModel:
@@ -228,7 +236,8 @@ class DomainModel:
         below, above = (low - shape.traits) / width, (shape.traits - high) / width
         trait = int(np.maximum(below, above).argmax())
         if max(below[trait], above[trait]) > 0:
-            return list(TRAITS.values())[trait][int(above[trait] > below[trait])]
+            words = TRAITS if self.role == "ART" else RELATIVE_TRAITS
+            return list(words.values())[trait][int(above[trait] > below[trait])]
         return _BY_VIEW[max(by_view, key=lambda name: by_view[name])]
 
 
@@ -241,7 +250,13 @@ _NAMES = ("fs", "quantiles", "threshold", "calibration", *(f"{v}/{part}" for v i
 
 
 def fit_domain(
-    waves: Float[np.ndarray, "N T"], sensor: Sensor, *, fs: float, samples: int = 1000, seed: int = 0
+    waves: Float[np.ndarray, "N T"],
+    sensor: Sensor,
+    *,
+    fs: float,
+    samples: int = 1000,
+    seed: int = 0,
+    role: str = "ART",
 ) -> DomainModel:
     r"""Fits a domain model to simulated waveforms and the sensor that will observe such.
 
@@ -253,6 +268,7 @@ def fit_domain(
         fs: Sampling rate [Hz].
         samples: Samples of a window.
         seed: Seed of sensors and splits.
+        role: ``"ART"``, or ``"PLETH"`` for windows without a unit.
 
     Returns:
         The model.
@@ -272,11 +288,13 @@ def fit_domain(
     rng = np.random.default_rng([seed, 3])
     usual = sensor.apply(waves[:half], rng, fs=fs, out_samples=samples, width=1.0)
     wide = sensor.apply(waves[half:], rng, fs=fs, out_samples=samples, width=2.0)
-    return DomainModel.fit(usual, fs=fs, seed=seed, wide=wide)
+    return DomainModel.fit(usual, fs=fs, seed=seed, wide=wide, role=role)
 
 
-def _described(windows: Float[np.ndarray, "N T"], fs: float) -> list[PulseShape]:
-    shapes = (pulse_shape(window, fs) for window in windows if assess_quality(window, fs).usable)
+def _described(windows: Float[np.ndarray, "N T"], fs: float, role: str) -> list[PulseShape]:
+    unit = None if role == "PLETH" else "mmHg"
+    usable = (window for window in windows if assess_quality(window, fs, role=role, unit=unit).usable)
+    shapes = (pulse_shape(window, fs, role=role) for window in usable)
     return [shape for shape in shapes if shape is not None]
 
 

@@ -71,7 +71,7 @@ def map_domain(model: DomainModel, window: Float[np.ndarray, " T"], *, view: str
     near = {name: Nearness.of(model.arrays, name) for name in COMPONENTS}
     calibration = model.arrays["calibration"]
     usual = (float(np.median(calibration)), float(np.quantile(calibration, 0.95)))
-    shape = pulse_shape(window, float(model.arrays["fs"][0]))
+    shape = pulse_shape(window, float(model.arrays["fs"][0]), role=model.role)
     points = near[view].points[:, :2]
     if shape is None:
         return DomainMap(points, np.full(2, np.nan), {}, model.threshold, usual)

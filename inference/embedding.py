@@ -41,6 +41,8 @@ class EmbeddingConfig:
         heads: Heads of the attention pooling, beside the mean over time.
         hidden: Width of the layers after the pooling.
         context: Length of the context vector.
+        relative: Whether the wave has no unit: every window is scaled by itself to mean ``centre`` and standard
+            deviation ``spread``; ``"wave"`` only.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -63,6 +65,7 @@ class EmbeddingConfig:
     heads: int = 6
     hidden: int = 256
     context: int = 64
+    relative: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -73,6 +76,8 @@ class EmbeddingConfig:
                 raise ValueError(f"{name} must be positive, got {sizes[name]}")
         if self.kind not in ("wave", "harmonic", "dense"):
             raise ValueError(f"kind must be 'wave', 'harmonic' or 'dense', got {self.kind!r}")
+        if self.relative and self.kind != "wave":
+            raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
         if not self.stages or len(self.stages) != len(self.blocks):
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
 
@@ -171,7 +176,7 @@ class WaveEmbedding(nn.Module):
         Arguments:
             x: Windows [mmHg].
         """
-        values = summaries(x, self.config.fs)
+        values = summaries(self._scaled(x), self.config.fs)
         self.shift.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp_min(1e-3))
 
@@ -187,6 +192,7 @@ class WaveEmbedding(nn.Module):
         """
         if x.ndim != 2 or x.shape[-1] != self.config.samples:
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
+        x = self._scaled(x)
         absolute = (x - self.config.centre) / self.config.spread
         mean, sd = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
         planes = torch.stack((absolute, (x - mean) / (sd + 1e-3)), 1)[:, :, None]
@@ -195,6 +201,12 @@ class WaveEmbedding(nn.Module):
             pooled = self._pool(h[:, :, 0].transpose(1, 2))  # (N, time, channel), contiguous in this order
         known = ((summaries(x, self.config.fs) - self.shift) / self.scale).clamp(-6.0, 6.0)
         return self.tail(self.head(pooled.float()) + self.summary(known))  # type: ignore[no-any-return]
+
+    def _scaled(self, x: Float[Tensor, "N T"]) -> Float[Tensor, "N T"]:
+        if not self.config.relative:
+            return x
+        sd, mean = torch.std_mean(x, -1, keepdim=True)
+        return self.config.centre + self.config.spread * (x - mean) / sd.clamp_min(1e-12)
 
     def _pool(self, h: Float[Tensor, "N time channel"]) -> Float[Tensor, "N pooled"]:
         weights = self.score(h).float().softmax(1)

@@ -28,6 +28,8 @@ LEAD_S = 0.08
 r"""Time before the onset that belongs to the upstroke [s]."""
 UPSTROKE_S = 0.2
 r"""Time after it [s]."""
+RELATIVE_SD = 25.0
+r"""Standard deviation to which a wave without a unit is scaled."""
 PHASES = (np.arange(48) + 0.5) / 48
 UPSTROKE_STEPS = 36
 FEWEST = 2
@@ -48,6 +50,11 @@ TRAITS: dict[str, tuple[str, str]] = {
 }
 r"""Names of the traits, with what is wrong when one is too low and when it is too high."""
 
+RELATIVE_TRAITS: dict[str, tuple[str, str]] = TRAITS | {
+    "pulse": ("the pulses are too small for how the window moves", "the pulses stand out too far for how it moves"),
+}
+r"""The same for a wave without a unit."""
+
 
 class PulseShape(NamedTuple):
     r"""Shape of the pulses of one window.
@@ -67,12 +74,13 @@ class PulseShape(NamedTuple):
     traits: Float[np.ndarray, " trait"]
 
 
-def pulse_shape(window: Float[np.ndarray, " T"], fs: float) -> PulseShape | None:
+def pulse_shape(window: Float[np.ndarray, " T"], fs: float, *, role: str = "ART") -> PulseShape | None:
     r"""Describes the pulses of a window.
 
     Arguments:
         window: Pressure without missing samples [mmHg].
         fs: Sampling rate [Hz].
+        role: ``"ART"``, or ``"PLETH"`` for a wave without a unit, which is scaled by itself.
 
     Returns:
         The shape; None where there are fewer than two whole beats.
@@ -90,7 +98,9 @@ def pulse_shape(window: Float[np.ndarray, " T"], fs: float) -> PulseShape | None
         True
     """
     wave = np.asarray(window, dtype=np.float64)
-    beats = detect_beats(wave, fs)
+    if role == "PLETH":
+        wave = RELATIVE_SD * (wave - wave.mean()) / max(float(wave.std()), 1e-12)
+    beats = detect_beats(wave, fs, role=role)
     if beats.n <= FEWEST:
         return None
     whole = np.flatnonzero(beats.onsets_s[:-1] > LEAD_S)
@@ -109,6 +119,8 @@ def pulse_shape(window: Float[np.ndarray, " T"], fs: float) -> PulseShape | None
         return None
     pulse, upstroke = (pulse - foot) / height, (upstroke - foot) / height
     level = _levels(wave, smooth, beats, (pulses - foot) / height, pulse, height)
+    if role == "PLETH":
+        level[0] = 0.0  # its mean is rounding
     return PulseShape(pulse, upstroke, np.array([*_slopes(pulse, upstroke, intervals), *level]))
 
 
