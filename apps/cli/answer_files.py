@@ -253,7 +253,8 @@ class _Desk:
         fitting = [name for name, role in _shipped_roles().items() if role in roles]
         fits = f"models that fit: {', '.join(fitting)}" if fitting else "no shipped model fits"
         message = f"{failure.message}; model {self._bundle.name} reads {contract.role} [{contract.unit}]; {fits}"
-        return Failure(failure.exit_code, failure.code, message, failure.hint)
+        hint = f"--model {fitting[0]}" if fitting else failure.hint
+        return Failure(failure.exit_code, failure.code, message, hint)
 
 
 def _pool_of(calibrated: Calibrated, pooling: Pooling) -> str:

@@ -28,6 +28,7 @@ from .library import Labels, Library, Source
 
 OPENED = "PULSEBAYES_DASHBOARD_OPENED"
 MODEL = "PULSEBAYES_DASHBOARD_MODEL"
+USUAL_MODEL = "radial-abp"
 FIRST_VIEW_S = 30.0
 SEARCH_S = 1.0
 """Longest search for a window that can be answered, in the thread's own processor time [s]."""
@@ -90,9 +91,11 @@ def _bundle(folder: str, stamp: tuple[int, ...]) -> tuple[Calibrated, Prior]:
 
 
 def model_name() -> str:
-    r"""The model in use: the one named at the start, or the first shipped one."""
+    r"""The model in use: the one named at the start, or the shipped one that `infer` takes."""
     named = os.environ.get(MODEL, "")
-    return st.session_state.get("model") or named or next(iter(shipped_bundles()), "")
+    shipped = shipped_bundles()
+    first = USUAL_MODEL if USUAL_MODEL in shipped else next(iter(shipped), "")
+    return st.session_state.get("model") or named or first
 
 
 def calibrated() -> tuple[Calibrated, Prior]:
