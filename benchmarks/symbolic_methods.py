@@ -47,7 +47,7 @@ def transformer_alone(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[
     from pulsebayes.inference.symbolic._transformer import shipped
     from pulsebayes.inference.symbolic.decoding import decode, load_model
 
-    found = decode(load_model(shipped(x.shape[1], u.shape[1])), [Trajectory(t, x, u)])
+    found = decode(load_model(shipped()), [Trajectory(t, x, u)])
     best: list[tuple[float, tuple[DecodedEquation, ...]]] = [(0.0, ())]
     for equations in found:
         grown = [(cost - e.log_probability, (*chosen, e)) for cost, chosen in best for e in equations[:16]]

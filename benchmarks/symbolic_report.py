@@ -1,8 +1,9 @@
 r"""Tables and figure of the benchmark `symbolic`.
 
 `python -m benchmarks.symbolic_report DIR [--page FILE] [--figure FILE]`, where DIR holds the lines of
-`python -m benchmarks.symbolic --out DIR`. Markdown is printed, or put between the marks of a page. A start and seed
-of a method count when all systems of the cell are there: the list begins with the easy ones.
+`python -m benchmarks.symbolic --out DIR` or of `benchmarks.symbolic_scalar`. Markdown is printed, or put between the
+marks of a page. A start and seed of a method count when all systems of the cell are there: the list begins with the
+easy ones.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from .symbolic_table import QUOTED, RIVAL, paired, wilson
 
 ORDER = (
     "PySINDy default", "PySINDy cubic", "PySINDy tuned", "pyoperon", "transformer alone", "transformer + refit",
-    "weak form", "pool", "true skeleton refitted",
+    "scalar mode", "weak form", "pool", "true skeleton refitted",
 )  # fmt: skip
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
-SETS = {"odebench": "ODEBench", "unseen": "our own list `UNSEEN`", "development": "our own list `DEVELOPMENT`"}
+SETS = {"odebench": "ODEBench", "unseen": "our own list `UNSEEN`", "development": "our own list `DEVELOPMENT`",
+        "random": "200 random scalar systems"}  # fmt: skip
 Groups = dict[tuple[Any, ...], list[dict[str, Any]]]
 
 
@@ -30,7 +32,8 @@ def read(folder: Path) -> Groups:
     """Lines by set, cell and method; of one key the last line counts."""
     kept = {}
     keys = ("set", "sigma", "rho", "seed", "system", "start", "method")
-    for text in (folder / "symbolic.jsonl").read_text().splitlines():
+    store = folder / "symbolic.jsonl"
+    for text in (store if store.is_file() else folder / "scalar.jsonl").read_text().splitlines():
         row = json.loads(text)
         kept[tuple(row[k] for k in keys)] = row
     blocks: Groups = defaultdict(list)
@@ -120,7 +123,9 @@ def page(groups: Groups) -> str:
         parts += [f"### {SETS[which]}", shares(groups, which)]
         parts += ["Paired differences to tuned PySINDy over the systems, in points:", differences(groups, which)]
         parts += ["Generalisation by dimension, per cent:", by_dimension(groups, which)]
-    return "\n\n".join([*parts, "### Quoted", quoted()])
+    if any(row["dim"] > 1 for rows in groups.values() for row in rows):
+        parts += ["### Quoted", quoted()]
+    return "\n\n".join(parts)
 
 
 def figure(groups: Groups, path: Path) -> None:

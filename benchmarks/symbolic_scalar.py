@@ -18,9 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from pulsebayes.inference.symbolic import RecoverConfig, Trajectory, recover_equations
+from pulsebayes.inference.symbolic.equations import Equations
+
 from .rows import _table
 from .symbolic import Case, load, measure
-from .symbolic_methods import METHODS, missing, transformer_refitted
+from .symbolic_methods import METHODS, missing
 from .symbolic_table import summary
 
 CELLS = ((0.0, 0.0), (0.05, 0.5))
@@ -52,16 +55,13 @@ def systems(which: str, quick: bool) -> list[tuple[Case, tuple[int, ...]]]:
     return [(case, (0,) if quick else (0, 1)) for case in (scalar[::4] if quick else scalar)]
 
 
-def with_model(folder: str, *args: Any) -> Any:
-    """The transformer of a folder alone, refitted and selected."""
-    from pulsebayes.inference.symbolic import _transformer
+def with_model(model: str, t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
+    """The transformer of a shipped name or a folder alone, refitted and selected."""
+    config = RecoverConfig(proposers=("transformer",), model=model)
+    return recover_equations([Trajectory(t, x, u)], config=config).candidates[0].equations
 
-    shipped = _transformer.shipped
-    _transformer.shipped = lambda *kind: folder  # type: ignore[assignment]
-    try:
-        return transformer_refitted(*args)
-    finally:
-        _transformer.shipped = shipped
+
+METHODS["scalar mode"] = partial(with_model, "symbolic-scalar")
 
 
 def go_on(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--out", type=Path, help="folder where lines are kept; a run goes on from there")
     parser.add_argument("--set", default="odebench,random", help="odebench, random or both")
-    parser.add_argument("--methods", default="PySINDy tuned,transformer + refit", help="comma-separated")
+    parser.add_argument("--methods", default="PySINDy tuned,transformer + refit,scalar mode", help="comma-separated")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER", help="another model as a method")
     options = parser.parse_args()
     options.methods = [m for m in options.methods.split(",") if m]

@@ -44,6 +44,9 @@ def recover(
     proposers: Annotated[
         str, typer.Option(help="Some of weak, sindy, transformer, operon; what is installed, but operon, if empty.")
     ] = "",
+    model: Annotated[
+        str, typer.Option(help="Weights of the transformer by name or folder: symbolic-ode, symbolic-scalar.")
+    ] = "symbolic-ode",
     written: Annotated[Written, typer.Option("--as", help="How equations are printed.")] = Written.sympy,
     *,
     settings: Settings,
@@ -62,6 +65,7 @@ def recover(
         candidates: Most candidates to show.
         refit: Whether constants are refitted.
         proposers: Who proposes.
+        model: Weights of the transformer; `symbolic-scalar` knows scalar equations without input only.
         written: SymPy or LaTeX.
         settings: The shared options.
 
@@ -82,7 +86,7 @@ def recover(
     from ._trajectories import read_trajectories
 
     table = read_trajectories(file, dims=dims, time=time, inputs=inputs, group=group)
-    config = RecoverConfig(proposers=_chosen(proposers), n_candidates=candidates, refit=refit)
+    config = RecoverConfig(proposers=_chosen(proposers), n_candidates=candidates, refit=refit, model=_known(model))
     settings.talk(f"{len(table.trajectories)} trajectory(ies) of {', '.join(table.names)}")
     try:
         found = recover_equations(
@@ -123,6 +127,18 @@ def _chosen(proposers: str) -> tuple[str, ...]:
             hint="pip install 'pulsebayes[symbolic]'" if absent[0] != "transformer" else "no weights are shipped",
         )  # fmt: skip
     return asked
+
+
+def _known(model: str) -> str:
+    """The model, if it is a shipped one or a folder."""
+    if model != "symbolic-ode":
+        from ...inference.symbolic.weights import find_symbolic_model, read_symbolic_info
+
+        try:
+            read_symbolic_info(find_symbolic_model(Path(model)))
+        except ValueError as error:
+            raise CommandError(str(error), code="model", hint="--model symbolic-scalar") from error
+    return model
 
 
 def _write(settings: Settings, text: str) -> None:

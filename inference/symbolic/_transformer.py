@@ -32,16 +32,18 @@ _KEPT = 10
 _TRUST = 0.3  # share of a structure's log probability that counts beside the misfit
 
 
-def shipped(n_states: int = 2, n_inputs: int = 0) -> str:
-    r"""Name of the shipped transformer for so many states and inputs, or an empty text.
+def shipped() -> str:
+    r"""Name of the shipped transformer that is asked unless told otherwise, or an empty text.
 
-    A model whose recipe draws scalar autonomous systems only is asked for those, any other for all else.
+    A model whose recipe draws scalar autonomous systems only is a mode of its own, to be asked for by name.
     """
-    kinds: dict[bool, str] = {}
-    for info in sorted(_MODELS.glob("*/symbolic.json")) if _MODELS.is_dir() else []:
-        recipe = json.loads(info.read_text(encoding="utf-8")).get("recipe", {})
-        kinds.setdefault(list(recipe.get("shards", {}).get("kinds", {})) == ["1+0"], info.parent.name)
-    return kinds.get((n_states, n_inputs) == (1, 0)) or kinds.get(False, "")
+    folders = sorted(info.parent for info in _MODELS.glob("*/symbolic.json")) if _MODELS.is_dir() else []
+    return next((folder.name for folder in folders if not _scalar_only(folder)), "")
+
+
+def _scalar_only(folder: Path) -> bool:
+    recipe = json.loads((folder / "symbolic.json").read_text(encoding="utf-8")).get("recipe", {})
+    return list(recipe.get("shards", {}).get("kinds", {})) == ["1+0"]
 
 
 def transformer_equations(
@@ -57,14 +59,20 @@ def transformer_equations(
         temperature: Temperature of the draws.
 
     Raises:
-        ValueError: If no transformer is shipped.
+        ValueError: If no transformer is shipped, there is no such model, or it knows scalar equations only and these
+            are none.
     """
     from . import decoding
+    from .weights import find_symbolic_model
 
     n_states, n_inputs = paths[0].x.shape[1], paths[0].u.shape[1]
-    name = model or shipped(n_states, n_inputs)
+    name = model or shipped()
     if not name:
         raise ValueError("the proposer 'transformer' needs trained weights, and none are shipped; use weak or sindy")
+    if (n_states, n_inputs) != (1, 0) and _scalar_only(find_symbolic_model(Path(name))):
+        raise ValueError(
+            f"the model {Path(name).name} knows one state and no input, got {n_states} and {n_inputs}; use {shipped()}"
+        )
     if n_states > MOST_STATES or n_inputs > 1:
         return []
     given = [Observed(p.t, p.x, p.u) for p in paths]

@@ -59,19 +59,21 @@ class Proposal:
     source: str
 
 
-def propose(paths: list[Path], proposers: Sequence[str], *, n_proposals: int = 20) -> list[Proposal]:
+def propose(paths: list[Path], proposers: Sequence[str], *, n_proposals: int = 20, model: str = "") -> list[Proposal]:
     r"""Proposals of several proposers, each structure once.
 
     Arguments:
         paths: Smooth paths of the trajectories.
         proposers: Names of the proposers.
         n_proposals: Most proposals of the weak form.
+        model: Name or folder of the transformer's weights; the shipped ones if empty.
 
     Returns:
         Proposals.
 
     Raises:
         ImportError: If a proposer's package is not installed.
+        ValueError: If there is no such model or it does not fit.
 
     Example:
         >>> from pulsebayes.inference.symbolic._smooth import smooth_path
@@ -84,7 +86,7 @@ def propose(paths: list[Path], proposers: Sequence[str], *, n_proposals: int = 2
         "weak": lambda: propose_weak(paths, n_all=n_proposals),
         "sindy": lambda: propose_sindy(paths),
         "operon": lambda: propose_operon(paths),
-        "transformer": lambda: _propose_transformer(paths),
+        "transformer": lambda: _propose_transformer(paths, model),
     }
     found: dict[Structure, Proposal] = {}
     for name in proposers:
@@ -158,10 +160,10 @@ def propose_operon(paths: list[Path], *, seed: int = 0) -> list[Proposal]:
     return [Proposal(found, "operon")] if found is not None else []
 
 
-def _propose_transformer(paths: list[Path]) -> list[Proposal]:
+def _propose_transformer(paths: list[Path], model: str) -> list[Proposal]:
     from ._transformer import transformer_equations
 
-    return [Proposal(equations, "transformer") for equations in transformer_equations(paths)]
+    return [Proposal(equations, "transformer") for equations in transformer_equations(paths, model=model)]
 
 
 def installed() -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class RecoverConfig:
         refit: Whether constants are refitted through the integrator.
         temperature: Divides the scores before they become weights.
         noise: Relative misfit beyond the estimated noise from which an explanation counts as approximate only.
+        model: Name or folder of the transformer's weights, such as `symbolic-scalar`; the general ones if empty.
 
     Raises:
         ValueError: If a number is out of range or a proposer unknown.
@@ -60,6 +61,7 @@ class RecoverConfig:
     refit: bool = True
     temperature: float = 1.5
     noise: float = 3.0
+    model: str = ""
 
     def __post_init__(self) -> None:
         unknown = set(self.proposers) - set(PROPOSERS)
@@ -135,7 +137,7 @@ def search(paths: list[Path], setting: RecoverConfig) -> tuple[list[Scored], Lad
         >>> search([path], RecoverConfig())[0][0].fit.equations.structure.terms
         (('x0',),)
     """
-    given = propose(paths, setting.proposers, n_proposals=setting.n_proposals)
+    given = propose(paths, setting.proposers, n_proposals=setting.n_proposals, model=setting.model)
     proposals, long = [p for p in given if not too_long(p)], [p for p in given if too_long(p)]
     ladder, n_iterations = Ladder(paths), 8 if setting.refit else 0
     found, worth = fit_all(proposals, ladder, n_iterations=n_iterations), 0.0

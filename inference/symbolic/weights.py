@@ -107,7 +107,7 @@ def shipped_symbolic_models() -> dict[str, Path]:
 
     Example:
         >>> sorted(shipped_symbolic_models())
-        ['symbolic-ode']
+        ['symbolic-ode', 'symbolic-scalar']
     """
     home = Path(__file__).parents[1] / "models"
     folders = sorted(home.iterdir()) if home.is_dir() else []

@@ -110,3 +110,13 @@ def test_the_sentence_of_the_verdict_is_talk_under_json(table: Path, capsys: pyt
 def test_a_missing_file_exits_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recover", str(tmp_path / "none.csv")]) == 3
     assert "none.csv" in capsys.readouterr().err
+
+
+def test_the_scalar_mode_has_weights_of_its_own(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["recover", str(table), "--time", "clock [h]", "--proposers", "transformer", "--model"]
+    assert run([*line, "symbolic-scalar", "--dims", "cells", "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["candidates"][0]["equations"] == ["dcells/dt = -0.25*cells**2 + cells"]
+    assert run([*line, "symbolic-scalar", "--dims", "cells,row"]) == 3
+    assert "knows one state and no input, got 2 and 0; use symbolic-ode" in capsys.readouterr().err
+    assert run([*line, "nowhere", "--dims", "cells"]) == 2
+    assert "model must be one of" in capsys.readouterr().err

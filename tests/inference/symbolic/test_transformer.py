@@ -192,14 +192,16 @@ def test_recipes_with_unknown_or_senseless_settings_are_refused() -> None:
         SymbolicRecipe.from_toml('name = "x"\n[network]\nconstants = "hot"')
 
 
-def test_the_shipped_model_is_the_one_its_recipe_makes() -> None:
-    info = read_symbolic_info(find_symbolic_model(Path("symbolic-ode")))
-    recipe = find_symbolic_recipe("symbolic-ode")
+@pytest.mark.parametrize("name", ["symbolic-ode", "symbolic-scalar"])
+def test_a_shipped_model_is_the_one_its_recipe_makes(name: str) -> None:
+    info = read_symbolic_info(find_symbolic_model(Path(name)))
+    recipe = find_symbolic_recipe(name)
     assert recipe is not None
     assert info["recipe"]["shards"] == json.loads(json.dumps(recipe.shards))
     assert info["recipe"]["network"] == dict(recipe.network)
     assert info["history"][-1]["structure"] < info["history"][0]["structure"]
-    folder = find_symbolic_model(Path("symbolic-ode"))
+    folder = find_symbolic_model(Path(name))
+    assert "## Learning curve" in (folder / "card.md").read_text(encoding="utf-8")
     assert sum(p.stat().st_size for p in folder.iterdir()) < 20e6
 
 
