@@ -17,6 +17,9 @@ __all__ = ["graft_marginals", "ranked_score", "sharper_marginals"]
 
 Draws = Mapping[str, Float[np.ndarray, "*N S"]]
 
+_TIED = ("SV", "CO", "SVR")
+"""Tied by a pressure and a rate that the wave tells: their product is sharp in each posterior, not across two."""
+
 
 def ranked_score(draws: Float[np.ndarray, "N S"], truth: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     r"""Continuous ranked probability score of draws: the mean distance to the truth less half that between draws.
@@ -39,6 +42,9 @@ def ranked_score(draws: Float[np.ndarray, "N S"], truth: Float[np.ndarray, " N"]
 def sharper_marginals(draws: Draws, other: Draws, truth: Mapping[str, Float[np.ndarray, " N"]]) -> tuple[str, ...]:
     r"""Quantities on which the other posterior has the smaller mean ranked score.
 
+    Stroke volume, cardiac output and resistance are judged together, by the mean logarithm of the ratio, and go
+    together: with one from each posterior their product would be wrong where each posterior has it right.
+
     Arguments:
         draws: Draws of one posterior.
         other: Draws of the other for the same patients.
@@ -49,14 +55,17 @@ def sharper_marginals(draws: Draws, other: Draws, truth: Mapping[str, Float[np.n
         >>> sharper_marginals({"HR": wide}, {"HR": narrow}, {"HR": np.array([70.0])})
         ('HR',)
     """
-    found = []
+    gains: dict[str, float] = {}
     for name, values in truth.items():
         known = np.isfinite(values)
         if name not in draws or name not in other or not known.any():
             continue
-        own, theirs = (ranked_score(np.asarray(d[name])[known], values[known]).mean() for d in (draws, other))
-        if theirs < own:
-            found.append(name)
+        own, theirs = (float(ranked_score(np.asarray(d[name])[known], values[known]).mean()) for d in (draws, other))
+        gains[name] = float(np.log(max(own, 1e-300) / max(theirs, 1e-300)))
+    judged = [gains.pop(name) for name in _TIED if name in gains]
+    found = [name for name, gain in gains.items() if gain > 0]
+    if judged and np.mean(judged) > 0:
+        found += [name for name in _TIED if name in draws and name in other]
     return tuple(found)
 
 

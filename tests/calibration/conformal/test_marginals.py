@@ -36,3 +36,18 @@ def test_the_better_posterior_is_chosen_on_each_quantity() -> None:
     wide = {n: rng.normal(size=(200, 60)) for n in truth}
     draws, other = {"HR": wide["HR"], "CO": sharp["CO"]}, {"HR": sharp["HR"], "CO": wide["CO"]}
     assert sharper_marginals(draws, other, truth) == ("HR",)
+
+
+def test_output_and_resistance_come_from_one_posterior() -> None:
+    r"""Output is told better by one, resistance by the other a little: a region of both has one posterior's ridge."""
+    rng = np.random.default_rng(3)
+    truth = {name: rng.normal(size=300) for name in ("CO", "SVR", "HR")}
+    noise = {"CO": (1.0, 0.2), "SVR": (0.5, 0.6), "HR": (1.0, 0.1)}
+    both = []
+    for side in range(2):
+        spread = {n: noise[n][side] for n in truth}
+        both.append({n: v[:, None] + spread[n] * rng.normal(size=(300, 1 + 80)) for n, v in truth.items()})
+    assert set(sharper_marginals(*both, truth)) == {"CO", "SVR", "HR"}
+    assert sharper_marginals(both[1], both[0], truth) == ()
+    # Resistance goes with output where only output is labelled.
+    assert set(sharper_marginals(*both, {"CO": truth["CO"]})) == {"CO", "SVR"}
