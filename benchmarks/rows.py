@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,13 +38,13 @@ def rate(n: int, seconds: float, spread: float) -> tuple[float, float]:
     return n / seconds, n / seconds - n / (seconds + spread)
 
 
-def run(name: str, parts: Mapping[str, Callable[[bool], Iterable[Row]]]) -> None:
-    """Runs the parts of a benchmark that `--out` does not hold yet and prints all rows."""
+def run(name: str, parts: Mapping[str, Callable[[bool], Iterable[Row]]], words: Sequence[str] | None = None) -> None:
+    """Runs the parts of a benchmark that `--out` does not hold yet and prints all rows; `words` are its arguments."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--quick", action="store_true", help="end within 50 s on two cores")
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--out", type=Path, help="folder where rows are kept; a run goes on from there")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     rows: list[dict[str, Any]] = []
     for part, measure in parts.items():
         kept = options.out / f"{name}-{part}{'-quick' if options.quick else ''}.json" if options.out else None

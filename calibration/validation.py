@@ -220,7 +220,9 @@ def validate(
         bundle, held, n_draws=n_draws, seed=seed, progress=lambda n: progress(f"{n} of {held.n} windows")
     )
     progress("tests")
-    judgement = judge(samples, subgroups(held.columns, held.x), seed=seed)
+    judgement = judge(
+        samples, subgroups(held.columns, held.x, fs=bundle.contract.fs, role=bundle.contract.role), seed=seed
+    )
     good = samples.good()
     kept = samples if good.all() else samples.rows(good)
     measured = measure_draws(bundle.outputs, dict(kept.draws), held.theta[good], bundle.prior, keep=True)

@@ -2,7 +2,8 @@ r"""Subgroups of held-out simulations: age, heart rate, pressure, rhythm and noi
 
 Groups by what a window shows (rate, pressure, noise, rhythm) must be covered as all are. A group by what it does not
 show (age) need not be, even by the exact posterior: an old patient whose window looks young is rightly taken for
-younger. Coverage is measured in both, and the tolerance of five points leaves room for it.
+younger. Coverage is measured in both, and the tolerance of five points leaves room for it. Rhythm is therefore told
+from the beats that a window holds and not from the parameter that made them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["Subgroup", "noise_level", "subgroups"]
+from ...waveforms.beats import detect_beats
+
+__all__ = ["Subgroup", "interval_variation", "noise_level", "subgroups"]
 
 
 class Subgroup(NamedTuple):
@@ -41,15 +44,23 @@ _CUTS = (
     ("pressure", ("MAP", "mean_pressure"), (65.0, 100.0), "mmHg"),
 )
 _NOISE_CUTS = (0.1, 0.4)  # [mmHg]
-_IRREGULAR, _ECTOPIC = 0.1, 0.05
+_IRREGULAR = 0.1
 
 
-def subgroups(columns: Mapping[str, Float[np.ndarray, " N"]], x: Float[np.ndarray, "N T"]) -> tuple[Subgroup, ...]:
+def subgroups(
+    columns: Mapping[str, Float[np.ndarray, " N"]],
+    x: Float[np.ndarray, "N T"],
+    *,
+    fs: float = 125.0,
+    role: str = "ART",
+) -> tuple[Subgroup, ...]:
     r"""Finds the subgroups that simulations can be told apart by.
 
     Arguments:
         columns: Parameters and quantities that were simulated, by name; what is missing makes no group.
-        x: Windows [mmHg], for the noise that each really has.
+        x: Windows [mmHg], for the noise and the beats that each really has.
+        fs: Their sampling rate [Hz].
+        role: Role of their channel.
 
     Returns:
         The groups, in order; those without a row are left out.
@@ -70,7 +81,11 @@ def subgroups(columns: Mapping[str, Float[np.ndarray, " N"]], x: Float[np.ndarra
         name = next((name for name in names if name in columns), None)
         if name is not None:
             found += _cut(by, np.asarray(columns[name]), cuts, unit)
-    found += _rhythms(columns)
+    variation = interval_variation(x, fs, role=role)
+    found += [
+        Subgroup("rhythm", f"intervals vary by less than {_IRREGULAR:.0%}", variation < _IRREGULAR),
+        Subgroup("rhythm", f"intervals vary by {_IRREGULAR:.0%} or more", variation >= _IRREGULAR),
+    ]
     found += _cut("noise", noise_level(x), _NOISE_CUTS, "mmHg")
     return tuple(group for group in found if group.rows.any())
 
@@ -92,6 +107,30 @@ def noise_level(x: Float[np.ndarray, "N T"]) -> Float[np.ndarray, " N"]:
     return np.asarray(np.quantile(np.abs(fourth), 0.5, axis=-1) / (0.6745 * np.sqrt(70.0)))
 
 
+def interval_variation(x: Float[np.ndarray, "N T"], fs: float, *, role: str = "ART") -> Float[np.ndarray, " N"]:
+    r"""Standard deviation of the intervals between the beats of each window, divided by their mean.
+
+    Arguments:
+        x: Windows.
+        fs: Sampling rate [Hz].
+        role: Role of the channel.
+
+    Returns:
+        Variation [1]; NaN where a window has fewer than three intervals.
+
+    Example:
+        >>> beat = 80 + 40 * np.exp(-(((np.arange(100) - 20) / 10.0) ** 2))
+        >>> interval_variation(np.tile(beat, 10)[None], 125.0).round(2).tolist()
+        [0.0]
+    """
+    found = np.full(len(x), np.nan)
+    for row, wave in enumerate(np.asarray(x, dtype=np.float64)):
+        intervals = np.asarray(detect_beats(wave, fs, role=role).intervals_s)
+        if len(intervals) >= 3:
+            found[row] = intervals.std(ddof=1) / intervals.mean()
+    return found
+
+
 def _cut(by: str, values: Float[np.ndarray, " N"], cuts: tuple[float, ...], unit: str) -> list[Subgroup]:
     edges = (-np.inf, *cuts, np.inf)
     labels = [f"below {cuts[0]:g} {unit}"]
@@ -100,16 +139,4 @@ def _cut(by: str, values: Float[np.ndarray, " N"], cuts: tuple[float, ...], unit
     return [
         Subgroup(by, label, (values >= low) & (values < high))
         for label, low, high in zip(labels, edges[:-1], edges[1:], strict=True)
-    ]
-
-
-def _rhythms(columns: Mapping[str, Float[np.ndarray, " N"]]) -> list[Subgroup]:
-    if not {"irregularity", "ectopy"} <= set(columns):
-        return []
-    irregular = np.asarray(columns["irregularity"]) >= _IRREGULAR
-    ectopic = np.asarray(columns["ectopy"]) >= _ECTOPIC
-    return [
-        Subgroup("rhythm", "regular", ~irregular & ~ectopic),
-        Subgroup("rhythm", "irregular (intervals vary by 10 % or more)", irregular),
-        Subgroup("rhythm", "ectopic (5 % of beats or more)", ectopic),
     ]

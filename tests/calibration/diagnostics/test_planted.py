@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulsebayes.calibration.diagnostics import chance_of_miss, judge, noise_level, subgroups
+from pulsebayes.calibration.diagnostics import chance_of_miss, interval_variation, judge, noise_level, subgroups
 
 _spec = importlib.util.spec_from_file_location("exact", Path(__file__).with_name("exact.py"))
 assert _spec is not None and _spec.loader is not None
@@ -121,15 +121,27 @@ def test_subgroups_part_the_simulations():
     rng = np.random.default_rng(0)
     columns = {
         "age": rng.uniform(18, 90, 500), "HR": rng.uniform(40, 140, 500), "MAP": rng.uniform(50, 120, 500),
-        "irregularity": rng.beta(0.5, 5, 500), "ectopy": rng.beta(0.4, 8, 500),
     }  # fmt: skip
     found = subgroups(columns, rng.normal(0, rng.uniform(0.02, 1, (500, 1)), (500, 400)))
     for by in ("age", "heart rate", "pressure", "noise"):
         rows = np.array([g.rows for g in found if g.by == by])
         assert len(rows) == 3 and (rows.sum(0) == 1).all()
-    assert next(g.label for g in found if g.by == "rhythm") == "regular"
     with pytest.raises(ValueError, match="columns must have 500 rows"):
         subgroups({"age": np.zeros(3)}, np.zeros((500, 10)))
+
+
+def test_rhythm_is_told_from_the_beats_that_a_window_shows():
+    rng = np.random.default_rng(0)
+    spread = np.array([0.0, 0.03, 0.2, 0.25])
+    onsets = [0.4 + np.cumsum(0.8 * (1 + s * rng.choice([-1, 1], 12))) for s in spread]
+    time = np.arange(1000) / 125.0
+    x = np.stack([80 + 40 * sum(np.exp(-(((time - t) / 0.08) ** 2)) for t in train) for train in onsets])
+    assert np.allclose(interval_variation(x, 125.0), spread, atol=0.03)
+    rows = {g.label: g.rows.tolist() for g in subgroups({}, x) if g.by == "rhythm"}
+    assert rows == {
+        "intervals vary by less than 10%": [True, True, False, False],
+        "intervals vary by 10% or more": [False, False, True, True],
+    }
 
 
 def test_noise_level_sees_noise_and_not_the_pulse():
