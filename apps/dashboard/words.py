@@ -7,6 +7,7 @@ domain verdict.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -76,7 +77,8 @@ def on_screen(hint: str) -> str:
     """
     hint = hint.replace("use --start and --end to choose another stretch", "pick another window")
     hint = hint.replace("use --start and --end to choose a stretch", "pick a window")
-    return hint.replace("pass a longer stretch, or move --start and --end", "pick another window")
+    hint = hint.replace("pass a longer stretch, or move --start and --end", "pick another window")
+    return re.sub(r" ?\(--[^)]*\)", "", hint)
 
 
 def _what(name: str) -> str:
@@ -114,6 +116,7 @@ def _signal(answer: Answer) -> Said:
     if not findings:
         return Said("Is the signal good?", "Yes", f"{seen}; the quality gate found no fault.", "good")
     messages = "; ".join(dict.fromkeys(str(f["message"]) for f in findings))
+    messages = messages[:1].upper() + messages[1:]
     marks = sorted({str(mark) for f in findings for mark in f["marks"]})
     less = f" Less certain: {', '.join(marks)}." if marks else ""
     return Said("Is the signal good?", "Usable, with findings", f"{seen}. {messages}.{less}", "caution")
@@ -151,7 +154,7 @@ def _sure(answer: Answer, name: str) -> Said:
         if share <= limit:
             word, state = said, level
             break
-    span = f"{number(e.q05, q.decimals)} to {number(e.q95, q.decimals)}"
+    span = f"{number(e.q05, q.decimals)} and {number(e.q95, q.decimals)}"
     prior = f"{number(e.prior_q05, q.decimals)} to {number(e.prior_q95, q.decimals)}"
     detail = f"9 in 10 chance that it lies between {span} {typeset(e.unit)}. Before the signal was seen: {prior}."
     return Said("How sure?", f"{word}: ± {percent(share)}", detail, state)

@@ -91,15 +91,16 @@ def _chosen() -> tuple[str, Table] | None:
 
 def windkessel() -> str:
     r"""A table of pressure and flow of two-element windkessel, R = 1 mmHg s/mL, C = 1.5 mL/mmHg, with some noise."""
-    t = np.arange(300) * 0.012
-    flow = 380.0 * np.maximum(np.sin(2 * np.pi * t / 0.8), 0) * (t % 0.8 < 0.32)
-    pressure = np.empty_like(t)
-    now = 80.0
+    t = np.arange(500) * 0.008
+    fine = np.arange(500 * 20) * 0.0004  # the flow moves within a sample, so the pressure is summed in finer steps
+    flow = np.where(fine % 0.8 < 0.32, 330.0 * np.sin(np.pi * (fine % 0.8) / 0.32), 0.0)
+    pressure, now = np.empty_like(t), 80.0
     for i, q in enumerate(flow):
-        pressure[i] = now
-        for _ in range(20):
-            now += 0.0006 * (q - now / 1.0) / 1.5
+        if i % 20 == 0:
+            pressure[i // 20] = now
+        now += 0.0004 * (q - now / 1.0) / 1.5
     pressure += np.random.default_rng(0).normal(0, 0.3, len(t))
+    flow = flow[::20]
     rows = "\n".join(f"{a:.3f},{b:.3f},{c:.3f}" for a, b, c in zip(t, pressure, flow, strict=True))
     return f"time [s],P [mmHg],Q [mL/s]\n{rows}\n"
 

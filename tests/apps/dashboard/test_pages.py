@@ -3,6 +3,7 @@ r"""Every page in every state: nothing open, open, refused, unreadable; the noti
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,6 +251,20 @@ def test_a_refused_window_offers_the_next_usable_one(app: App) -> None:
 def test_the_report_is_on_every_page(app: App) -> None:
     for page in ("monitor", "estimates", "trust", "compare", "equations", "about"):
         assert any(b.label == "Save report" for b in app(page, sample=True).get("download_button")), page
+
+
+def test_simulated_windkessel_gives_its_law_back(tmp_path: Path) -> None:
+    from pulsebayes.apps.cli._trajectories import read_trajectories
+    from pulsebayes.apps.dashboard.pages.equations import windkessel
+    from pulsebayes.inference.symbolic.recover import RecoverConfig, recover_equations
+
+    (tmp_path / "made.csv").write_text(windkessel())
+    table = read_trajectories(tmp_path / "made.csv", dims="", time="", inputs="Q", group="")
+    config = RecoverConfig(proposers=("weak",), n_candidates=5)
+    found = recover_equations(table.trajectories, names=table.names, inputs=table.inputs, config=config)
+    first = found.candidates[0].equations
+    assert first.structure.terms == (("x0", "u0"),)  # dP/dt = (Q - P/R)/C with R = 1, C = 1.5
+    assert first.constants == pytest.approx((-1 / 1.5, 1 / 1.5), rel=0.02)
 
 
 @pytest.mark.slow

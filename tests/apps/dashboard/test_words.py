@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pulsebayes.apps.dashboard.words import five_questions
+from pulsebayes.apps.dashboard.words import five_questions, on_screen
 from pulsebayes.inference.answer import Answer, Estimate
 from pulsebayes.inference.domain import DomainVerdict
 
@@ -30,6 +30,14 @@ def test_rhythm_is_called_irregular_only_where_the_gate_found_it() -> None:
     assert "irregular" not in five_questions(answer())[3].detail
     found = {"code": "irregular", "message": "irregular rhythm", "marks": []}
     assert "irregular" in five_questions(answer(signal={"beats": 9, "findings": [found]}))[3].detail
+
+
+def test_sentences_read_as_sentences_and_name_no_option() -> None:
+    found = {"code": "paced", "message": "beat intervals hardly vary", "marks": []}
+    said = five_questions(answer(signal={"beats": 9, "heart_rate": 70.0, "findings": [found]}))
+    assert said[0].detail.startswith("9 beats at 70 /min. Beat intervals")
+    assert "between 3.0 and 8.0 L/min" in said[2].detail
+    assert "--" not in on_screen("check the zero and the unit (--unit ART=UNIT)")
 
 
 def test_quantity_that_nothing_tells_has_no_other_to_blame() -> None:
