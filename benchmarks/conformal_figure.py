@@ -80,26 +80,32 @@ def coverage(axis: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def reality(axis: Any, rows: list[dict[str, Any]]) -> None:
-    """Coverage against volume of a shipped model's regions of CO and SVR in a strong reality: means over seeds."""
+    """Coverage against volume of a shipped model's regions of four quantities in a strong reality: means over seeds."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row["task"] == "CO, SVR" and isinstance(row["value"], float):
+        if row["task"] == "HR, CO, SVR, LVET" and isinstance(row["value"], float):
             found[row["method"]][row["measure"]].append(row["value"])
-    for name, own in found.items():
-        if "coverage" not in own or "shape of" in name or "OT rank" in name or name.startswith("RoPE,"):
-            continue
-        place = (float(np.mean(own["median volume, log units"])), float(np.mean(own["coverage"])))
-        axis.plot(*place, "o", ms=5, color="#d55e00" if "credible" in name else "#009e73")
-        axis.annotate(
-            name.replace("conformal ", "").replace("RoPE with NPE where sharper", "RoPE bundle"),
-            place,
-            fontsize=7,
-            xytext=(4, -12 if "RoPE" in name else 5),
-            textcoords="offset points",
-        )
+    names = {
+        "NPE, credible ellipsoid": "NPE, credible",
+        "NPE, conformal Mahalanobis": "NPE, conformal",
+        "RoPE, credible ellipsoid": "RoPE, credible",
+        "RoPE, conformal Mahalanobis": "RoPE's mixture, conformal",
+        "RoPE with NPE where sharper, conformal Mahalanobis": "RoPE bundle, conformal",
+    }
+    for (name, shown), mark in zip(names.items(), "xDso^", strict=True):
+        if "coverage" in (own := found[name]):
+            place = (float(np.mean(own["median volume, log units"])), float(np.mean(own["coverage"])))
+            axis.plot(*place, mark, ms=6, color="#d55e00" if "credible" in name else "#009e73", label=shown)
     axis.axhline(0.9, color="0.5", lw=0.8)
-    axis.margins(x=0.4, y=0.15)
-    axis.set(title="CO and SVR in a strongly other reality", xlabel="median volume, log units", ylabel="coverage")
+    axis.margins(x=0.3, y=0.2)
+    axis.set(
+        xscale="log",
+        title="HR, CO, SVR, LVET in a strong reality",
+        xlabel="median volume, log units",
+        ylabel="coverage",
+    )
+    if rows:
+        axis.legend(fontsize=7, loc="lower right")
 
 
 def draw(folder: Path, image: Path) -> None:

@@ -144,9 +144,8 @@ def _reality(cells: dict[tuple[str, str], list[float]], name: str) -> tuple[str,
         return ", ".join(f"{measure.split()[-1]} {np.mean(values):.2f}" for measure, values in own.items()), ""
     volume = own["median volume, log units"]
     digits = 3 if np.mean(volume) > 0.1 else 4
-    return f"{np.mean(own['coverage']):.3f}", (
-        f"{np.mean(volume):.{digits}f} ({min(volume):.{digits}f} to {max(volume):.{digits}f})"
-    )
+    spread = f" ({min(volume):.{digits}f} to {max(volume):.{digits}f})" if len(volume) > 1 else ""
+    return f"{np.mean(own['coverage']):.3f}", f"{np.mean(volume):.{digits}f}{spread}"
 
 
 def _first(which: str) -> int:
