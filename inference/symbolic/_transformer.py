@@ -130,9 +130,10 @@ def _solved(system: WeakSystem, i: int, subset: Subset) -> Subset:
     columns = np.stack(design, 1) if design else np.zeros((len(target), 0))
     if not np.isfinite(columns).all():
         return replace(subset, coefficients=(0.0,) * len(subset.terms), misfit=np.inf, price=price)
-    size = np.sqrt((columns**2).sum(0)) + 1e-300
-    outer = np.linalg.lstsq(columns / size, target, rcond=1e-12)[0] / size
-    misfit = float(((target - columns @ outer) ** 2).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = np.sqrt((columns**2).sum(0)) + 1e-300
+        outer = np.linalg.lstsq(columns / size, target, rcond=1e-12)[0] / size
+        misfit = float(((target - columns @ outer) ** 2).sum())
     return replace(subset, coefficients=tuple(outer.tolist()), misfit=misfit, price=price)
 
 
