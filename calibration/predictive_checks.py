@@ -108,7 +108,8 @@ def predictive_check(
     site = simulator.sites.index(str((training.get("recipe") or {}).get("site", simulator.sites[0])))
     seen = sensor.apply(np.where(good[:, None], waves[:, site], 0.0), rng, fs=fs, out_samples=samples)
     x = np.asarray(x[:n])
-    names, start = FEATURES, 0
+    names: tuple[str, ...] = FEATURES
+    start = 0
     if bundle.contract.role not in PRESSURE_ROLES:  # no unit: windows of mean 0 and standard deviation 1
         seen, x = relative_windows(seen), relative_windows(x)
         names, start = tuple(name.replace("mmHg", "1") for name in FEATURES[2:]), 2
@@ -128,8 +129,9 @@ def relative_windows(x: Float[np.ndarray, "N T"]) -> Float[np.ndarray, "N T"]:
         [[-1.0, 1.0]]
     """
     x = np.asarray(x, dtype=np.float64)
-    sd: Float[np.ndarray, "N 1"] = np.maximum(x.std(axis=1, keepdims=True), 1e-12)
-    return (x - x.mean(axis=1, keepdims=True)) / sd
+    sd = np.maximum(x.std(axis=1, keepdims=True), 1e-12)
+    scaled: Float[np.ndarray, "N T"] = (x - x.mean(axis=1, keepdims=True)) / sd
+    return scaled
 
 
 def _simulated(

@@ -35,7 +35,8 @@ def pulse_height(waves: Waves) -> PerRow:
         >>> pulse_height(np.array([[0.0, 1.0, 0.0, 1.0]], np.float32)).tolist()
         [1.5]
     """
-    return np.maximum(3 * waves.std(axis=-1), np.float32(1e-6))
+    height: PerRow = np.maximum(3 * waves.std(axis=-1), np.float32(1e-6))
+    return height
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ class Recorder:
 
     def _rescaled(self, waves: Waves, rng: np.random.Generator, fs: float, width: float) -> Waves:
         n, samples = waves.shape
-        change = np.float32(self.rescaled_sd * width) * rng.standard_normal(n, np.float32)
+        change = np.asarray(np.float32(self.rescaled_sd * width) * rng.standard_normal(n, np.float32))
         change[rng.random(n) >= self.rescaled_share] = 0
         at = rng.random(n, np.float32) * samples
         rows = np.flatnonzero(change)

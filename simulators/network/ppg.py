@@ -70,7 +70,7 @@ def scaled_ppg(volume: AnyArray, *, rotate: bool) -> AnyArray:
     """
     xp = volume.__array_namespace__()
     low, high = volume.min(-1, keepdims=True), volume.max(-1, keepdims=True)
-    scaled = (volume - low) / xp.where(high > low, high - low, 1.0)
+    scaled: AnyArray = (volume - low) / xp.where(high > low, high - low, 1.0)
     if rotate:
         place = xp.argmin(scaled, axis=-1)[..., None] + xp.arange(volume.shape[-1])
         scaled = xp.take_along_axis(scaled, place % volume.shape[-1], axis=-1)
