@@ -80,13 +80,13 @@ def transformer_refitted(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tup
 
 
 def sindy_default(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
-    """PySINDy as it comes; not for driven systems."""
-    return None if u.shape[1] else default_sindy(smooth_path(t, x, u))
+    """PySINDy as it comes."""
+    return default_sindy(smooth_path(t, x, u))
 
 
 def sindy_cubic(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:
-    """PySINDy as it comes but for polynomials of the third degree, as others report it; not for driven systems."""
-    return None if u.shape[1] else default_sindy(smooth_path(t, x, u), degree=3)
+    """PySINDy as it comes but for polynomials of the third degree, as others report it."""
+    return default_sindy(smooth_path(t, x, u), degree=3)
 
 
 def sindy_tuned(t: np.ndarray, x: np.ndarray, u: np.ndarray, truth: tuple[str, ...]) -> Equations | None:

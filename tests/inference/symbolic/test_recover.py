@@ -228,3 +228,20 @@ def test_a_long_regression_is_taken_where_no_law_explains_the_samples() -> None:
     config = RecoverConfig(proposers=("weak", "sindy"))
     answer = recover_equations([Trajectory(t, x)], config=config)
     assert answer.candidates[0].error_heldout < 0.05
+
+
+def test_pysindy_reads_the_input_of_a_driven_system() -> None:
+    pytest.importorskip("pysindy")
+    from pulsebayes.inference.symbolic._sindy import default_sindy, tuned_sindy
+    from pulsebayes.inference.symbolic._smooth import smooth_path
+    from pulsebayes.inference.symbolic.posterior import run
+
+    t = np.linspace(0.0, 10.0, 512)
+    u = np.sin(2.0 * t) + 0.5 * np.sin(5.3 * t) + 1.0
+    x = solve_ivp(lambda s, x: 0.7 * np.interp(s, t, u) - 0.8 * x, (0.0, 10.0), [1.0], t_eval=t, rtol=1e-9).y.T
+    path = smooth_path(t, x, u[:, None])
+    plain, tuned = default_sindy(path), tuned_sindy(path)
+    assert plain is not None and plain.structure.terms == (("x0", "u0"),)
+    np.testing.assert_allclose(plain.constants, (-0.8, 0.7), rtol=0.02)
+    made = run(tuned, x[0], t, u[:, None])
+    assert made is not None and np.abs(made - x).max() < 0.01 * np.ptp(x)
