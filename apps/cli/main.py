@@ -21,6 +21,7 @@ from .dashboard import dashboard
 from .demo import demo
 from .doctor import doctor
 from .errors import TRACEBACK_VARIABLE, describe, tell
+from .fetch import fetch
 from .infer import infer
 from .inspect import inspect
 from .models import models
@@ -64,6 +65,7 @@ def pulsebayes(
 for _verb in _VERBS:
     app.command(help=help_of(_verb))(_verb)
 app.add_typer(calibrate, name="calibrate")
+app.add_typer(fetch, name="fetch")
 app.add_typer(models, name="models")
 
 

@@ -7,21 +7,27 @@ from typing import Any
 
 _HOMES: dict[str, str] = {
     "Comparison": "._compare",
+    "VitalNumbers": ".vital",
+    "VitalWave": ".vital",
     "compare": "._compare",
     "write": "._write",
     "write_csv": ".csv",
     "write_edf": ".edf",
     "write_netcdf": ".netcdf",
+    "write_vital": ".vital",
     "write_wfdb": ".wfdb",
 }
 
 __all__ = [
     "Comparison",
+    "VitalNumbers",
+    "VitalWave",
     "compare",
     "write",
     "write_csv",
     "write_edf",
     "write_netcdf",
+    "write_vital",
     "write_wfdb",
 ]
 
