@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from .calibrate import calibrate
+from .cohort import cohort
 from .convert import convert
 from .dashboard import dashboard
 from .demo import demo
@@ -65,6 +66,7 @@ def pulsebayes(
 for _verb in _VERBS:
     app.command(help=help_of(_verb))(_verb)
 app.add_typer(calibrate, name="calibrate")
+app.add_typer(cohort, name="cohort")
 app.add_typer(fetch, name="fetch")
 app.add_typer(models, name="models")
 

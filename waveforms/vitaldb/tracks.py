@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..errors import RecordingError
+from ..quantities import QUANTITIES
 
 if TYPE_CHECKING:
     from ..readers.vital import Numbers
@@ -55,6 +56,8 @@ class Monitor:
 _FLOW: Final = {"CO": ("CO", "L/min"), "SV": ("SV", "mL")}
 _WITH_RESISTANCE: Final = {**_FLOW, "SVR": ("SVR", "dyn s cm^-5"), "CVP": ("CVP", "mmHg")}
 
+_TRUE: Final = {name: (name, quantity.unit) for name, quantity in QUANTITIES.items()}
+
 MONITORS: Final[dict[str, Monitor]] = {
     m.device: m
     for m in (
@@ -62,12 +65,13 @@ MONITORS: Final[dict[str, Monitor]] = {
         Monitor("CardioQ", "independent", "oesophageal Doppler", 10.0, 0.10, _FLOW),
         Monitor("EV1000", "derived", "pulse contour of the arterial wave", 10.0, 0.10, _WITH_RESISTANCE),
         Monitor("Vigileo", "derived", "pulse contour of the arterial wave", 10.0, 0.10, _FLOW),
+        Monitor("Truth", "independent", "the simulator that made a virtual cohort", 0.0, 0.0, _TRUE),
     )
 }
-r"""Devices of VitalDB that give cardiac output."""
+r"""Devices of VitalDB that give cardiac output, and `Truth`, which only virtual cohorts have."""
 
 ARTERIAL: Final = ("SNUADC/ART", "Intellivue/ART", "Intellivue/ABP")
-OUTPUTS: Final = tuple(f"{device}/CO" for device in MONITORS)
+OUTPUTS: Final = tuple(f"{device}/CO" for device in MONITORS if device != "Truth")
 
 
 @dataclass(frozen=True)
