@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .errors import RecordingError
 from .quantities import QUANTITIES
 from .units import convert
 
-__all__ = ["CohortTable", "read_cohort_table"]
+__all__ = ["CohortTable", "find_cohort", "read_cohort_table", "write_cohort_table"]
 
 _NEEDED = ("subject", "recording", "start_s", "end_s")
 _KNOWN = (*_NEEDED, "device", "kind")
@@ -63,6 +64,98 @@ class CohortTable:
     def n_subjects(self) -> int:
         r"""Number of different subjects."""
         return len(set(self.subjects))
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> CohortTable:
+        r"""Some of the rows.
+
+        Arguments:
+            rows: Their numbers, from 0.
+        """
+        at = [int(row) for row in rows]
+        return CohortTable(
+            self.name,
+            tuple(self.subjects[i] for i in at),
+            tuple(self.recordings[i] for i in at),
+            self.start_s[at],
+            self.end_s[at],
+            tuple(self.devices[i] for i in at),
+            tuple(self.kinds[i] for i in at),
+            {name: values[at] for name, values in self.labels.items()},
+        )
+
+
+def find_cohort(path: str | Path) -> Path:
+    r"""The table of a cohort: the file itself, or the one that `cohort build` wrote into a folder.
+
+    Arguments:
+        path: A table or a folder.
+
+    Raises:
+        RecordingError: If there is none.
+
+    Example:
+        >>> find_cohort("a/cohort.csv").name
+        'cohort.csv'
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    there = [path / name for name in ("cohort.csv", "cohort.parquet") if (path / name).is_file()]
+    if not there:
+        raise RecordingError(
+            "the folder holds no cohort.csv",
+            code="not-found",
+            file=path.name,
+            hint=f"pulsebayes cohort build {path.name} --out COHORT",
+        )
+    return there[0]
+
+
+def write_cohort_table(table: CohortTable, path: str | Path) -> Path:
+    r"""Writes a table, in one step; recordings are named relative to it.
+
+    Arguments:
+        table: The table.
+        path: CSV or Parquet file.
+
+    Raises:
+        ImportError: If the file is Parquet and pyarrow is absent.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> labels = {"CO": np.array([5.1])}
+        >>> table = CohortTable("a", ("s",), (folder / "a.hea",), np.zeros(1), np.full(1, 8.0), ("",), ("",), labels)
+        >>> read_cohort_table(write_cohort_table(table, folder / "a.csv")).labels["CO"].tolist()
+        [5.1]
+    """
+    path = Path(path)
+    above = path.parent.resolve()
+    columns: dict[str, list[object]] = {
+        "subject": list(table.subjects),
+        "recording": [Path(os.path.relpath(file.resolve(), above)).as_posix() for file in table.recordings],
+        "start_s": [round(float(v), 3) for v in table.start_s],
+        "end_s": [round(float(v), 3) for v in table.end_s],
+        "device": list(table.devices),
+        "kind": list(table.kinds),
+    }
+    for name, values in table.labels.items():
+        columns[QUANTITIES[name].label] = [float(f"{v:.6g}") if math.isfinite(v) else None for v in values]
+    draft = path.with_name(f".{path.name}.part")
+    if path.suffix.lower() in (".parquet", ".pq"):
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ImportError("Parquet tables need pyarrow: pip install 'pulsebayes[io]'", name="pyarrow") from error
+        parquet.write_table(pyarrow.table(columns), draft)
+    else:
+        with draft.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(["" if v is None else v for v in row] for row in zip(*columns.values(), strict=True))
+    os.replace(draft, path)
+    return path
 
 
 def read_cohort_table(path: str | Path) -> CohortTable:

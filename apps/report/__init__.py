@@ -5,9 +5,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_HOMES: dict[str, str] = {"report_page": ".page", "validation_page": ".validation"}
+_HOMES: dict[str, str] = {
+    "cohort_page": ".cohort",
+    "gap_page": ".cohort",
+    "html_page": ".cohort",
+    "html_table": ".cohort",
+    "report_page": ".page",
+    "validation_page": ".validation",
+}
 
-__all__ = ["report_page", "validation_page"]
+__all__ = [
+    "cohort_page",
+    "gap_page",
+    "html_page",
+    "html_table",
+    "report_page",
+    "validation_page",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -122,7 +122,7 @@ class VitalDB:
         file = f"{name}.csv"
         if (renew and not self.offline) or self._needed(file):
             self._download(f"{self.address}/{name}", file, lambda path: _check_table(path, name), None)
-        return _rows(self.cache.path(file), name)
+        return read_table(self.cache.path(file), name)
 
     def choose(self, tracks: Tracks) -> list[int]:
         r"""Numbers of the cases that have some tracks, in order.
@@ -278,10 +278,19 @@ def check_vital(path: Path) -> None:
 
 def _check_table(path: Path, name: str) -> None:
     """A table arrives compressed or not, is text, and has the columns that are needed."""
-    _rows(path, name)
+    read_table(path, name)
 
 
-def _rows(path: Path, name: str) -> list[dict[str, str]]:
+def read_table(path: Path, name: str) -> list[dict[str, str]]:
+    r"""Reads a table of VitalDB, compressed or not.
+
+    Arguments:
+        path: The file.
+        name: `cases`, `trks` or `labs`.
+
+    Raises:
+        SourceError: If it is damaged or not that table.
+    """
     raw = path.read_bytes()
     try:
         if raw.startswith(b"\x1f\x8b"):
