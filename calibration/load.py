@@ -20,6 +20,7 @@ from jaxtyping import Float
 from ..inference.answer import Answer, Prior
 from ..inference.answering import AnsweredWindow
 from ..inference.bundle import Bundle
+from ..inference.patient.layer import PatientLayer, load_patient
 from ..inference.pooling.layer import PoolingLayer, load_pooling
 from .conformal.layer import ConformalLayer, load_layer
 from .rope.fit import RoPE
@@ -38,6 +39,7 @@ class Calibrated:
         rope: Its RoPE layer, if it has one.
         conformal: Its conformal layer, if it has one.
         pooling: Its pooling layer, if it has one.
+        patient: Its patient layer, if it has one.
 
     Example:
         >>> from pulsebayes.inference.bundle import find_bundle
@@ -49,11 +51,17 @@ class Calibrated:
     rope: RoPELayer | None = None
     conformal: ConformalLayer | None = None
     pooling: PoolingLayer | None = None
+    patient: PatientLayer | None = None
 
     @property
     def pools(self) -> bool:
         r"""Whether windows can inform each other; where a layer was measured window by window, they do not."""
-        return self.pooling is not None and self.rope is None and self.conformal is None
+        return self.pooling is not None and not self.layered
+
+    @property
+    def layered(self) -> bool:
+        r"""Whether a calibration was laid over the estimator."""
+        return self.rope is not None or self.conformal is not None
 
     def finish(self, answered: AnsweredWindow, prior: Prior, *, seed: int) -> AnsweredWindow:
         r"""Puts the layers on an answered window; a refusal stays as it is.
@@ -117,4 +125,5 @@ def load_calibrated(folder: Path) -> Calibrated:
         'radial-abp'
     """
     bundle = Bundle.load(folder)
-    return Calibrated(bundle, load_rope(folder, bundle), load_layer(folder), load_pooling(folder, bundle))
+    layers = load_rope(folder, bundle), load_layer(folder), load_pooling(folder, bundle), load_patient(folder, bundle)
+    return Calibrated(bundle, *layers)

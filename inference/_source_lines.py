@@ -51,6 +51,12 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
     return line + "."
 
 
+def patient_line(patient: Mapping[str, Any] | None) -> str:
+    if patient is None:
+        return ""
+    return f" Known of the patient: {patient['known']} ({patient['effective_draws']} effective draws)."
+
+
 def regions_line(regions: Sequence[Mapping[str, Any]]) -> str:
     if not regions:
         return ""

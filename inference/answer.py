@@ -20,13 +20,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
-from ._source_lines import calibration_line, domain_line, model_line, pool_line, regions_line, signal_line
+from ._source_lines import calibration_line, domain_line, model_line, patient_line, pool_line, regions_line, signal_line
 from .bundle import Bundle
+
+if TYPE_CHECKING:
+    from .patient.layer import PatientEvidence
 
 __all__ = ["Answer", "Estimate", "Prior", "Refusal", "VerdictLike", "answer_window", "report", "summarise_windows"]
 
@@ -204,6 +207,7 @@ class Answer:
         domain: Verdict on the window's distance to the simulations; None if the bundle has no domain model.
         regions: Conformal regions of joint sets of quantities, if the bundle was calibrated for any.
         pool: Which windows informed the slow quantities, and what is known of those; None where windows stand alone.
+        patient: What was known of the patient, and how many of the draws bear it; None where nothing was.
 
     Example:
         >>> Answer(0.0, 8.0, {}, {}, 0.9).to_json()["status"]
@@ -220,6 +224,7 @@ class Answer:
     domain: VerdictLike | None = None
     regions: Sequence[Mapping[str, Any]] = ()
     pool: Mapping[str, Any] | None = None
+    patient: Mapping[str, Any] | None = None
 
     @property
     def not_calibrated(self) -> dict[str, str]:
@@ -230,7 +235,7 @@ class Answer:
         r"""Says in four lines where the numbers come from."""
         return {
             "signal": signal_line(self.signal),
-            "model": model_line(self.estimates) + pool_line(self.pool),
+            "model": model_line(self.estimates) + pool_line(self.pool) + patient_line(self.patient),
             "calibration": calibration_line(self.calibration, self.level) + regions_line(self.regions),
             "domain": domain_line(self.domain),
         }
@@ -257,6 +262,7 @@ class Answer:
             "calibration": None if self.calibration is None else dict(self.calibration),
             "domain": _domain_json(self.domain),
             **({} if self.pool is None else {"pool": dict(self.pool)}),
+            **({} if self.patient is None else {"patient": dict(self.patient)}),
         }
 
 
@@ -317,6 +323,7 @@ def answer_window(
     seed: int = 0,
     signal: Mapping[str, Any] | None = None,
     domain: VerdictLike | None = None,
+    evidence: PatientEvidence | None = None,
 ) -> Answer | Refusal:
     r"""Answers a window that passed the gate.
 
@@ -331,9 +338,10 @@ def answer_window(
         seed: Seed; a window's draws depend on it and on where the window starts, not on other windows.
         signal: What the gate found.
         domain: Verdict of the bundle's domain model; ``outside`` makes a refusal.
+        evidence: What is known of the patient, with the layer that can use it.
 
     Returns:
-        The answer, or a refusal if the window lies outside the simulations.
+        The answer, or a refusal if the window lies outside the simulations or does not go with the patient.
 
     Raises:
         ValueError: If the window has another length, is not finite, or level or draws are out of range.
@@ -364,15 +372,23 @@ def answer_window(
         hint = domain.reason or "the window does not look like a simulated pressure: check channel, unit and rate"
         return Refusal(start_s, end_s, "outside", hint, signal, domain)
     generator = torch.Generator().manual_seed(window_seed(seed, start_s))
-    theta = bundle.npe.sample(torch.from_numpy(window)[None], n_draws, generator)[0]
+    rows = torch.from_numpy(window)[None]
+    informed = None if evidence is None else evidence.draw(bundle.npe, rows, n_draws, generator)
+    theta = bundle.npe.sample(rows, n_draws, generator)[0] if informed is None else informed.theta
+    if evidence is not None and informed is not None and not informed.agrees:
+        hint = f"this wave and a patient with {evidence.patient.text} do not go together: check what --patient says"
+        return Refusal(start_s, end_s, "patient", hint, signal, domain)
     if not np.isfinite(theta).all():
         hint = "the network gives no numbers here: the window is far from every simulation"
         return Refusal(start_s, end_s, "outside", hint, signal, domain)
     draws = bundle.outputs.derive(theta)
     estimates = prior.estimates(draws, level=level, uninformative=bundle.uninformative)
-    return Answer(
-        start_s, end_s, draws, estimates, level, signal, cited_coverage(bundle.measured, level, domain), domain
-    )
+    measured = bundle.measured if evidence is None else evidence.measured
+    told = None
+    if evidence is not None and informed is not None:
+        told = {"known": evidence.patient.text, "effective_draws": round(informed.effective)}
+    coverage = cited_coverage(measured, level, domain)
+    return Answer(start_s, end_s, draws, estimates, level, signal, coverage, domain, patient=told)
 
 
 def summarise_windows(windows: Iterable[Answer | Refusal]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from .bundle import Bundle, BundleError
 
 if TYPE_CHECKING:
     from .domain import DomainModel
+    from .patient.layer import PatientEvidence
 
 __all__ = ["AnsweredWindow", "Question", "answer_recording", "least_draws", "signal_summary"]
 
@@ -113,6 +114,7 @@ def answer_recording(
     *,
     prior: Prior | None = None,
     workers: int = 1,
+    evidence: PatientEvidence | None = None,
 ) -> Iterator[AnsweredWindow]:
     r"""Answer a recording window by window, in order of time.
 
@@ -122,6 +124,7 @@ def answer_recording(
         question: Which windows, how many draws, which level.
         prior: Prior of the bundle's quantities, where it is known already.
         workers: Threads; each wants torch to use one thread of its own.
+        evidence: What is known of the patient, with the layer that can use it.
 
     Returns:
         An iterator over windows with their answers or refusals.
@@ -142,7 +145,8 @@ def answer_recording(
         ['flat', 'flat']
     """
     windows = question_windows(bundle, recording, question)
-    return in_order(windows, _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle)), workers)
+    desk = _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle), evidence)
+    return in_order(windows, desk, workers)
 
 
 def question_windows(bundle: Bundle, recording: Recording, question: Question) -> Iterator[Window]:
@@ -245,6 +249,7 @@ class _Desk:
     question: Question
     prior: Prior
     domain: DomainModel | None
+    evidence: PatientEvidence | None = None
 
     def __call__(self, window: Window) -> AnsweredWindow:
         values, signal = window.values[0], signal_summary(window.verdict)
@@ -262,6 +267,7 @@ class _Desk:
             seed=self.question.seed,
             signal=signal,
             domain=place,
+            evidence=self.evidence,
         )
         return AnsweredWindow(values, result)
 

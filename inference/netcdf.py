@@ -202,10 +202,11 @@ class NetCDFWriter:
 
 
 def _about(answer: Answer) -> str:
-    """What stands beside the numbers of an answer, as JSON: what was found, measured and pooled."""
+    """What stands beside the numbers of an answer, as JSON: what was found, measured, pooled and known."""
     calibration = None if answer.calibration is None else dict(answer.calibration)
     pool = None if answer.pool is None else dict(answer.pool)
-    return json.dumps({**_told(answer), "calibration": calibration, "pool": pool})
+    patient = None if answer.patient is None else dict(answer.patient)
+    return json.dumps({**_told(answer), "calibration": calibration, "pool": pool, "patient": patient})
 
 
 def _told(result: Answer | Refusal) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def _read(file: Any, level: float, uninformative: float) -> Result:
             _domain(verdicts[i], float(p[i]), about[i]),
             regions=_regions(observed, i),
             pool=about[i].get("pool"),
+            patient=about[i].get("patient"),
         )
         windows.append(answer)
     windows += _refusals(observed)

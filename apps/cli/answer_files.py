@@ -15,6 +15,8 @@ from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
 from ...inference.answering import AnsweredWindow, Question, answer_recording
 from ...inference.bundle import find_bundle, shipped_bundles
+from ...inference.patient.info import Patient
+from ...inference.patient.layer import PatientEvidence
 from ...inference.pooling.anchors import Anchor
 from ...inference.pooling.answering import answer_pooled
 from ...waveforms.recording import Recording, RecordingError
@@ -28,25 +30,27 @@ if TYPE_CHECKING:
     from ...inference.bundle import Bundle
     from ...inference.exact import ExactAnswers
 
-__all__ = ["Pooling", "answer_files"]
+__all__ = ["Known", "answer_files"]
 
 
 @dataclass(frozen=True)
-class Pooling:
-    r"""Which windows inform each other, and what else is known.
+class Known:
+    r"""What is known beside the window that is answered: other windows, reference values, the patient.
 
     Arguments:
         pool: ``window``, ``causal`` or ``recording``; empty for ``window``, or ``recording`` with anchors.
         anchors: Reference values at given times.
+        patient: What is known of the patient.
 
     Example:
-        >>> from pulsebayes.apps.cli.answer_files import Pooling
-        >>> Pooling().pool
+        >>> from pulsebayes.apps.cli.answer_files import Known
+        >>> Known().pool
         ''
     """
 
     pool: str = ""
     anchors: tuple[Anchor, ...] = ()
+    patient: Patient | None = None
 
 
 @dataclass
@@ -86,7 +90,7 @@ def answer_files(
     settings: Settings,
     keep_uninformative: bool = False,
     command: str = "infer",
-    pooling: Pooling = Pooling(),
+    known: Known = Known(),
     exact: str = "",
 ) -> int:
     r"""Answer files, print what was found, and write it where `--out` says.
@@ -99,7 +103,7 @@ def answer_files(
         settings: The shared options.
         keep_uninformative: Whether numbers of uninformative quantities are shown.
         command: The verb, for the run record.
-        pooling: Which windows inform each other.
+        known: What is known beside the windows themselves.
         exact: ``nuts`` or ``refine`` to answer from the likelihood of a reference model.
 
     Returns:
@@ -118,7 +122,7 @@ def answer_files(
     stems = _stems(files, settings)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = settings.threads or min(cores, 8)
-    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, workers, pooling, exact)
+    desk = _Desk(find_bundle(model), question, settings, keep_uninformative, workers, known, exact)
     outcome = _Outcome()
     try:
         for path, stem in zip(files, stems, strict=True):
@@ -126,7 +130,8 @@ def answer_files(
     finally:
         if settings.has_out and outcome.answered + len(outcome.reasons):
             config = {"files": list(files), "model": Path(model).name, **_shown(question), **_shown(labels)}
-            config |= {"pool": desk.pool, "anchors": [a.text for a in pooling.anchors]}
+            config |= {"pool": desk.pool, "anchors": [a.text for a in known.anchors]}
+            config |= {"patient": known.patient.text} if known.patient is not None else {}
             config |= {"exact": exact} if exact else {}
             written = [p.name for s in stems if s for p in _results(s) if p.exists()]
             inputs = [find_bundle(model)]
@@ -149,7 +154,7 @@ class _Desk:
         settings: Settings,
         keep: bool,
         workers: int,
-        pooling: Pooling,
+        known: Known,
         exact: str,
     ) -> None:
         torch.set_num_threads(1)
@@ -160,15 +165,17 @@ class _Desk:
         if layer is not None and question.n_draws < layer.n_draws:
             settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
         self._exact: ExactAnswers | None = None
-        if exact and pooling != Pooling():
-            raise CommandError("a likelihood answers window by window", code="usage", hint="leave --pool, --anchor out")
+        if exact and known != Known():
+            hint = "leave --pool, --anchor and --patient out"
+            raise CommandError("a likelihood answers window by window, from the wave alone", code="usage", hint=hint)
         if exact:
             self._exact = _exact_answers(self._bundle, exact, question)
             settings.talk(self._exact.describe())
         self._stem: Path | None = None
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
-        self.pool, self._anchors = _pool_of(self._calibrated, pooling), pooling.anchors
+        self.pool, self._anchors = _pool_of(self._calibrated, known), known.anchors
+        self._evidence = _evidence_of(self._calibrated, known)
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""
@@ -203,7 +210,14 @@ class _Desk:
     def _windows(self, recording: Recording) -> Iterator[AnsweredWindow]:
         layer = self._calibrated.pooling
         if self.pool == "window" or layer is None:
-            return answer_recording(self._bundle, recording, self._question, prior=self._prior, workers=self._workers)
+            return answer_recording(
+                self._bundle,
+                recording,
+                self._question,
+                prior=self._prior,
+                workers=self._workers,
+                evidence=self._evidence,
+            )
         return answer_pooled(
             self._bundle,
             layer,
@@ -257,17 +271,29 @@ class _Desk:
         return Failure(failure.exit_code, failure.code, message, hint)
 
 
-def _pool_of(calibrated: Calibrated, pooling: Pooling) -> str:
+def _pool_of(calibrated: Calibrated, known: Known) -> str:
     r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
     name = calibrated.bundle.name
-    layered = calibrated.rope is not None or calibrated.conformal is not None
-    pool = pooling.pool or ("recording" if pooling.anchors and calibrated.pools else "window")
+    pool = known.pool or ("recording" if known.anchors and calibrated.pools else "window")
     if pool != "window" and not calibrated.pools:
-        why = "its calibration was measured window by window" if layered else "it has no pooling layer"
+        why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
         raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint="--pool window")
-    if pooling.anchors and pool == "window":
+    if known.anchors and pool == "window":
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
+    if known.patient is not None and pool != "window":
+        raise CommandError("--patient informs windows one by one", code="usage", hint="--pool window, without --anchor")
     return pool
+
+
+def _evidence_of(calibrated: Calibrated, known: Known) -> PatientEvidence | None:
+    r"""What is known of the patient, with the layer that can use it, or why a model cannot."""
+    if known.patient is None:
+        return None
+    if calibrated.patient is None or calibrated.layered:
+        why = "its calibration was measured without" if calibrated.layered else "it has no patient layer"
+        message = f"model {calibrated.bundle.name} cannot use what is known of a patient: {why}"
+        raise CommandError(message, code="patient", hint="leave --patient out", exit_code=ExitCode.BUNDLE)
+    return PatientEvidence(calibrated.patient, known.patient)
 
 
 def _exact_answers(bundle: Bundle, method: str, question: Question) -> ExactAnswers:

@@ -3,13 +3,16 @@ r"""`pulsebayes infer`: a posterior for every window of a recording, or the reas
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .errors import CommandError
 from .options import Device, Settings, with_settings
 from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval, parse_span
+
+if TYPE_CHECKING:
+    from .answer_files import Known
 
 __all__ = ["DEFAULT_MODEL", "Method", "infer"]
 
@@ -44,6 +47,7 @@ _POOL = Annotated[
 _ANCHOR = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE@TIME", help="Reference value: CO=4.2@600s, CO=4.2+-0.5@10:00.")
 ]
+_PATIENT = Annotated[str, typer.Option(metavar="WORDS", help="Known of the patient: age=63,sex=f,height=162cm.")]
 _METHOD = Annotated[Method, typer.Option(help="The model's network, or NUTS on its reference model.")]
 _REFINE = Annotated[bool, typer.Option("--refine", help="Weight the draws to the exact posterior (reference models).")]
 _KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
@@ -60,6 +64,7 @@ def infer(
     draws: _DRAWS = 2000,
     pool: _POOL = "",
     anchor: _ANCHOR = None,
+    patient: _PATIENT = "",
     channel: CHANNEL = None,
     unit: UNIT = None,
     fs: FS = 0.0,
@@ -87,6 +92,7 @@ def infer(
         draws: Posterior draws a window.
         pool: Which windows inform a window's slow quantities.
         anchor: Reference values at given times.
+        patient: Age, sex, height and weight, as far as they are known.
         channel: Roles by channel name.
         unit: Units by channel name or role.
         fs: Sampling rate [Hz] where the file states none.
@@ -111,13 +117,8 @@ def infer(
         raise CommandError("infer runs on the processor only", code="device", hint="leave --device out")
     labels = Labels.parse(channel, unit, fs)
     every_s, (start_s, end_s) = parse_interval("--every", every), parse_span(start, end)
-    if pool not in ("", "window", "causal", "recording"):
-        raise CommandError(
-            f"--pool must be window, causal or recording, got {pool!r}", code="usage", hint="--pool recording"
-        )
     from ...inference.answering import Question, least_draws
-    from ...inference.pooling.anchors import parse_anchor
-    from .answer_files import Pooling, answer_files
+    from .answer_files import answer_files
 
     if draws < least_draws(level):
         raise CommandError(
@@ -125,10 +126,6 @@ def infer(
             code="usage",
             hint=f"--draws {max(2000, least_draws(level))}",
         )
-    try:
-        pooling = Pooling(pool, tuple(parse_anchor(text) for text in anchor or ()))
-    except ValueError as error:
-        raise CommandError(str(error), code="usage", hint="--anchor CO=4.2@600s") from error
     question = Question(every_s, start_s, end_s, level, draws, settings.seed)
     code = answer_files(
         files,
@@ -137,7 +134,26 @@ def infer(
         labels=labels,
         settings=settings,
         keep_uninformative=keep_uninformative,
-        pooling=pooling,
+        known=_known(pool, anchor or [], patient),
         exact="refine" if refine else "" if method is Method.npe else method.value,
     )
     raise typer.Exit(code)
+
+
+def _known(pool: str, anchors: list[str], patient: str) -> Known:
+    """What the options say is known beside the window that is answered."""
+    from ...inference.patient.info import PatientError, parse_patient
+    from ...inference.pooling.anchors import parse_anchor
+    from .answer_files import Known
+
+    if pool not in ("", "window", "causal", "recording"):
+        raise CommandError(
+            f"--pool must be window, causal or recording, got {pool!r}", code="usage", hint="--pool recording"
+        )
+    try:
+        found = tuple(parse_anchor(text) for text in anchors)
+        return Known(pool, found, parse_patient(patient) if patient else None)
+    except PatientError as error:
+        raise CommandError(str(error), code=error.code, hint=error.hint) from error
+    except ValueError as error:
+        raise CommandError(str(error), code="usage", hint="--anchor CO=4.2@600s") from error

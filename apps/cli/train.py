@@ -17,7 +17,7 @@ from .errors import CommandError, ExitCode
 from .options import Settings, with_settings
 from .run_record import write_run_record
 from .train_equations import train_equations
-from .train_pooling import train_pooling
+from .train_layer import train_layer
 
 if TYPE_CHECKING:
     from ...calibration.produce import Held
@@ -73,7 +73,7 @@ def train(
     limit = parse_duration(max_time)
     if train_equations(recipe, training_set, limit, resume, settings, _interrupts):
         return
-    if train_pooling(recipe, training_set, resume, settings):
+    if train_layer(recipe, training_set, resume, settings):
         return
     chosen = _recipe(recipe, preset, outputs, settings)
     if training_set is not None:  # a set of one's own makes a model of one's own, whatever recipe it follows

@@ -1,0 +1,355 @@
+r"""Recipes of patient layers: simulated windows of a window model's population, training, and what knowing is worth."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..bundle import Bundle, find_bundle
+from ..recipe import Recipe, find_recipe
+from ..sampling import invert_flow
+from .heads import PatientHeads
+from .info import Patient, draw_sex_and_weight
+from .layer import LEAST_EFFECTIVE, PatientLayer, save_patient, standardised
+
+__all__ = [
+    "PatientRecipe",
+    "PatientRows",
+    "PatientTraining",
+    "find_patient_recipe",
+    "measure_patient",
+    "produce_patient",
+    "train_heads",
+]
+
+_HOME = Path(__file__).parents[1] / "recipes" / "patient"
+_FIELDS = ("context", "theta", "age", "height")
+KNOWN = tuple("+".join(c) for n in range(1, 5) for c in combinations(("age", "sex", "height", "weight"), n))
+"""Everything that can be known of a patient."""
+LEVELS = (0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class PatientTraining:
+    r"""Settings of the training.
+
+    Arguments:
+        epochs: Passes over the rows.
+        batch: Rows of a step.
+        rate: First learning rate; it falls to zero along a cosine.
+        seed: Seed of weights, order and masks.
+
+    Raises:
+        ValueError: If a setting is not positive.
+
+    Example:
+        >>> PatientTraining(epochs=2).batch
+        1024
+    """
+
+    epochs: int = 8
+    batch: int = 1024
+    rate: float = 2.0e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch, self.rate) <= 0:
+            raise ValueError(f"epochs, batch and rate must be positive, got {self.epochs}, {self.batch}, {self.rate:g}")
+
+
+@dataclass(frozen=True)
+class PatientRecipe:
+    r"""Everything that makes a patient layer from a window model.
+
+    Arguments:
+        name: Name of the model that it makes.
+        base: The window model, shipped or a folder.
+        rows: Number, seed and rows a part of the simulated windows.
+        test: The same of those on which the layer is measured, and their draws.
+        train: Settings of the training.
+
+    Raises:
+        TypeError: If a setting is unknown.
+
+    Example:
+        >>> find_patient_recipe("radial-abp-patient").base
+        'radial-abp'
+    """
+
+    name: str
+    base: str
+    rows: Mapping[str, int]
+    test: Mapping[str, int]
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        PatientTraining(**self.train)
+
+
+@dataclass(frozen=True)
+class PatientRows:
+    r"""Windows as the window model sees them, with whose they are.
+
+    Arguments:
+        context: Context vectors.
+        theta: The window model's outputs, each in its unit.
+        age: Ages [years].
+        height: Heights [m].
+
+    Example:
+        >>> PatientRows.__dataclass_fields__["age"].type
+        "Float[np.ndarray, ' N']"
+    """
+
+    context: Float[np.ndarray, "N context"]
+    theta: Float[np.ndarray, "N D"]
+    age: Float[np.ndarray, " N"]
+    height: Float[np.ndarray, " N"]
+
+
+def find_patient_recipe(name: str) -> PatientRecipe | None:
+    r"""A recipe by the name of a shipped one, or None.
+
+    Arguments:
+        name: Name of the recipe.
+
+    Example:
+        >>> find_patient_recipe("radial-abp") is None
+        True
+    """
+    path = _HOME / f"{name}.toml"
+    if Path(name).name != name or not path.is_file():
+        return None
+    return PatientRecipe(**tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def produce_patient(
+    recipe: PatientRecipe, out: Path, work: Path, *, tell: Callable[[str], None] = lambda _: None
+) -> dict[str, Any]:
+    r"""Simulates, trains and measures a patient layer beside a copy of its window model; goes on after a kill.
+
+    Arguments:
+        recipe: The recipe.
+        out: Folder of the bundle to write.
+        work: Folder of simulated rows.
+        tell: Told what goes on.
+
+    Returns:
+        What was measured, by what was known.
+
+    Example:
+        >>> produce_patient.__annotations__["out"]
+        'Path'
+    """
+    torch.set_num_threads(1)
+    folder = find_bundle(recipe.base)
+    bundle, window = Bundle.load(folder), find_recipe(recipe.base)
+    rows = _made(bundle, window, work / "rows", recipe.rows, tell)
+    test = {k: v for k, v in recipe.test.items() if k != "draws"}
+    held_out = _made(bundle, window, work / "test", test, tell)
+    config = PatientTraining(**recipe.train)
+    heads, history = train_heads(bundle, rows, config, tell=tell)
+    measured = measure_patient(bundle, heads, held_out, draws=recipe.test.get("draws", 1000))
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.resolve().parent != out.resolve():
+            shutil.copyfile(path, out / path.name)
+    training = {"rows": dict(recipe.rows), "test": dict(recipe.test), **asdict(config), "history": history}
+    save_patient(PatientLayer(heads, measured, training), out)
+    return measured
+
+
+def _made(
+    bundle: Bundle, recipe: Recipe, folder: Path, settings: Mapping[str, int], tell: Callable[[str], None]
+) -> PatientRows:
+    """Simulated rows, in parts that are files with a seed of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n, part, parts = settings["n"], settings.get("part", 4096), []
+    for number in range(-(-n // part)):
+        path = folder / f"part-{number:05d}.npz"
+        if not path.is_file():
+            made = _part(bundle, recipe, min(part, n - number * part), settings["seed"] * 1_000_003 + number)
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as stream:
+                np.savez(stream, **made)  # type: ignore[arg-type]
+            os.replace(partial, path)
+            tell(f"{folder.name}: {min(n, (number + 1) * part)} windows simulated")
+        parts.append(np.load(path, allow_pickle=False))
+    return PatientRows(**{name: np.concatenate([one[name] for one in parts]) for name in _FIELDS})
+
+
+def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.ndarray]:
+    """Adults of the population, their waves through a sensor of their own, and the window model's context."""
+    from ...simulators.registry import build
+    from ...simulators.sensors import SensorModel
+    from ...simulators.status import usable
+
+    simulator = build(recipe.simulate.model, **recipe.simulate.config)
+    rng = np.random.default_rng([seed, 7])
+    theta = simulator.space.sample(rng, n)
+    made = [simulator.simulate(theta[i : i + 256], seed + i) for i in range(0, n, 256)]
+    waves = np.concatenate([np.asarray(part.waves)[:, 0] for part in made])
+    columns = dict(zip(simulator.space.names, theta.T, strict=True))
+    quantities = np.concatenate([np.asarray(part.quantities) for part in made])
+    columns |= dict(zip(simulator.quantity_names, quantities.T, strict=True))
+    outputs = bundle.outputs.encode(columns)
+    good = usable(np.concatenate([np.asarray(part.status) for part in made]))
+    good = good & np.isfinite(outputs).all(1) & bundle.outputs.space.contains(outputs)
+    fs, samples = bundle.contract.fs, bundle.contract.samples
+    seen = SensorModel.radial_line().apply(waves[good], rng, fs=fs, out_samples=samples)
+    with torch.no_grad():
+        context = [bundle.npe.embedding(torch.from_numpy(seen[i : i + 512])).numpy() for i in range(0, len(seen), 512)]
+    return {
+        "context": np.concatenate(context),
+        "theta": outputs[good],
+        "age": np.asarray(columns["age"])[good],
+        "height": np.asarray(columns["height"])[good],
+    }
+
+
+def train_heads(
+    bundle: Bundle, rows: PatientRows, config: PatientTraining, *, tell: Callable[[str], None] = lambda _: None
+) -> tuple[PatientHeads, list[float]]:
+    r"""Trains both likelihoods; the last sixteenth of the rows is held out.
+
+    Arguments:
+        bundle: The window model.
+        rows: Simulated windows.
+        config: Settings.
+        tell: Told of every epoch.
+
+    Returns:
+        The likelihoods, and the held-out loss of each epoch [nats].
+
+    Example:
+        >>> train_heads.__annotations__["rows"]
+        'PatientRows'
+    """
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    heads = PatientHeads(bundle.outputs.space.dim, rows.context.shape[1])
+    z, context = standardised(bundle.npe, rows.theta), torch.from_numpy(rows.context)
+    given = torch.cat((z, context), dim=1)
+    age, height = (torch.from_numpy(values).float() for values in (rows.age, rows.height))
+    kept = len(z) - max(1, len(z) // 16)
+    batch = min(config.batch, kept)
+    steps, history = config.epochs * (kept // batch), []
+    optimiser = torch.optim.AdamW(heads.parameters(), lr=config.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for epoch in range(config.epochs):
+        order = torch.from_numpy(rng.permutation(kept))
+        for i in range(kept // batch):
+            at = order[i * batch : (i + 1) * batch]
+            loss = _loss(heads, given[at], age[at], height[at])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        with torch.no_grad():
+            history.append(round(float(_loss(heads, given[kept:], age[kept:], height[kept:])), 4))
+        tell(f"epoch {epoch + 1}: held-out loss {history[-1]:.4f}")
+    return heads.eval(), history
+
+
+def _loss(heads: PatientHeads, given: Tensor, age: Tensor, height: Tensor) -> Tensor:
+    """Negative log density of ages, and of heights with the age known and unknown alike."""
+    own = heads.age.log_prob(age, given)
+    known = heads.height.log_prob(height, heads.with_age(given, age))
+    unknown = heads.height.log_prob(height, heads.with_age(given, None))
+    return -(own + 0.5 * (known + unknown)).mean()
+
+
+@torch.no_grad()
+def measure_patient(
+    bundle: Bundle, heads: PatientHeads, rows: PatientRows, *, draws: int = 1000, seed: int = 5
+) -> dict[str, Any]:
+    r"""What knowing a patient is worth on held-out simulations, and whether intervals hold what they promise.
+
+    Arguments:
+        bundle: The window model.
+        heads: The likelihoods.
+        rows: Held-out windows.
+        draws: Draws a window.
+        seed: Seed of draws, sexes and weights.
+
+    Returns:
+        By what is known, joined by ``+``: ``n`` windows, ``coverage`` by level and quantity, ``spread``, the root mean
+        posterior variance over that of the window alone, by quantity (of the logarithm where positive), ``effective``,
+        the mean effective share of draws, and ``refused``, the share of windows that do not go with their patient.
+
+    Example:
+        >>> measure_patient.__annotations__["rows"]
+        'PatientRows'
+    """
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    male, weight = draw_sex_and_weight(rows.height, rng)
+    outputs, space = bundle.outputs, bundle.outputs.space
+    truth = outputs.derive(rows.theta.astype(np.float32))
+    found: dict[str, list[dict[str, Any]]] = {known: [] for known in ("", *KNOWN)}
+    for i in range(len(rows.age)):
+        context = torch.from_numpy(rows.context[i])
+        z = invert_flow(bundle.npe.flow, context, torch.randn(draws, space.dim, generator=generator))
+        theta = space.constrain((z * bundle.npe.z_sd + bundle.npe.z_mean).double().numpy())
+        values = outputs.derive(theta.astype(np.float32))
+        whole = {
+            "age": float(rows.age[i]), "sex": "m" if male[i] else "f", "height": float(rows.height[i]),
+            "weight": float(weight[i]),
+        }  # fmt: skip
+        for known, row in found.items():
+            names = known.split("+") if known else []
+            log = heads.log_weights(Patient(**{name: whole[name] for name in names}), z, context)  # type: ignore[arg-type]
+            row.append(_scored(log, values, {name: float(column[i]) for name, column in truth.items()}, outputs.floors))
+    return {known: _summary(found[known], found[""]) for known in KNOWN}
+
+
+def _scored(
+    log: Float[np.ndarray, " N"],
+    values: Mapping[str, Float[np.ndarray, " N"]],
+    truth: Mapping[str, float],
+    floors: Mapping[str, float],
+) -> dict[str, Any]:
+    """Rank of the truth and weighted variance of each quantity, and the effective share of the draws."""
+    w = np.exp(log - log.max())
+    w /= w.sum()
+    ranks, variances = {}, {}
+    for name, column in values.items():
+        scaled = np.log(np.maximum(column, floors[name])) if floors[name] > 0 else column.astype(np.float64)
+        ranks[name] = float(w[column < truth[name]].sum())
+        variances[name] = float((w * (scaled - (w * scaled).sum()) ** 2).sum())
+    return {"rank": ranks, "variance": variances, "effective": float(1.0 / (np.square(w).sum() * len(w)))}
+
+
+def _summary(rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> dict[str, Any]:
+    n, names = len(rows), list(rows[0]["rank"])
+    ranks = {name: np.array([row["rank"][name] for row in rows]) for name in names}
+    spread = {
+        name: float(
+            np.sqrt(np.mean([r["variance"][name] for r in rows]) / np.mean([r["variance"][name] for r in alone]))
+        )
+        for name in names
+    }
+    effective = np.array([row["effective"] for row in rows])
+    coverage = {f"{level:g}": {k: _share(np.abs(r - 0.5) < 0.5 * level) for k, r in ranks.items()} for level in LEVELS}
+    return {
+        "n": n,
+        "coverage": coverage,
+        "spread": {name: round(value, 3) for name, value in spread.items()},
+        "effective": round(float(effective.mean()), 3),
+        "refused": _share(effective * 8000 < LEAST_EFFECTIVE),
+    }
+
+
+def _share(hits: np.ndarray) -> float:
+    return round(float(np.mean(hits)), 4)

@@ -1,0 +1,43 @@
+r"""`infer --patient`: what is known of the patient narrows, is named, and is refused where it cannot be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pulsebayes import apps
+
+Run = Callable[..., Any]
+DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+
+
+def test_age_and_height_narrow_and_are_named(run: Run, tmp_path: Path) -> None:
+    words = ("infer", DEMO, "--draws", 1000, "--end", "24s")
+    plain = json.loads(run("--json", *words).out.splitlines()[0])
+    out = tmp_path / "out"
+    ran = run("--json", "--out", out, *words, "--patient", "age=55,height=172cm")
+    assert ran.code == 0
+    known = json.loads(ran.out.splitlines()[0])
+    for before, after in zip(plain["windows"], known["windows"], strict=True):
+        assert after["patient"]["known"] == "age 55 years, height 1.72 m"
+        width = [w["quantities"]["PWV"]["high"] - w["quantities"]["PWV"]["low"] for w in (before, after)]
+        assert width[1] < 0.95 * width[0]
+    assert json.loads((out / "run.json").read_text())["config"]["patient"] == "age 55 years, height 1.72 m"
+
+
+def test_what_cannot_be_used_ends_with_a_reason(run: Run, model: Path) -> None:
+    ran = run("infer", DEMO, "--patient", "age=12")
+    assert ran.code == 2 and "age must lie between 18 and 90 years, got 12" in ran.err
+    ran = run("infer", DEMO, "--patient", "age=55", "--model", model)
+    assert ran.code == 6 and "has no patient layer" in ran.err
+
+
+@pytest.mark.parametrize("other", [("--pool", "recording"), ("--anchor", "CO=5@10s")])
+def test_it_informs_windows_one_by_one(run: Run, other: tuple[str, str]) -> None:
+    ran = run("infer", DEMO, "--patient", "age=55", *other)
+    assert ran.code == 2
+    assert "--patient informs windows one by one" in ran.err

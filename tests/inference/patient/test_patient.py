@@ -1,0 +1,213 @@
+"""What is known of a patient: words, likelihoods against closed forms, the shipped layer and its answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from pulsebayes import apps
+from pulsebayes.inference.answer import Answer, Refusal
+from pulsebayes.inference.answering import Question, answer_recording
+from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
+from pulsebayes.inference.npe import NPE, PRESETS
+from pulsebayes.inference.outputs import OutputSpace
+from pulsebayes.inference.patient import (
+    Patient,
+    PatientError,
+    PatientEvidence,
+    PatientHeads,
+    PatientLayer,
+    PatientRows,
+    PatientTraining,
+    TruncatedMixture,
+    draw_sex_and_weight,
+    load_patient,
+    parse_patient,
+    save_patient,
+    train_heads,
+)
+from pulsebayes.waveforms import read
+
+DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+QUESTION = Question(end_s=30.0, n_draws=500)
+
+Shipped = tuple[Bundle, PatientLayer]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Shipped:
+    torch.set_num_threads(1)
+    folder = find_bundle("radial-abp")
+    bundle = Bundle.load(folder)
+    layer = load_patient(folder, bundle)
+    assert layer is not None
+    return bundle, layer
+
+
+def test_words_are_read_with_their_units() -> None:
+    assert parse_patient("age=63, sex=female, height=162cm, weight=70 kg") == Patient(63.0, "f", 1.62, 70.0)
+    assert parse_patient("height=1.62").text == "height 1.62 m"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("", "told by age, sex, height and weight"),
+        ("63", "got '63'"),
+        ("shoe=43", "got 'shoe=43'"),
+        ("age=old", "age must be a number, got 'old'"),
+        ("age=nan", "age must be a number, got .nan."),
+        ("age=12", "age must lie between 18 and 90 years, got 12"),
+        ("height=162", "height must lie between 1.4 and 2.05 m, got 162"),
+        ("height=64in", "height must be a number, got '64in'"),
+        ("weight=-3", "weight must lie between 25 and 350 kg, got -3"),
+        ("sex=x", "sex must be f or m, got 'x'"),
+        ("age=63,age=64", "age is given twice"),
+    ],
+)
+def test_what_cannot_be_used_is_told(words: str, told: str) -> None:
+    with pytest.raises(PatientError, match=told):
+        parse_patient(words)
+
+
+def test_sex_and_weight_of_simulated_patients_follow_their_height() -> None:
+    height = np.random.default_rng(0).normal(1.70, 0.1, 200_000)
+    male, weight = draw_sex_and_weight(height, np.random.default_rng(1))
+    gap = height[male == 1].mean() - height[male == 0].mean()
+    assert gap == pytest.approx(0.14, abs=0.006)  # exactly that for two normals; the population is one
+    assert np.median(weight / height**2) == pytest.approx(28.3, rel=0.01)
+
+
+def test_the_mixture_is_a_truncated_normal_where_all_its_parts_are_one() -> None:
+    one = TruncatedMixture(1, (18.0, 90.0), 20.0, parts=3)
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.zero_()
+        ages = torch.linspace(19.0, 89.0, 9)
+        found = one.log_prob(ages, torch.zeros(9, 1)).numpy()
+    exact = stats.truncnorm(-1.8, 1.8, loc=54.0, scale=20.0).logpdf(ages.numpy())
+    np.testing.assert_allclose(found, exact, atol=1e-5)
+
+
+def test_sexes_share_the_height_and_weight_says_nothing_beyond_it() -> None:
+    torch.manual_seed(0)
+    heads, z, context = PatientHeads(9, 64), torch.randn(50, 9), torch.randn(64)
+    logs = {sex: heads.log_weights(Patient(sex=sex), z, context) for sex in "fm"}
+    total = np.exp(logs["f"]) + np.exp(logs["m"])  # a sum over the grid of heights, which is even: the step is 1 cm
+    np.testing.assert_allclose(total * 0.01, 1.0, atol=0.03)
+    tall = heads.log_weights(Patient(height=1.8), z, context)
+    both = heads.log_weights(Patient(height=1.8, sex="f", weight=60.0), z, context)
+    np.testing.assert_array_equal(both, tall)
+    assert np.ptp(heads.log_weights(Patient(weight=60.0), z, context)) > 0
+
+
+def test_training_finds_the_likelihoods_of_a_law_that_is_known() -> None:
+    torch.set_num_threads(1)
+    outputs = OutputSpace.from_names(("HR", "SV"))
+    npe = NPE(outputs, PRESETS["small"])
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((24_000, 2))
+    age = 54.0 + 10.0 * z[:, 0] + 6.0 * rng.standard_normal(len(z))
+    height = 1.70 + 0.002 * (age - 54.0) + 0.03 * z[:, 1] + 0.04 * rng.standard_normal(len(z))
+    kept = (age > 18) & (age < 90) & (height > 1.4) & (height < 2.05)
+    rows = PatientRows(
+        np.zeros((kept.sum(), 48), np.float32), outputs.space.constrain(z[kept]), age[kept], height[kept]
+    )
+    prior = outputs.space.constrain(z[:100]).astype(np.float32)
+    heads, history = train_heads(Bundle("toy", npe, prior), rows, PatientTraining(epochs=10, batch=512))
+    exact = stats.norm(0, 6.0).entropy() + 0.5 * (stats.norm(0, 0.04).entropy() + stats.norm(0, 0.0418).entropy())
+    assert history[-1] - exact < 0.03  # mean Kullback-Leibler divergence [nats], with the error of 1,500 rows
+    middle = z[np.abs(z).max(1) < 1.5][:200]
+    points, context = torch.from_numpy(middle).float(), torch.zeros(48)
+    found = heads.log_weights(Patient(age=60.0), points, context)
+    law = stats.norm(54.0 + 10.0 * middle[:, 0], 6.0).logpdf(60.0)
+    assert np.corrcoef(found, law)[0, 1] > 0.9
+    found = heads.log_weights(Patient(age=60.0, height=1.75), points, context) - found
+    law = stats.norm(1.712 + 0.03 * middle[:, 1], 0.04).logpdf(1.75)
+    assert np.corrcoef(found, law)[0, 1] > 0.9
+
+
+def test_draws_are_weighted_to_the_posterior_that_knows_the_patient(shipped: Shipped) -> None:
+    bundle, layer = shipped
+    evidence = PatientEvidence(layer, Patient(age=70.0, height=1.62))
+    window = next(answer_recording(bundle, read(DEMO), QUESTION)).values
+    x = torch.from_numpy(np.asarray(window, np.float32))[None]
+    informed = evidence.draw(bundle.npe, x, 4000, torch.Generator().manual_seed(1))
+    theta = bundle.npe.sample(x, 40_000, torch.Generator().manual_seed(2))[0]
+    weights = np.exp(evidence.log_weights(bundle.npe, theta, bundle.npe.embedding(x)[0].detach()))
+    expected = (weights[:, None] * theta).sum(0) / weights.sum()
+    spread = theta.std(0)
+    assert informed.agrees and len(informed.theta) == 4000
+    assert (np.abs(informed.theta.mean(0) - expected) < 0.06 * spread).all()
+
+
+def test_an_answer_names_what_was_known_and_cites_where_it_was_measured(shipped: Shipped) -> None:
+    bundle, layer = shipped
+    evidence = PatientEvidence(layer, Patient(age=50.0, sex="m"))
+    answers = [w.result for w in answer_recording(bundle, read(DEMO), QUESTION, evidence=evidence)]
+    for answer in answers:
+        assert isinstance(answer, Answer)
+        assert answer.patient is not None and answer.patient["known"] == "age 50 years, sex m"
+        assert answer.calibration is not None
+        assert answer.calibration["coverage"] == layer.measured["age+sex"]["coverage"]["0.9"]
+        assert "Known of the patient: age 50 years, sex m" in answer.sources()["model"]
+        assert json.loads(json.dumps(answer.to_json()))["patient"]["effective_draws"] > 100
+        np.testing.assert_allclose(answer.draws["CO"], answer.draws["HR"] * answer.draws["SV"] / 1000, rtol=1e-5)
+
+
+def test_a_patient_who_cannot_have_made_the_wave_is_refused(shipped: Shipped) -> None:
+    bundle, layer = shipped
+    young = PatientLayer(_sure_of_age(bundle, 20.0), layer.measured)
+    evidence = PatientEvidence(young, Patient(age=89.0))
+    result = next(answer_recording(bundle, read(DEMO), QUESTION, evidence=evidence)).result
+    assert isinstance(result, Refusal)
+    assert result.reason == "patient"
+    assert "age 89 years" in str(result.hint)
+
+
+def _sure_of_age(bundle: Bundle, slope: float) -> PatientHeads:
+    """Likelihoods by which age hangs steeply on the first output."""
+    heads = PatientHeads(bundle.outputs.space.dim, bundle.npe.config.embedding.context)
+    with torch.no_grad():
+        for parameter in heads.age.parameters():
+            parameter.zero_()
+        first, middle, last = (layer for layer in heads.age.net if isinstance(layer, torch.nn.Linear))
+        first.weight[0, :9] = slope * torch.randn(9, generator=torch.Generator().manual_seed(0))
+        middle.weight[0, 0] = slope
+        last.weight[4:8, 0] = 1.0
+        last.bias[8:] = -5.0
+    return heads
+
+
+def test_knowing_more_is_worth_more_and_intervals_hold_what_they_promise(shipped: Shipped) -> None:
+    measured = shipped[1].measured
+    assert len(measured) == 15
+    for known, row in measured.items():
+        assert row["n"] > 3500
+        assert all(abs(share - 0.9) < 0.03 for share in row["coverage"]["0.9"].values()), known
+        assert all(abs(share - 0.5) < 0.03 for name, share in row["coverage"]["0.5"].items() if name != "HR"), known
+    spread = {known: row["spread"] for known, row in measured.items()}
+    assert spread["age+height"]["PWV"] < min(spread["age"]["PWV"], spread["height"]["PWV"]) < 0.95
+    assert spread["age+height"]["CO"] < min(spread["age"]["CO"], spread["height"]["CO"]) < 1.0
+
+
+def test_a_layer_is_refused_when_edited_or_beside_another_model(shipped: Shipped, tmp_path: Path) -> None:
+    bundle, layer = shipped
+    folder = tmp_path / "copy"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    save_patient(layer, folder)
+    again = load_patient(folder, bundle)
+    assert again is not None and again.measured == layer.measured
+    edits: list[Callable[[str], str]] = [lambda s: s.replace('"n": ', '"n": 1'), lambda s: s[:-20], lambda s: "{}"]
+    text = (folder / "patient.json").read_text()
+    for edit in edits:
+        (folder / "patient.json").write_text(edit(text))
+        with pytest.raises(BundleError, match="patient layer of bundle copy"):
+            load_patient(folder, bundle)
