@@ -9,7 +9,8 @@ the radius $|\Delta e + \Delta r|/2$.
 References:
     Bland & Altman (1986), Lancet 327, 307-310; Critchley & Critchley (1999), J Clin Monit Comput 15, 85-91 (percentage
     error); Critchley, Yang & Lee (2011), J Cardiothorac Vasc Anesth 25, 536-546 (polar plot); Saugel et al. (2015),
-    Br J Anaesth 114, 562-575 (concordance, exclusion zones).
+    Br J Anaesth 114, 562-575 (concordance, exclusion zones); Bland & Altman (2007), J Biopharm Stat 17, 571-582
+    (several pairs of each subject whose true value varies).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Agreement", "Trending", "agree", "pair_up", "track"]
+__all__ = ["Agreement", "Trending", "agree", "agree_repeated", "pair_up", "track"]
 
 Z = 1.96
 
@@ -145,6 +146,57 @@ def agree(estimate: Float[np.ndarray, " pair"], reference: Float[np.ndarray, " p
     mean = 0.5 * (estimate + reference)
     error = spread / float(reference.mean()) if reference.mean() else float("nan")
     return Agreement(mean, difference, bias, bias - spread, bias + spread, error)
+
+
+def agree_repeated(
+    estimate: Float[np.ndarray, " pair"], reference: Float[np.ndarray, " pair"], subjects: np.ndarray
+) -> Agreement:
+    r"""Limits of agreement from several pairs of each subject, the true value varying within subjects.
+
+    The variance of a single difference of a new subject is that within subjects plus that between their means,
+
+    $$
+    s^2 = \mathrm{MS_w} + \max\!\left(0, \frac{\mathrm{MS_b} - \mathrm{MS_w}}{m_0}\right), \qquad
+    m_0 = \frac{n - \sum_k n_k^2 / n}{K - 1},
+    $$
+
+    with mean squares within and between $K$ subjects of $n_k$ pairs. Pairs of one subject taken for independent ones
+    would make the limits too narrow.
+
+    Arguments:
+        estimate: Estimates.
+        reference: Reference values.
+        subjects: Subject of each pair.
+
+    Returns:
+        Bias (the mean of all differences), limits and percentage error.
+
+    Raises:
+        ValueError: If there are fewer than two pairs, a value is not finite or subjects do not fit.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> own = np.repeat(rng.normal(0, 1, 50), 40)
+        >>> found = agree_repeated(5 + own + rng.normal(0, 0.5, 2000), np.full(2000, 5.0), np.repeat(np.arange(50), 40))
+        >>> round((found.high - found.low) / 2 / 1.96, 1)
+        1.1
+    """
+    estimate, reference = _checked(estimate, reference, 2)
+    subjects = np.asarray(subjects)
+    if subjects.shape != estimate.shape:
+        raise ValueError(f"subjects must have one name a pair, got {subjects.shape} for {estimate.shape}")
+    difference = estimate - reference
+    _, index, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+    n, k = len(difference), len(counts)
+    if k < 2 or n == k:
+        return agree(estimate, reference)
+    means = np.bincount(index, difference) / counts
+    within = float(np.square(difference - means[index]).sum() / (n - k))
+    between = float((counts * np.square(means - difference.mean())).sum() / (k - 1))
+    usual = (n - float(np.square(counts).sum()) / n) / (k - 1)
+    bias, spread = float(difference.mean()), Z * float(np.sqrt(within + max(0.0, (between - within) / usual)))
+    error = spread / float(reference.mean()) if reference.mean() else float("nan")
+    return Agreement(0.5 * (estimate + reference), difference, bias, bias - spread, bias + spread, error)
 
 
 def track(

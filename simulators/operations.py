@@ -129,7 +129,7 @@ def shift_physics(theta: Float[np.ndarray, "W D"]) -> Float[np.ndarray, "W D"]:
     above = (theta[..., CLINICAL.index("mean_pressure")] - 85.0) / 20.0
     theta[..., CLINICAL.index("wave_speed_deviation")] += _STIFFENING * above
     inner = np.array([p.inner for p in CLINICAL.parameters])
-    return np.clip(theta, inner[:, 0], inner[:, 1])
+    return np.asarray(np.clip(theta, inner[:, 0], inner[:, 1]))
 
 
 def _patient(rng: np.random.Generator) -> Float[np.ndarray, " D"]:

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from .quality import LEAST_HZ, LONGEST_BRIDGED_GAP_S, Verdict, assess
 from .recording import Channel, Recording, RecordingError
 
-__all__ = ["Window", "cut_windows", "resample"]
+__all__ = ["Window", "cut_windows", "cut_windows_at", "resample"]
 
 LOBES = 16
 r"""Half width of the kernel in its own zero crossings."""
@@ -141,6 +141,47 @@ def cut_windows(
     for stream in streams:
         _check_rate(recording, stream.channel)
     return _windows(streams, tuple(channels), length_s, every_s, fs, start_s, stop_s)
+
+
+def cut_windows_at(
+    recording: Recording,
+    channel: str,
+    starts_s: Sequence[float],
+    *,
+    length_s: float = 8.0,
+    fs: float = 125.0,
+) -> Iterator[Window]:
+    r"""Cut windows of one channel at given times, without loading the recording whole.
+
+    Arguments:
+        recording: The recording.
+        channel: Name or role.
+        starts_s: Starts of the windows [s], best in order of time.
+        length_s: Length of a window [s].
+        fs: Sampling rate wanted [Hz].
+
+    Returns:
+        An iterator of windows; one that reaches beyond the end is padded and refused as `too-short`.
+
+    Raises:
+        RecordingError: If the channel is missing or ambiguous, or its rate is no monitor's.
+
+    Example:
+        >>> recording = Recording.from_arrays("demo", {"ABP": np.ones(5000)}, fs=125, units={"ABP": "mmHg"})
+        >>> [(w.start_s, w.verdict.reason) for w in cut_windows_at(recording, "ART", [0.0, 20.0, 36.0])]
+        [(0.0, 'flat'), (20.0, 'flat'), (36.0, 'flat')]
+    """
+    stream = _Stream(recording, channel, recording.channel(channel))
+    _check_rate(recording, stream.channel)
+    slack = 0.5 / min(fs, stream.channel.fs)
+    for start in starts_s:
+        end = (
+            min(start + length_s, recording.duration_s)
+            if start + length_s > recording.duration_s + slack
+            else (start + length_s)
+        )
+        values, verdict = _piece(stream, start, end, length_s, fs)
+        yield Window(start, end, values[None], fs, verdict, (channel,), (verdict,))
 
 
 def _check_rate(recording: Recording, channel: Channel) -> None:

@@ -22,6 +22,7 @@ from .dashboard import dashboard
 from .demo import demo
 from .doctor import doctor
 from .errors import TRACEBACK_VARIABLE, describe, tell
+from .evaluate import evaluate
 from .fetch import fetch
 from .infer import infer
 from .inspect import inspect
@@ -38,7 +39,22 @@ from .validate import validate
 
 __all__ = ["app", "main", "run"]
 
-_VERBS = (convert, dashboard, demo, doctor, infer, inspect, recover, report, rerun, simulate, solve, train, validate)
+_VERBS = (
+    convert,
+    dashboard,
+    demo,
+    doctor,
+    evaluate,
+    infer,
+    inspect,
+    recover,
+    report,
+    rerun,
+    simulate,
+    solve,
+    train,
+    validate,
+)
 
 app = typer.Typer(name="pulsebayes", add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES: dict[str, str] = {
     "cohort_page": ".cohort",
+    "evaluation_page": ".evaluation",
     "gap_page": ".cohort",
     "html_page": ".cohort",
     "html_table": ".cohort",
@@ -16,6 +17,7 @@ _HOMES: dict[str, str] = {
 
 __all__ = [
     "cohort_page",
+    "evaluation_page",
     "gap_page",
     "html_page",
     "html_table",
