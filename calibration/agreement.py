@@ -179,7 +179,7 @@ def agree_repeated(
         >>> own = np.repeat(rng.normal(0, 1, 50), 40)
         >>> found = agree_repeated(5 + own + rng.normal(0, 0.5, 2000), np.full(2000, 5.0), np.repeat(np.arange(50), 40))
         >>> round((found.high - found.low) / 2 / 1.96, 1)
-        1.1
+        1.0
     """
     estimate, reference = _checked(estimate, reference, 2)
     subjects = np.asarray(subjects)

@@ -17,6 +17,7 @@ import typer
 
 from .calibrate import calibrate
 from .cohort import cohort
+from .compare import compare
 from .convert import convert
 from .dashboard import dashboard
 from .demo import demo
@@ -40,6 +41,7 @@ from .validate import validate
 __all__ = ["app", "main", "run"]
 
 _VERBS = (
+    compare,
     convert,
     dashboard,
     demo,

@@ -91,7 +91,7 @@ def rejection_curve(
         ValueError: If there are fewer than 20 pairs.
 
     Example:
-        >>> rejection_curve(np.ones(20), np.arange(20.0), np.arange(20)).error[0]
+        >>> float(rejection_curve(np.ones(20), np.arange(20.0), np.arange(20)).error[0])
         1.0
     """
     known = np.isfinite(error) & np.isfinite(uncertainty)
