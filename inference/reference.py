@@ -16,6 +16,7 @@ Student law, so that importance weights in the full space stay exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -227,6 +228,38 @@ class Reference:
         z[:, self.free] = np.asarray(rest)[:n]
         return Proposal(z, np.asarray(log_q)[:n], np.asarray(log_p)[:n]), start
 
+    def laplace(
+        self, x: Float[np.ndarray, " T"], z: Float[np.ndarray, " U"], start: float
+    ) -> tuple[Float[np.ndarray, " U"], Float[np.ndarray, "U U"]]:
+        r"""Posterior mode near a point, and the normal law that the posterior resembles there.
+
+        Arguments:
+            x: Window [mmHg].
+            z: Unknowns to begin from.
+            start: Place that the start is counted from [s].
+
+        Returns:
+            The mode, or the point itself if no better one is found; and a lower triangular factor of the covariance.
+        """
+        with jax.enable_x64(True):
+            mode, precision = self._peak(jnp.asarray(z), jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start))
+        inverse = np.linalg.inv(np.asarray(precision))
+        return np.asarray(mode), np.linalg.cholesky(0.5 * (inverse + inverse.T))
+
+    @cached_property
+    def _peak(self) -> Any:
+        constrain, weight = from_normal(self.model.space), np.append(np.ones(self.dim - 1), 0.0)
+
+        def peak(z: Array, x: Array, start: Array) -> tuple[Array, Array]:
+            def misfit(at: Array) -> Array:
+                return self.residuals(constrain(at[:-3]), at[-3:], x, start)
+
+            mode, _ = _gauss_newton(misfit, jnp.asarray(weight), z, 8 * _STEPS)
+            better = self.log_density(mode, x, start) > self.log_density(z, x, start)
+            return _gauss_newton(misfit, jnp.asarray(weight), jnp.where(better, mode, z), 0)
+
+        return jax.jit(peak)
+
     @cached_property
     def _first(self) -> Any:
         return jax.jit(lambda theta: self.model.coefficients(theta)[1][1])
@@ -266,19 +299,24 @@ class Reference:
 def _newton(reference: Reference, theta: Array, rest: Array, x: Array, start: Array, steps: int) -> tuple[Array, Array]:
     """Conditional mode of the free unknowns, and the Cholesky factor of their precision."""
     weight = jnp.asarray(np.where(reference.free == reference.dim - 1, 0.0, 1.0))
-    misfit = partial(_misfit, reference, theta, x, start)
+    mode, precision = _gauss_newton(partial(_misfit, reference, theta, x, start), weight, rest, steps)
+    return mode, jnp.linalg.cholesky(precision)
+
+
+def _gauss_newton(misfit: Callable[[Array], Array], weight: Array, at: Array, steps: int) -> tuple[Array, Array]:
+    """Least squares with a standard normal prior on what has weight: the mode and the precision there."""
 
     def system(at: Array) -> tuple[Array, Array]:
         value, push = jax.linearize(misfit, at)
-        jacobian = jax.vmap(push)(jnp.eye(len(reference.free)))
+        jacobian = jax.vmap(push)(jnp.eye(len(at)))
         return jacobian @ jacobian.T + jnp.diag(weight), jacobian @ value + weight * at
 
     def step(carry: Array, _: None) -> tuple[Array, None]:
         precision, slope = system(carry)
         return carry - jnp.clip(jnp.linalg.solve(precision, slope), -0.5, 0.5), None
 
-    rest, _ = jax.lax.scan(step, rest, None, length=steps)
-    return rest, jnp.linalg.cholesky(system(rest)[0])
+    at, _ = jax.lax.scan(step, at, None, length=steps)
+    return at, system(at)[0]
 
 
 def _misfit(reference: Reference, theta: Array, x: Array, start: Array, rest: Array) -> Array:

@@ -78,7 +78,8 @@ def periodic_wave(coefficients: Complex[Array, " K1"], phase: Float[Array, " T"]
     def add(total: Array, c: Array) -> tuple[Array, None]:
         return (total + c) * turn, None
 
-    total, _ = jax.lax.scan(add, jnp.zeros_like(turn), coefficients[:0:-1])
+    nothing = jnp.zeros(phase.shape, jnp.result_type(turn, coefficients))
+    total, _ = jax.lax.scan(add, nothing, coefficients[:0:-1])
     return coefficients[0].real + 2 * total.real
 
 

@@ -73,6 +73,18 @@ def test_refined_draws_meet_the_grid(window, grid):
     assert c2st(grid[:, :1], before[0].astype(float), epochs=15) > 0.6
 
 
+def test_normal_law_at_the_mode_resembles_the_posterior(window, grid):
+    z, start = REFERENCE.begin(window, np.array([[70.0, 10.0]]))
+    mode, factor = REFERENCE.laplace(window, z[0], start)
+    draws = mode + np.random.default_rng(0).standard_normal((2000, 5)) @ factor.T
+    values = REFERENCE.unknowns(draws, start)
+    for name, column in (("height", 0), ("HR", 1)):  # the beat is nearly linear in both over the posterior's width
+        assert abs(np.mean(values[name]) - grid[:, column].mean()) < 0.2 * grid[:, column].std()
+        assert np.std(values[name]) / grid[:, column].std() == pytest.approx(1.0, abs=0.15)
+    rest, _ = REFERENCE.laplace(np.full(100, np.nan), z[0], start)
+    np.testing.assert_array_equal(rest, z[0])  # nothing better found: the point itself
+
+
 def test_bad_proposals_are_warned_of(window, grid):
     centre, sd = scaled(grid)
     found = refine(bundle(centre + 5 * sd, 0.5 * sd), REFERENCE, window, 500, proposals=2000)
