@@ -222,6 +222,7 @@ def produce(
         outputs.encode({name: column[keep] for name, column in data.columns.items()}).astype(np.float32),
         InputContract(recipe.role, recipe.unit, recipe.fs, recipe.samples),
         training=_described(recipe, training, test, config, result),
+        uninformative=recipe.uninformative,
     )
     bundle.save(out, half=recipe.half, force=True)
     bundle = Bundle.load(out)  # what is measured is what was written, rounding included

@@ -65,6 +65,7 @@ class NetCDFWriter:
         for group in ("posterior", "prior", "observed_data"):
             self._file.create_group(group).attrs.update(shared)
         self._write_prior(prior)
+        self._file["posterior"].attrs["uninformative"] = bundle.uninformative
         self._start_posterior(n_draws, dict(bundle.measured.get("not_calibrated") or {}))
         self._start_observed(bundle)
         self._answered = self._refused = 0

@@ -98,9 +98,10 @@ class Recipe:
         network: Settings of the network that differ from the preset.
         train: Settings of the training.
         half: Whether weights are kept in half precision.
+        uninformative: Share of the prior's interval above which an answer is called uninformative.
 
     Raises:
-        ValueError: If training and test set share a seed.
+        ValueError: If training and test set share a seed, or the share is not positive.
 
     Example:
         >>> Recipe.from_toml('name = "mine"\n[simulate]\nn = 1000').simulate.n
@@ -122,8 +123,11 @@ class Recipe:
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     half: bool = True
+    uninformative: float = 0.8
 
     def __post_init__(self) -> None:
+        if not self.uninformative > 0:
+            raise ValueError(f"uninformative must be a positive share, got {self.uninformative}")
         object.__setattr__(self, "outputs", tuple(self.outputs))
         if self.simulate.seed == self.test.seed:
             raise ValueError(f"simulate.seed and test.seed must differ, got {self.test.seed} for both")

@@ -50,13 +50,13 @@ class Result:
         return [w for w in self.windows if isinstance(w, Answer)]
 
 
-def read_result(path: Path, *, level: float = 0.9, uninformative: float = 0.8) -> Result:
+def read_result(path: Path, *, level: float = 0.9, uninformative: float | None = None) -> Result:
     r"""Reads a netCDF file that `infer --out` wrote.
 
     Arguments:
         path: The file.
         level: Level of the intervals.
-        uninformative: Share of the prior's interval above which a quantity is uninformative.
+        uninformative: Share of the prior's interval above which a quantity is uninformative; None for the model's.
 
     Returns:
         The result.
@@ -82,10 +82,11 @@ def read_result(path: Path, *, level: float = 0.9, uninformative: float = 0.8) -
         raise ValueError(f"{path.name}: {wanted}; got another file ({type(error).__name__})") from error
 
 
-def _read(file: Any, level: float, uninformative: float) -> Result:
+def _read(file: Any, level: float, uninformative: float | None) -> Result:
     posterior, prior_group, observed = file["posterior"], file["prior"], file["observed_data"]
     names = [n for n, v in posterior.variables.items() if v.dimensions == ("chain", "draw", "window")]
     prior = _prior(prior_group, names)
+    share = float(posterior.attrs.get("uninformative", 0.8)) if uninformative is None else uninformative
     starts, ends = np.array(posterior["start_s"]), np.array(posterior["end_s"])
     draws = {name: np.array(posterior[name])[0] for name in names}
     verdicts, p = _words(observed, "domain", len(starts)), np.array(observed["domain_p"])
@@ -93,7 +94,7 @@ def _read(file: Any, level: float, uninformative: float) -> Result:
     windows: list[Answer | Refusal] = []
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         own = {name: values[:, i] for name, values in draws.items()}
-        estimates = prior.estimates(own, level=level, uninformative=uninformative)
+        estimates = prior.estimates(own, level=level, uninformative=share)
         answer = Answer(
             float(start),
             float(end),

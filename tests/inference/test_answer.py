@@ -15,6 +15,7 @@ import pytest
 
 from pulsebayes.inference.answer import Answer, Prior, Refusal, answer_window, report, summarise_windows
 from pulsebayes.inference.netcdf import NetCDFWriter
+from pulsebayes.inference.result import read_result
 from pulsebayes.inference.table import COLUMNS, CSVWriter
 
 
@@ -217,6 +218,15 @@ def test_netcdf_without_any_answer_can_be_read(bundle, prior, window, tmp_path):
 def test_netcdf_refuses_another_number_of_draws(ask, bundle, prior, window, tmp_path):
     with pytest.raises(ValueError, match="answers must have 100 draws"):
         write(tmp_path / "r.nc", bundle, prior, [ask()], window, n_draws=100)
+
+
+def test_a_result_remembers_what_its_model_calls_uninformative(ask, bundle, prior, window, tmp_path):
+    strict = replace(bundle, uninformative=0.01)
+    write(tmp_path / "r.nc", strict, prior, [ask(bundle=strict)], window)
+    (answer,) = read_result(tmp_path / "r.nc").answers
+    assert all(e.uninformative for e in answer.estimates.values())
+    (answer,) = read_result(tmp_path / "r.nc", uninformative=100.0).answers
+    assert not any(e.uninformative for e in answer.estimates.values())
 
 
 def test_memory_does_not_grow_with_the_recording(ask, bundle, prior, window, tmp_path):

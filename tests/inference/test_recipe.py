@@ -42,6 +42,12 @@ def test_test_set_must_have_another_seed():
         Recipe.from_toml('name = "a"\n[simulate]\nseed = 1\n[test]\nseed = 1')
 
 
+def test_a_recipe_sets_what_is_uninformative():
+    assert find_recipe("finger-ppg").uninformative == 0.7
+    with pytest.raises(ValueError, match="uninformative must be a positive share"):
+        Recipe("mine", uninformative=0.0)
+
+
 def test_unknown_recipe_is_told():
     with pytest.raises(ValueError, match="recipe must be one of"):
         find_recipe("no-such")
