@@ -55,6 +55,16 @@ def read_trajectories(path: Path, *, dims: str, time: str, inputs: str, group: s
     return Table(found, names[: len(states)], names[len(states) :])
 
 
+def left_out(table: Table) -> str:
+    r"""Words on rows that cannot be used because a value in them is missing or infinite; empty where there are none."""
+    import numpy as np
+
+    parts = [np.column_stack([t.t, t.x, *([] if t.u is None else [t.u])]) for t in table.trajectories]
+    finite = np.concatenate([np.isfinite(part).all(1) for part in parts])
+    missing = int((~finite).sum())
+    return f"; {missing} of {len(finite)} rows left out: a value is missing or infinite" if missing else ""
+
+
 def _names(
     path: Path, header: list[str], clock: int, states: list[int], driven: list[int], grouped: list[int]
 ) -> tuple[str, ...]:

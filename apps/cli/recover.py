@@ -83,11 +83,11 @@ def recover(
         0
     """
     from ...inference.symbolic.recover import RecoverConfig, recover_equations
-    from ._trajectories import read_trajectories
+    from ._trajectories import left_out, read_trajectories
 
     table = read_trajectories(file, dims=dims, time=time, inputs=inputs, group=group)
     config = RecoverConfig(proposers=_chosen(proposers), n_candidates=candidates, refit=refit, model=_known(model))
-    settings.talk(f"{len(table.trajectories)} trajectory(ies) of {', '.join(table.names)}")
+    settings.talk(f"{len(table.trajectories)} trajectory(ies) of {', '.join(table.names)}{left_out(table)}")
     try:
         found = recover_equations(
             table.trajectories, names=table.names, inputs=table.inputs, config=config, seed=settings.seed

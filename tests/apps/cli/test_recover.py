@@ -120,3 +120,12 @@ def test_the_scalar_mode_has_weights_of_its_own(table: Path, capsys: pytest.Capt
     assert "knows one state and no input, got 2 and 0; use symbolic-ode" in capsys.readouterr().err
     assert run([*line, "nowhere", "--dims", "cells"]) == 2
     assert "model must be one of" in capsys.readouterr().err
+
+
+def test_rows_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gaps.csv"
+    cells = [f"{np.exp(-0.05 * i):.8f}" for i in range(80)]
+    cells[7], cells[20] = "nan", "inf"
+    path.write_text("t,x\n" + "\n".join(f"{0.1 * i:.1f},{cell}" for i, cell in enumerate(cells)))
+    assert run(["recover", str(path), "--proposers", "weak"]) == 0
+    assert "2 of 80 rows left out: a value is missing or infinite" in capsys.readouterr().err
