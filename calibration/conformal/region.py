@@ -61,8 +61,13 @@ class Coordinates:
 
         Arguments:
             y: Targets in their units.
+
+        Raises:
+            ValueError: If there are more or fewer targets than these.
         """
         y = np.asarray(y, dtype=np.float64)
+        if y.shape[-1:] != (len(self.names),):
+            raise ValueError(f"expected the {len(self.names)} targets {', '.join(self.names)}, got shape {y.shape}")
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.where(y > 0, np.log(np.where(y > 0, y, 1.0)), -np.inf)
         return np.where(np.array(self.log), logs, y)

@@ -139,11 +139,17 @@ class ConformalRegressor:
         Arguments:
             X: Features.
             Y: Targets.
+
+        Raises:
+            ValueError: If the rows do not match, are too few or not finite, or a target does not vary.
         """
         X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
         Y = Y[:, None] if Y.ndim == 1 else Y
         if X.ndim != 2 or Y.ndim != 2 or len(X) != len(Y) or not (np.isfinite(X).all() and np.isfinite(Y).all()):
             raise ValueError(f"X and Y must be finite with shapes (N, p) and (N, d), got {X.shape} and {Y.shape}")
+        flat = [d for d in range(Y.shape[1]) if len(Y) > 1 and np.ptp(Y[:, d]) == 0]
+        if flat:
+            raise ValueError(f"target {flat[0]} is {Y[0, flat[0]]:g} in every row: leave it out")
         first, second, third = split_rows(len(X), self.shares, seed=self.seed)
         d = Y.shape[1]
         self.fitted = copy.deepcopy(self.predictor)
@@ -162,7 +168,7 @@ class ConformalRegressor:
         Arguments:
             X: Features.
         """
-        return self._prediction(np.asarray(X, dtype=np.float64), len(self.rule.coordinates.names)).mean
+        return self._prediction(np.asarray(X, dtype=np.float64), self._targets()).mean
 
     def predict_region(self, X: Float[np.ndarray, "N p"]) -> Regions:
         r"""Regions.
@@ -171,7 +177,14 @@ class ConformalRegressor:
             X: Features.
         """
         X = np.asarray(X, dtype=np.float64)
-        return self.rule.regions(self._prediction(X, len(self.rule.coordinates.names)))
+        d = self._targets()
+        return self.rule.regions(self._prediction(X, d))
+
+    def _targets(self) -> int:
+        """Number of targets; only a fitted regressor knows it."""
+        if not hasattr(self, "rule"):
+            raise ValueError("this regressor has seen no rows yet: call fit(X, Y) first")
+        return len(self.rule.coordinates.names)
 
     def _prediction(self, X: Float[np.ndarray, "N p"], d: int) -> Prediction:
         return Prediction(np.asarray(self.fitted.predict(X), dtype=np.float64).reshape(len(X), d), x=X)

@@ -68,6 +68,13 @@ def test_bad_input_is_refused() -> None:
     X, Y = data(40)
     with pytest.raises(ValueError, match="X and Y must be finite"):
         ConformalRegressor(Line(), score=SCORE).fit(X, Y[:39])
+    with pytest.raises(ValueError, match="target 1 is 3 in every row"):
+        ConformalRegressor(Line(), score=SCORE).fit(X, np.column_stack([Y[:, 0], np.full(40, 3.0)]))
+    with pytest.raises(ValueError, match="call fit"):
+        ConformalRegressor(Line(), score=SCORE).predict_region(X)
+    fitted = ConformalRegressor(Line(), score=SCORE).fit(X, Y)
+    with pytest.raises(ValueError, match="expected the 2 targets y1, y2, got shape"):
+        fitted.predict_region(X[:1])[0].contains(np.zeros((3, 5)))
     with pytest.raises(ValueError, match="shares must be positive"):
         split_rows(10, (0.5, 0.6))
     with pytest.raises(ValueError, match="rows are too few"):
