@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -134,10 +135,10 @@ def answer_cohort(
     done = 0
     for path, rows in _by_recording(table).items():
         target = folder / _file_of(path, table)
-        kept = _kept(target)
-        done += len(kept)
+        kept = _count_whole(target)
+        done += kept
         progress(done)
-        left = rows[len(kept) :]
+        left = rows[kept:]
         if not len(left):
             continue
         recording = opened(path)
@@ -166,29 +167,46 @@ def load_answers(table: CohortTable, folder: Path) -> Answers:
         >>> load_answers.__name__
         'load_answers'
     """
-    found: list[dict[str, Any]] = [{}] * len(table)
+    columns = _Columns(len(table))
     for path, rows in _by_recording(table).items():
-        kept = _kept(folder / _file_of(path, table))
-        if len(kept) < len(rows):
-            raise ValueError(f"{path.name}: {len(kept)} of {len(rows)} windows are answered; run evaluate again")
-        for row, line in zip(rows.tolist(), kept, strict=False):
-            found[row] = json.loads(line)
-    names = list(dict.fromkeys(name for one in found for name in one.get("q", {})))
-    sets = list(dict.fromkeys(tuple(names) for one in found for names in one.get("sets", [])))
-    nothing = [math.nan] * len(NUMBERS)
-    numbers = {
-        name: np.array([_numbers(one.get("q", {}).get(name) or nothing) for one in found], np.float64) for name in names
-    }
-    regions = {own: np.array([_of_set(one, own) for one in found], np.float64) for own in sets}
-    rules = {name: np.array([_number(one.get("rules", {}).get(name)) for one in found]) for name in RULES}
-    return Answers(
-        tuple(str(one.get("reason") or "") for one in found),
-        tuple(str(one.get("verdict") or "") for one in found),
-        numbers,
-        regions,
-        rules,
-        np.array([_number(one.get("mean")) for one in found]),
-    )
+        lines = 0
+        for row, line in zip(rows.tolist(), _lines(folder / _file_of(path, table)), strict=False):
+            columns.take(row, json.loads(line))
+            lines += 1
+        if lines < len(rows):
+            raise ValueError(f"{path.name}: {lines} of {len(rows)} windows are answered; run evaluate again")
+    return columns.finish()
+
+
+class _Columns:
+    """Arrays that lines are read into one by one, so that no more than the numbers is held."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._reasons, self._verdicts = [""] * n, [""] * n
+        self._numbers: dict[str, Float[np.ndarray, "N 8"]] = {}
+        self._regions: dict[tuple[str, ...], Float[np.ndarray, " N"]] = {}
+        self._rules = {name: np.full(n, np.nan) for name in RULES}
+        self._mean = np.full(n, np.nan)
+
+    def take(self, row: int, one: Mapping[str, Any]) -> None:
+        self._reasons[row] = sys.intern(one.get("reason") or "")
+        self._verdicts[row] = sys.intern(one.get("verdict") or "")
+        self._mean[row] = _number(one.get("mean"))
+        for name, value in one.get("rules", {}).items():
+            self._rules[name][row] = _number(value)
+        for name, values in one.get("q", {}).items():
+            if name not in self._numbers:
+                self._numbers[name] = np.full((self._n, len(NUMBERS)), np.nan, np.float32)
+            self._numbers[name][row] = [_number(value) for value in values]
+        for names, inside in zip(one.get("sets", []), one.get("in", []), strict=True):
+            own = self._regions.setdefault(tuple(names), np.full(self._n, np.nan))
+            own[row] = inside
+
+    def finish(self) -> Answers:
+        return Answers(
+            tuple(self._reasons), tuple(self._verdicts), self._numbers, self._regions, self._rules, self._mean
+        )
 
 
 @dataclass(frozen=True)
@@ -284,16 +302,23 @@ def _file_of(path: Path, table: CohortTable) -> str:
     return f"{number:05d}-{hashlib.sha256(path.name.encode()).hexdigest()[:8]}.jsonl"
 
 
-def _kept(path: Path) -> list[str]:
-    """Whole lines of a file; what a kill cut is taken off the file."""
+def _count_whole(path: Path) -> int:
+    """Number of whole lines of a file; what a kill cut is taken off the file."""
     if not path.is_file():
-        return []
-    raw = path.read_bytes()
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if len(whole) < len(raw):
-        with path.open("r+b") as stream:
-            stream.truncate(len(whole))
-    return whole.decode().splitlines()
+        return 0
+    lines = end = 0
+    with path.open("r+b") as stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                lines, end = lines + 1, end + len(line)
+        stream.truncate(end)
+    return lines
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.is_file():
+        with path.open(encoding="utf-8") as stream:
+            yield from stream
 
 
 def _check(recording: Recording, calibrated: Calibrated) -> None:
@@ -303,18 +328,9 @@ def _check(recording: Recording, calibrated: Calibrated) -> None:
         require_pressure_unit(recording, role)
 
 
-def _of_set(one: Mapping[str, Any], names: tuple[str, ...]) -> float:
-    sets = [tuple(own) for own in one.get("sets", [])]
-    return float(one["in"][sets.index(names)]) if names in sets else math.nan
-
-
 def _plain(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _numbers(values: Sequence[object]) -> list[float]:
-    return [_number(value) for value in values]

@@ -86,7 +86,7 @@ def pair_answers(table: CohortTable, answers: Answers, quantity: str, *, bin_s: 
             f"{', '.join(answers.numbers) or 'none'}"
         )
     label = np.asarray(table.labels[quantity], np.float64)
-    median = answers.column(quantity, "median")
+    median = np.asarray(answers.column(quantity, "median"), np.float64)
     rows = np.flatnonzero(np.isfinite(label) & np.isfinite(median))
     subject = np.unique(table.subjects, return_inverse=True)[1]
     recording = np.unique([str(path) for path in table.recordings], return_inverse=True)[1]
