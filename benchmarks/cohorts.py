@@ -9,11 +9,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .rows import Row, run
 
@@ -61,7 +66,7 @@ def cohort(folder: Path, quick: bool, physics: str, sensors: str = "clean") -> I
     words = ("cohort", "simulate", "-n", cases, "--minutes", minutes, "--physics", physics, "--sensors", sensors)
     _step(place, "simulate", *words, "--out", place / "cases", "--seed", SEED, "--force")
     setting = f"{physics} physics, {sensors} lines, {cases} x {minutes} min"
-    for reference in ("Truth", "Vigilance"):
+    for reference in ("Truth",) if quick else ("Truth", "Vigilance"):
         built, halves = place / f"cohort-{reference}", place / f"halves-{reference}"
         _step(place, f"build-{reference}", "cohort", "build", place / "cases", "--reference", reference, "--every",
               "30s" if quick else "20s", "--out", built, "--force")  # fmt: skip
@@ -133,5 +138,55 @@ def faulty(quick: bool) -> Iterator[Row]:
         yield from cohort(_place("full"), quick, "shifted", "faulty")
 
 
+def stream(quick: bool) -> Iterator[Row]:
+    """Twenty hours of one patient through `evaluate`: speed, and memory while it runs."""
+    if quick:
+        return
+    hours, place = 20, _place("stream")
+    words = ("cohort", "simulate", "-n", 1, "--minutes", 60 * hours, "--physics", "training")
+    _step(place, "simulate", *words, "--out", place / "cases", "--seed", SEED, "--force")
+    _step(place, "build", "cohort", "build", place / "cases", "--reference", "Truth", "--every", "8s", "--out",
+          place / "cohort", "--force")  # fmt: skip
+    words = ("evaluate", place / "cohort", "--model", MODEL, "--quantities", "CO,SVR", "--bootstrap", 0, "--threads",
+             2, "--out", place / "result", "--quiet")  # fmt: skip
+    watched = _watched([*words], place / "result" / "answers")
+    seconds, cpu, peak, resident, answered = watched
+    setting = f"{hours} h, {answered} windows, two threads"
+    yield Row("stream", "evaluate", setting, "times real time, wall", 3600 * hours / seconds)
+    yield Row("stream", "evaluate", setting, "times real time on two cores by processor time", 7200 * hours / cpu)
+    yield Row("stream", "evaluate", setting, "processor time a window [ms]", 1000 * cpu / max(answered, 1))
+    yield Row("stream", "evaluate", setting, "peak memory [MB]", peak)
+    if len(resident) > 4:
+        later = np.array(resident)[len(resident) // 4 :]
+        slope = float(np.polyfit(later[:, 0], later[:, 1], 1)[0]) / (8.0 / 3600.0)
+        yield Row("stream", "evaluate", setting, "memory by hours streamed [MB/h]", slope)
+
+
+def _watched(words: list[object], answers: Path) -> tuple[float, float, float, list[tuple[int, float]], int]:
+    """Runs a command as a process of its own: seconds, processor seconds, peak and (windows, resident) [MB]."""
+    code = "import sys; from pulsebayes.apps.cli.main import main; main()"
+    begun, before = time.perf_counter(), os.times()
+    child = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stdout=subprocess.DEVNULL)
+    resident: list[tuple[int, float]] = []
+    peak = 0.0
+    while child.poll() is None:
+        try:
+            lines = Path(f"/proc/{child.pid}/status").read_text().splitlines()
+        except OSError:
+            break
+        memory = {name: float(rest.split()[0]) / 1024 for name, _, rest in (line.partition(":") for line in lines)
+                  if name in ("VmRSS", "VmHWM")}  # fmt: skip
+        n = sum(path.read_bytes().count(b"\n") for path in answers.glob("*.jsonl")) if answers.is_dir() else 0
+        if n and memory:
+            resident.append((n, memory["VmRSS"]))
+        peak = max(peak, memory.get("VmHWM", 0.0))
+        time.sleep(1.0)
+    if child.wait():
+        raise RuntimeError(f"evaluate ended with {child.returncode}")
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.perf_counter() - begun, cpu, peak, resident, resident[-1][0] if resident else 0
+
+
 if __name__ == "__main__":
-    run("cohorts", {"shifted": shifted, "training": training, "faulty": faulty})
+    run("cohorts", {"shifted": shifted, "training": training, "faulty": faulty, "stream": stream})
