@@ -209,6 +209,12 @@ def _page(found: dict[str, Any]) -> str:
         lines.append(f"{name} [{row['unit']}], {row['bins']} bins of {found['bin_s']:g} s")
         for title, key in (("as estimated", "methods"), ("after one reference value", "one_point")):
             lines += [f"  {title}, {method}: {_words(m)}" for method, m in row[key].items()]
+        for method, apart in row["one_point_less_model"].items():
+            if apart["low"] is not None:
+                lines.append(
+                    f"  mean error of {method} less the model's: {100 * apart['value']:+.1f} points "
+                    f"({100 * apart['low']:+.1f} to {100 * apart['high']:+.1f})"
+                )
         held = row["coverage"]["0.9"]
         if held["coverage"] is not None:
             lines.append(

@@ -108,7 +108,7 @@ def vitaldb(
     source = VitalDB(Cache(place), base_url, offline, patience)
     if not offline:
         settings.talk("VitalDB: CC BY-NC-SA 4.0 and a data use agreement; terms accepted")
-    tables = _tables(source, labs, needed=bool(list_only or not asked))
+    tables = _tables(source, labs, settings, needed=bool(list_only or not asked))
     chosen = asked or source.choose(wanted)
     if not chosen:
         raise CommandError("no case has these tracks", code="no-case", hint="--tracks", exit_code=ExitCode.SOURCE)
@@ -156,12 +156,22 @@ def parse_cases(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _tables(source: VitalDB, labs: bool, *, needed: bool) -> list[str]:
-    """The tables that are kept beside the cases; those of cases and labs may fail where the cases can still be had."""
+def _tables(source: VitalDB, labs: bool, settings: Settings, *, needed: bool) -> list[str]:
+    """The tables that are kept beside the cases; cases that were named can be had without the table of cases."""
+    from ...waveforms.vitaldb.errors import SourceError
+
     names = ["trks"] if needed else []
-    for name in ["cases", *names, *(["labs"] if labs else [])]:
+    names += ["labs"] if labs else []
+    for name in names:
         source.table(name)
-    return ["cases", *names, *(["labs"] if labs else [])]
+    try:
+        source.table("cases")
+    except SourceError as error:
+        if needed:
+            raise
+        settings.talk(f"no table of cases ({error.message}): every case will count as a subject of its own")
+        return names
+    return ["cases", *names]
 
 
 def _list(chosen: Sequence[int], settings: Settings) -> None:

@@ -92,6 +92,10 @@ def _quantity(name: str, row: Mapping[str, Any], pairing: Pairing | None, kinds:
     for title, key in (("As estimated", "methods"), ("After calibration with one reference value", "one_point")):
         if row[key]:
             parts.append(f"<h3>{title}</h3>" + _methods(row[key], q.unit))
+    apart = [[method, _cell(measure, True)] for method, measure in row.get("one_point_less_model", {}).items()]
+    if apart:
+        parts.append("<p>Mean error in the same minutes, less the model's (positive: the model is better):</p>")
+        parts.append(html_table(["method", "less the model's"], apart))
     if pairing is not None and len(pairing) > 1:
         parts += [show_figure(_named(one, name, kinds)) for one in _figures(name, pairing)]
     if row.get("rejection"):

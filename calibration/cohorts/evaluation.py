@@ -85,6 +85,7 @@ def evaluate_cohort(
         for method in calibrated.estimates if len(calibrated) > 1 else ():
             own = measure_pairs(calibrated, method, precision=precision, bootstrap=bootstrap, seed=seed)
             row["one_point"][method] = _shown(own)
+        row["one_point_less_model"] = _against_model(calibrated, bootstrap, seed)
         row |= _uncertainty(pairing, bootstrap, stated_error, seed)
         row |= _coverage(table, answers, name, subject)
         found["quantities"][name] = row
@@ -104,6 +105,27 @@ def _shown(measures: Mapping[str, tuple[float, float, float]]) -> dict[str, dict
         name: {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
         for name, (value, low, high) in measures.items()
     }
+
+
+def _against_model(pairing: Pairing, bootstrap: int, seed: int) -> dict[str, dict[str, float | None]]:
+    """Error of each method less the model's in the same bins: mean over subjects of their mean errors, by subject."""
+    names, index = np.unique(pairing.subject, return_inverse=True)
+    if len(names) < 2:
+        return {}
+    count = np.bincount(index)
+    errors = {
+        method: np.bincount(index, np.abs(values / pairing.reference - 1.0)) / count
+        for method, values in pairing.estimates.items()
+    }
+    rng = np.random.default_rng([seed, 7])
+    drawn = rng.integers(len(names), size=(max(bootstrap, 1), len(names)))
+    found = {}
+    for method, own in errors.items():
+        if method != MODEL:
+            apart = own - errors[MODEL]
+            low, high = np.quantile(apart[drawn].mean(1), [0.05, 0.95]) if bootstrap else (math.nan, math.nan)
+            found[method] = {"value": _plain(float(apart.mean())), "low": _plain(low), "high": _plain(high)}
+    return found
 
 
 def _uncertainty(pairing: Pairing, bootstrap: int, stated: float, seed: int) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def test_every_measure_of_every_method_is_there(
         assert {"error", "bias", "limit_low", "percentage_error_own", "spearman_within", "polar", "direction"} <= set(
             measures
         )
+    assert set(output["one_point_less_model"]) == set(output["one_point"]) - {"model"}
     assert set(output["coverage"]) == {"0.5", "0.8", "0.9", "0.95"} and output["coverage"]["0.9"]["subjects"] == 3
     assert len(output["rejection"]["kept"]) == 10 and set(output["subgroups"]) >= {"kind", "mean pressure"}
     page = (tmp_path / "e" / "evaluation.html").read_text()

@@ -78,6 +78,16 @@ def test_a_failure_is_told_with_its_code_and_exit_seven(
     assert not (tmp_path / "cache" / "2.vital").exists()
 
 
+def test_named_cases_can_be_had_without_the_table_of_cases(
+    run: Callable[..., Any], server: tuple[str, Any], tmp_path: Path
+) -> None:
+    server[1].faults["/cases"] = ["500"]
+    ran = run("fetch", "vitaldb", "--accept-terms", "--cases", "1", *words(server, tmp_path))
+    assert ran.code == 0 and "a subject of its own" in ran.err
+    ran = run("fetch", "vitaldb", "--accept-terms", "-n", "1", *words(server, tmp_path))
+    assert ran.code == 7 and "cases" in ran.err
+
+
 @pytest.mark.parametrize("cases", ["0", "a", "5-3", "1;2"])
 def test_numbers_that_are_none_are_refused(run: Callable[..., Any], tmp_path: Path, cases: str) -> None:
     ran = run("fetch", "vitaldb", "--accept-terms", "--cases", cases, "--cache", tmp_path / "c")
