@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -9,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +142,30 @@ def test_failures_are_told(run: Callable[..., Any], cohort: Path, model: Path, t
     assert ran.code == 3 and "9.vital" in ran.err
 
 
+@contextmanager
+def served(cases: Path, folder: Path) -> Iterator[str]:
+    """VitalDB's web interface on the loopback, with the files of a virtual cohort."""
+    place = Path(__file__).resolve().parents[2] / "waveforms" / "vitaldb" / "server.py"
+    spec = importlib.util.spec_from_file_location("vitaldb_server", place)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["vitaldb_server"] = module
+    spec.loader.exec_module(module)
+    folder.mkdir()
+    with module.serve(folder) as (address, data):
+        data.files = {f"/1.0.1/{path.name}": path.read_bytes() for path in cases.glob("*.vital")}
+        data.files |= {f"/{name}": (cases / f"{name}.csv").read_bytes() for name in ("cases", "trks")}
+        yield address
+
+
 def test_six_virtual_cases_go_the_whole_way(run: Callable[..., Any], tmp_path: Path) -> None:
-    """Simulate, fetch from the cache, build, split, evaluate, calibrate, infer: one command each, offline."""
-    cases, built = tmp_path / "virtual", tmp_path / "cohort"
+    """Simulate, fetch, build, split, calibrate, evaluate, infer, report: one command each."""
+    cases, cache, built = tmp_path / "virtual", tmp_path / "cache", tmp_path / "cohort"
     assert run("cohort", "simulate", "-n", "6", "--minutes", "10", "--out", cases, "--seed", "3", "-q").code == 0
-    assert run("fetch", "vitaldb", "--offline", "--cache", cases, "-n", "6").code == 0
-    assert run("cohort", "build", cases, "--reference", "Truth", "--every", "30s", "--out", built, "-q").code == 0
+    with served(cases, tmp_path / "served") as address:
+        ran = run("fetch", "vitaldb", "--accept-terms", "--base-url", address, "--cache", cache, "-n", "6", "--json")
+    assert ran.code == 0 and [row["status"] for row in json.loads(ran.out)["cases"]] == ["fetched"] * 6
+    assert (cache / "6.vital").read_bytes() == (cases / "6.vital").read_bytes()
+    assert run("cohort", "build", cache, "--reference", "Truth", "--every", "30s", "--out", built, "-q").code == 0
     assert run("cohort", "split", built, "--out", tmp_path / "halves", "--thin", "1min", "-q").code == 0
     fit, test = (tmp_path / "halves" / name for name in ("fit.csv", "test.csv"))
     ran = run("calibrate", "conformal", "radial-abp", "--pairs", fit, "--alpha", "0.4", "--score", "mahalanobis",
@@ -158,5 +178,7 @@ def test_six_virtual_cases_go_the_whole_way(run: Callable[..., Any], tmp_path: P
     assert output["methods"]["model"]["spearman_within"]["value"] > 0.6
     assert output["one_point"]["model"]["direction"]["value"] > 0.75
     assert found["regions"]["CO,SVR"]["subjects"] == 3
-    ran = run("infer", cases / "2.vital", "--model", tmp_path / "model", "--end", "16s", "--json")
+    words = ["infer", cache / "2.vital", "--model", tmp_path / "model", "--end", "16s", "--out", tmp_path / "r"]
+    ran = run(*words, "--json")
     assert ran.code == 0 and json.loads(ran.out)["windows"][0]["region"]["quantities"] == ["CO", "SVR"]
+    assert run("report", tmp_path / "r" / "2.nc", "--html").code == 0 and (tmp_path / "r" / "2.html").is_file()
