@@ -70,7 +70,8 @@ def cohort(folder: Path, quick: bool, physics: str, sensors: str = "clean") -> I
         built, halves = place / f"cohort-{reference}", place / f"halves-{reference}"
         _step(place, f"build-{reference}", "cohort", "build", place / "cases", "--reference", reference, "--every",
               "30s" if quick else "20s", "--out", built, "--force")  # fmt: skip
-        _step(place, f"split-{reference}", "cohort", "split", built, "--thin", "5min", "--out", halves, "--force")
+        _step(place, f"split-{reference}", "cohort", "split", built, "--thin", "5min", "--thin-test",
+              "30s" if quick else "4min", "--out", halves, "--seed", SEED, "--force")  # fmt: skip
         alpha = 0.4 if quick else 0.1
         calibrated = place / f"model-{reference}"
         score = "mahalanobis" if quick else "otcp"

@@ -35,6 +35,7 @@ _BY_FOLDER = Annotated[bool, typer.Option("--by-folder", help="All recordings of
 _BENT = Annotated[bool, typer.Option("--keep-bent", help="Keep windows of damped or ringing lines and the like.")]
 _SHARE = Annotated[float, typer.Option(help="Share of subjects in fit.csv.")]
 _THIN = Annotated[str, typer.Option(help="At most one row in this time goes to fit.csv [all].", show_default=False)]
+_THIN_TEST = Annotated[str, typer.Option(help="The same for test.csv [all].", show_default=False)]
 
 
 class TableFormat(StrEnum):
@@ -208,6 +209,7 @@ def split_cohort(
     cohort: COHORT,
     share: _SHARE = 0.5,
     thin: _THIN = "",
+    thin_test: _THIN_TEST = "",
     *,
     settings: Settings,
 ) -> None:
@@ -220,6 +222,7 @@ def split_cohort(
         cohort: Table of a cohort.
         share: Share of subjects in fit.csv.
         thin: Least time between rows of a recording in fit.csv.
+        thin_test: Least time between rows of a recording in test.csv.
         settings: The shared options.
 
     Raises:
@@ -248,10 +251,12 @@ def split_cohort(
     test = [i for i, subject in enumerate(table.subjects) if subject not in chosen]
     if thin:
         fit = _thinned(table, fit, parse_interval("--thin", thin))
+    if thin_test:
+        test = _thinned(table, test, parse_interval("--thin-test", thin_test))
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in (("fit.csv", fit), ("test.csv", test)):
         write_cohort_table(table.take(rows), out / name)
-    config = {"cohort": path, "share": share, "thin": thin}
+    config = {"cohort": path, "share": share, "thin": thin, "thin_test": thin_test}
     write_run_record(out, command="cohort split", config=config, inputs=[path], outputs=["fit.csv", "test.csv"],
                      seed=settings.seed)  # fmt: skip
     found = {"fit": {"rows": len(fit), "subjects": n}, "test": {"rows": len(test), "subjects": len(names) - n}}

@@ -46,6 +46,9 @@ def test_build_inspect_and_split(run: Callable[..., Any], folder: Path, tmp_path
     ran = run("cohort", "split", tmp_path / "c", "--out", tmp_path / "s", "--thin", "1min", "--json")
     assert json.loads(ran.out)["fit"] == {"rows": 8, "subjects": 2}
     fit, test = (read_cohort_table(tmp_path / "s" / name) for name in ("fit.csv", "test.csv"))
+    assert len(test) > 8
+    ran = run("cohort", "split", tmp_path / "c", "--out", tmp_path / "t", "--thin-test", "1min", "--json")
+    assert json.loads(ran.out)["test"] == {"rows": 8, "subjects": 2}
     assert not set(fit.subjects) & set(test.subjects) and len(set(fit.subjects) | set(test.subjects)) == 4
     assert all(path.is_file() for path in test.recordings)
 
