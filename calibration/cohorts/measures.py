@@ -197,7 +197,7 @@ def _measure(cases: Sequence[_Case], precision: float) -> dict[str, float]:
 def _trends(changes: Sequence[CaseChanges]) -> Mapping[str, float]:
     reference = np.concatenate([one.reference for one in changes])
     estimate = np.concatenate([one.estimate for one in changes])
-    if not len(reference):
+    if not len(reference) or not estimate.any():  # a constant has no trend that could be right or wrong
         return {"concordance": math.nan, "polar": math.nan, "direction": math.nan}
     large = np.abs(reference) > ZONE
     direction = float(np.mean(np.sign(reference[large]) == np.sign(estimate[large]))) if large.any() else math.nan
