@@ -190,7 +190,8 @@ def _cases(name: str, pairing: Pairing) -> Picture:
     panels, rows = [], []
     for error, own in chosen:
         minutes = pairing.time_s[own] / 60
-        marks = (Line("model", minutes, pairing.estimates[MODEL][own], "posterior", 1.6),
+        line, broken = pairing.estimates[MODEL][own], np.flatnonzero(np.diff(minutes) > 3.0) + 1
+        marks = (Line("model", np.insert(minutes, broken, np.nan), np.insert(line, broken, np.nan), "posterior", 1.6),
                  Points("reference", minutes, pairing.reference[own], "ink", "diamond", 5))  # fmt: skip
         title = f"median error {percent(error)}"
         panels.append(Panel(marks, title=title, x_label="time [min]", y_label=q.label))
@@ -212,7 +213,7 @@ def _rejection(name: str, curve: Mapping[str, Any]) -> Picture:
     alt += f"to {rows[-1][1]} of the surest tenth; rank correlation of error and predicted uncertainty "
     alt += f"{curve['spearman']:.2f}."
     panel = Panel(marks, x_label="share kept, surest first [%]", y_label="median error [%]", x_range=(0, 102))
-    title = f"Does {quantity_of(name).name} know when it is wrong?"
+    title = f"Is the model less sure of {quantity_of(name).name} where it is wrong?"
     return Picture("rejection", title, alt, Table(("kept", "median error"), rows), (panel,), height=320)
 
 
@@ -221,6 +222,6 @@ def _named(picture: Picture, name: str, kinds: str) -> Picture:
     return dataclasses.replace(
         picture,
         key=f"{picture.key}-{name}",
-        title=f"{picture.title} Reference: {kinds}.",
+        title=f"{picture.title}{'' if picture.title.endswith('?') else '.'} Reference: {kinds}.",
         alt=f"{picture.alt} Reference: {kinds}.",
     )
