@@ -43,7 +43,7 @@ def test_test_set_must_have_another_seed():
 
 
 def test_a_recipe_sets_what_is_uninformative():
-    assert find_recipe("finger-ppg").uninformative == 0.7
+    assert find_recipe("finger-ppg").uninformative == 0.6
     with pytest.raises(ValueError, match="uninformative must be a positive share"):
         Recipe("mine", uninformative=0.0)
 
