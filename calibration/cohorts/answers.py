@@ -7,6 +7,7 @@ so the lines do not depend on where a run was stopped, nor on the number of thre
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -125,14 +126,21 @@ def answer_cohort(
 
     Raises:
         RecordingError: If a recording cannot be read or lacks the channel.
+        ValueError: If another process is writing answers to the same folder.
 
     Example:
         >>> answer_cohort.__name__
         'answer_cohort'
     """
     folder.mkdir(parents=True, exist_ok=True)
-    desk = _Desk(calibrated, plan, table)
-    done = 0
+    with _alone(folder):
+        _answer_all(_Desk(calibrated, plan, table), folder, opened, progress)
+
+
+def _answer_all(
+    desk: _Desk, folder: Path, opened: Callable[[Path], Recording], progress: Callable[[int], None]
+) -> None:
+    calibrated, table, done = desk.calibrated, desk.table, 0
     for path, rows in _by_recording(table).items():
         target = folder / _file_of(path, table)
         kept = _count_whole(target)
@@ -151,6 +159,24 @@ def answer_cohort(
                 os.fsync(stream.fileno())
                 done += len(block)
                 progress(done)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps a second process from appending to the same files."""
+    try:
+        import fcntl
+    except ImportError:  # no flock on this system
+        yield
+        return
+    with folder.joinpath(".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"another process is writing answers to {folder.parent.name}: wait for it, or choose another --out"
+            ) from None
+        yield
 
 
 def load_answers(table: CohortTable, folder: Path) -> Answers:

@@ -168,6 +168,30 @@ class Cache:
             self.path(name).unlink(missing_ok=True)
             self._write({key: row for key, row in self.entries().items() if key != name})
 
+    @contextlib.contextmanager
+    def claim(self, name: str) -> Iterator[None]:
+        r"""Lets one thread of one process at a time download a file; others wait for it and then find it there.
+
+        Arguments:
+            name: Name of the file.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no flock on this system: two downloads of one file must not be started at once
+            yield
+            return
+        path = self.partial(f"{name}.lock")
+        while True:
+            with path.open("a") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                if not _same(path, stream.fileno()):  # whoever had it has taken the lock's file away
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
     def _write(self, entries: Mapping[str, Entry]) -> None:
         target = self.folder / INDEX
         draft = self.folder / PARTIAL / f"{INDEX}.{os.getpid()}"
@@ -198,6 +222,13 @@ def _sha256(path: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _same(path: Path, descriptor: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _sync(path: Path) -> None:

@@ -121,7 +121,7 @@ class VitalDB:
             raise SourceError(f"VitalDB has the tables {', '.join(_COLUMNS)}, got {name!r}", code="table")
         file = f"{name}.csv"
         if (renew and not self.offline) or self._needed(file):
-            self._download(f"{self.address}/{name}", file, lambda path: _check_table(path, name), None)
+            self._download(f"{self.address}/{name}", file, lambda path: _check_table(path, name), None, renew)
         return read_table(self.cache.path(file), name)
 
     def choose(self, tracks: Tracks) -> list[int]:
@@ -154,7 +154,7 @@ class VitalDB:
                 raise SourceError(f"cases are numbered from 1, got {case}", code="no-case")
             fresh = self._needed(name)
             if fresh:
-                self._download(f"{self.address}/{VERSION}/{name}", name, check_vital, progress)
+                fresh = self._download(f"{self.address}/{VERSION}/{name}", name, check_vital, progress)
             entry = self.cache.entries()[name]
             return Outcome(case, self.cache.path(name), entry.size, entry.sha256, fresh)
         except SourceError as error:
@@ -222,6 +222,21 @@ class VitalDB:
         return bool(wrong)
 
     def _download(
+        self,
+        url: str,
+        name: str,
+        check: Callable[[Path], None],
+        progress: Callable[[int, int], None] | None,
+        renew: bool = False,
+    ) -> bool:
+        """Downloads a file unless another process does so meanwhile; tells whether it was downloaded here."""
+        with self.cache.claim(name):
+            if not renew and not self.cache.check(name):
+                return False
+            self._fetch(url, name, check, progress)
+            return True
+
+    def _fetch(
         self, url: str, name: str, check: Callable[[Path], None], progress: Callable[[int, int], None] | None
     ) -> None:
         from ... import __version__
@@ -237,7 +252,7 @@ class VitalDB:
             self.cache.partial(name),
             check=check,
             patience=self.patience,
-            agent=f"pulsebayes/{__version__} (research; one file at a time)",
+            agent=f"pulsebayes/{__version__} (research; a few files at a time)",
             progress=told,
             sleep=self._pause,
         )

@@ -117,6 +117,20 @@ def test_another_evaluation_is_not_mixed_in(run: Callable[..., Any], cohort: Pat
     assert run(*words, "--draws", "70", "--force").code == 0
 
 
+def test_two_at_once_do_not_write_into_one_another(
+    run: Callable[..., Any], cohort: Path, model: Path, tmp_path: Path
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    answers = tmp_path / "e" / "answers"
+    answers.mkdir(parents=True)
+    words = ["evaluate", cohort, "--model", model, "--draws", "60", "--bootstrap", "0", "--out", tmp_path / "e"]
+    with (answers / ".lock").open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        ran = run(*words)
+    assert ran.code == 2 and "another process is writing" in ran.err
+    assert run(*words).code == 0
+
+
 def test_the_rule_found_becomes_the_models(run: Callable[..., Any], cohort: Path, model: Path, tmp_path: Path) -> None:
     from pulsebayes.inference.bundle import Bundle
 

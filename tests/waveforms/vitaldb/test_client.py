@@ -270,6 +270,21 @@ def test_two_writers_keep_each_others_entries(tmp_path: Path) -> None:
     assert set(one.entries()) == {"1.vital", "2.vital", "3.vital"}
 
 
+def test_two_who_want_the_same_file_do_not_write_into_one_another(
+    vitaldb_server: tuple[str, Any], tmp_path: Path
+) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    address, data = vitaldb_server
+    data.faults["/1.0.1/1.vital"] = ["patient"]
+    clients = [client(address, tmp_path / "cache", Patience(timeout_s=10)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda source: source.fetch(1), clients))
+    assert all(o.ok for o in found) and sorted(o.fetched for o in found) == [False, False, False, True]
+    assert data.asked["/1.0.1/1.vital"] == 1
+    assert data_files(tmp_path / "cache") == {"1.vital", "index.json"}
+
+
 def test_a_broken_index_loses_no_file(vitaldb_server: tuple[str, Any], tmp_path: Path) -> None:
     source = client(vitaldb_server[0], tmp_path / "cache")
     source.fetch(1)
