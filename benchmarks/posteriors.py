@@ -1,0 +1,136 @@
+r"""The estimator and its refinement beside exact posteriors: windows of a reference model, whose likelihood is known.
+
+`python -m benchmarks.posteriors --out DIR` draws each window's posterior three times: by the network of the bundle, by
+the same draws weighted to the exact posterior, and by NUTS; a classifier tries to tell the first two from the third
+(C2ST: .5 is perfect). `--bundle FOLDER` takes another than the shipped `radial-abp-reference`. A window is a line of
+`DIR/posteriors.jsonl`; a run goes on after the last one, and `--windows` says how many there shall be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .rows import Row, run
+
+WINDOWS = 100
+DRAWS = 750
+CHAINS = 3
+WARMUP = 100
+SEED = 555
+MEASURES = {
+    "before": "C2ST before refinement",
+    "after": "C2ST after refinement",
+    "floor": "C2ST between chains of NUTS",
+    "k": "Pareto k",
+    "weight_ess": "effective draws of 3,000 weighted ones",
+    "rhat": "R-hat of NUTS",
+    "nuts_ess": "least effective draws of NUTS",
+    "divergent": "divergent transitions of 750",
+    "cpu_refine": "network and refinement [CPU s]",
+    "cpu_nuts": "NUTS [CPU s]",
+}
+
+
+def window(bundle: Any, reference: Any, sampler: Any, x: np.ndarray, seed: int) -> dict[str, float]:
+    """Measures of one window."""
+    import torch
+
+    from pulsebayes.calibration.c2st import c2st
+    from pulsebayes.inference.importance import refine
+    from pulsebayes.inference.mcmc import model_parameters
+
+    begun = time.process_time()
+    generator = torch.Generator().manual_seed(seed)
+    drawn = bundle.npe.sample(torch.from_numpy(x[None]), DRAWS, generator)[0].astype(float)
+    refined = refine(bundle, reference, x, DRAWS, seed=seed)
+    middle = time.process_time()
+    chains = sampler.sample(x, model_parameters(bundle, reference, drawn[:128]), seed=seed)
+    spent = time.process_time() - middle
+    exact = np.stack([chains.values[name] for name in bundle.outputs.names], axis=-1)
+    space = bundle.outputs.space
+    inside = [np.clip(v, space.low * (1 + 1e-6) + 1e-9, space.high * (1 - 1e-6)) for v in (exact, drawn, refined.theta)]
+    nuts, before, after = (space.unconstrain(v.reshape(-1, v.shape[-1])) for v in inside)
+    half = len(nuts) // 2
+    return {
+        "before": c2st(nuts, before, epochs=15, seed=seed),
+        "after": c2st(nuts, after, epochs=15, seed=seed),
+        "floor": c2st(nuts[:half], nuts[-half:], epochs=15, seed=seed),
+        "k": refined.weights.k,
+        "weight_ess": refined.weights.ess,
+        "rhat": chains.rhat,
+        "nuts_ess": chains.ess,
+        "divergent": int(chains.diverging.sum()),
+        "cpu_refine": middle - begun,
+        "cpu_nuts": spent,
+    }
+
+
+def lines(folder: Path, out: Path, n: int) -> list[dict[str, float]]:
+    """Measures of the first windows, from the file as far as it goes."""
+    import jax
+    import torch
+
+    from pulsebayes.calibration.rope.bundles import simulate_bank
+    from pulsebayes.inference.bundle import Bundle
+    from pulsebayes.inference.mcmc import Sampler
+    from pulsebayes.inference.reference import Reference
+
+    kept = out / "posteriors.jsonl"
+    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    if len(found) >= n:
+        return found[:n]
+    torch.set_num_threads(1)
+    bundle = Bundle.load(folder)
+    reference = Reference.of(bundle)
+    with jax.enable_x64(True):  # what is traced at one width cannot be used at the other in one process
+        bank = simulate_bank(bundle, WINDOWS * -(-n // WINDOWS), seed=SEED, batch=64)
+    sampler = Sampler(reference, draws=DRAWS // CHAINS, warmup=WARMUP, chains=CHAINS)
+    out.mkdir(parents=True, exist_ok=True)
+    for i in range(len(found), n):
+        found.append(window(bundle, reference, sampler, bank.x[i], i))
+        with kept.open("a") as file:
+            file.write(json.dumps({name: round(float(v), 4) for name, v in found[-1].items()}) + "\n")
+    return found
+
+
+def part(folder: Path, out: Path, n: int) -> Callable[[bool], Iterator[Row]]:
+    """All windows."""
+
+    def measure(quick: bool) -> Iterator[Row]:
+        found = lines(folder, out, 1 if quick else n)
+        setting = f"{len(found)} windows, {DRAWS} draws"
+        for key, name in MEASURES.items():
+            values = np.array([row[key] for row in found])
+            yield Row("windkessel", folder.name, setting, f"{name}, mean", float(values.mean()), float(values.std()))
+        warned = sum(row["k"] > 0.7 or row["weight_ess"] < 50 for row in found)
+        yield Row("windkessel", folder.name, setting, "windows that refinement warns of", warned)
+
+    return measure
+
+
+def main() -> None:
+    """Reads the options that are this benchmark's own, then runs what is missing."""
+    from pulsebayes.inference.bundle import find_bundle
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.posteriors", add_help=False)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--bundle", default="radial-abp-reference")
+    parser.add_argument("--windows", type=int, default=WINDOWS)
+    own, rest = parser.parse_known_args()
+    folder = find_bundle(own.bundle)
+    with tempfile.TemporaryDirectory() as fresh:
+        out = own.out or Path(fresh)
+        words = [*rest, *(["--out", str(own.out)] if own.out else [])]
+        run("posteriors", {f"{own.windows}-windows": part(folder, out, own.windows)}, words)
+
+
+if __name__ == "__main__":
+    main()
