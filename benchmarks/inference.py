@@ -7,7 +7,7 @@ recordings; and the time of a day. Run `python -m benchmarks.inference --out DIR
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -32,6 +32,8 @@ class Recordings:
     context: np.ndarray
     time_s: np.ndarray
     usable: np.ndarray
+    slow: np.ndarray
+    """Logarithms of compliance and wave speed at 90 mmHg, (R, W, 2)."""
 
 
 @cache
@@ -47,8 +49,16 @@ def _model() -> tuple[Any, Any]:
     return bundle, load_pooling(folder, bundle)
 
 
-def simulated(n: int, windows: int, seed: int, *, shifted: bool = False) -> Recordings:
-    """Half-hour recordings; shifted: arteries of one length, other walls, inflow and beds, sensors twice as bad."""
+def simulated(
+    n: int,
+    windows: int,
+    seed: int,
+    *,
+    shifted: bool = False,
+    length_s: float = HALF_HOUR,
+    liveliness: float = 1.0,
+) -> Recordings:
+    """Recordings; shifted: arteries of one length, other walls, inflow and beds, sensors twice as bad."""
     from pulsebayes.inference.pooling import embed_windows
     from pulsebayes.simulators.network.linear import LinearNetwork
     from pulsebayes.simulators.recordings import draw_courses
@@ -58,8 +68,8 @@ def simulated(n: int, windows: int, seed: int, *, shifted: bool = False) -> Reco
     rng = np.random.default_rng(seed)
     population = "clinical-fixed-lengths" if shifted else "clinical"
     simulator = LinearNetwork(population=population, sites=("Radial",), duration_s=9.5)
-    times = np.repeat(np.linspace(0.0, HALF_HOUR - 8.0, windows)[None], n, axis=0)
-    course = draw_courses(simulator, rng, times)
+    times = np.repeat(np.linspace(0.0, length_s - 8.0, windows)[None], n, axis=0)
+    course = draw_courses(simulator, rng, times, liveliness=liveliness)
     sensor = SensorModel.radial_line()
     if shifted:
         space, theta = simulator.space, course.theta.copy()
@@ -70,12 +80,12 @@ def simulated(n: int, windows: int, seed: int, *, shifted: bool = False) -> Reco
         course = replace(course, theta=theta)
         sensor = replace(sensor, gain=Gain(0.02), offset=Offset(5.0))
     parts = [_recorded(simulator, course, sensor, slice(i, i + 4), seed) for i in range(0, n, 4)]
-    waves, quantities, usable = (np.concatenate(p) for p in zip(*parts, strict=True))
+    waves, quantities, usable, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
     columns = dict(zip(simulator.quantity_names, np.moveaxis(quantities, -1, 0), strict=True))
     theta = bundle.outputs.encode({k: v.reshape(-1) for k, v in columns.items()})
     flat = np.where(usable.reshape(-1, 1), waves.reshape(-1, waves.shape[-1]), 90.0)
     context = embed_windows(bundle, flat).reshape(n, windows, -1)
-    return Recordings(waves, theta.reshape(n, windows, -1), context, times, usable)
+    return Recordings(waves, theta.reshape(n, windows, -1), context, times, usable, slow)
 
 
 def _recorded(simulator: Any, course: Any, sensor: Any, rows: slice, seed: int) -> tuple[np.ndarray, ...]:
@@ -83,7 +93,8 @@ def _recorded(simulator: Any, course: Any, sensor: Any, rows: slice, seed: int) 
 
     part = replace(course, theta=course.theta[rows], time_s=course.time_s[rows])
     made = simulate_recordings(simulator, part, site="Radial", sensor=sensor, seed=seed + rows.start)
-    return made.waves, made.quantities, made.usable.astype(bool)
+    slow = np.stack([made.compliance, np.broadcast_to(made.wave_speed[:, None], made.compliance.shape)], -1)
+    return made.waves, made.quantities, made.usable.astype(bool), np.log(slow)
 
 
 def _windows_alone(context: np.ndarray, seed: int) -> np.ndarray:
@@ -93,11 +104,13 @@ def _windows_alone(context: np.ndarray, seed: int) -> np.ndarray:
     return window_draws(_model()[0], context, N_DRAWS, seed=seed)
 
 
-def _pooled(context: np.ndarray, time_s: np.ndarray, seed: int, *, causal: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Slow and fast draws of every window given its pool, (W, n, .)."""
+def _pooled(
+    context: np.ndarray, time_s: np.ndarray, seed: int, *, causal: bool, at: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of what pools share and of every window asked for given its pool, (W, n, .)."""
     from pulsebayes.inference.pooling.measure import pooled_draws
 
-    return pooled_draws(*_model(), context, time_s, N_DRAWS, causal=causal, seed=seed)
+    return pooled_draws(*_model(), context, time_s, N_DRAWS, causal=causal, seed=seed, at=at)
 
 
 def _rivals(alone: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -202,57 +215,114 @@ def shifted(quick: bool) -> Iterator[Row]:
 
 
 def pool_sizes(quick: bool) -> Iterator[Row]:
-    """Coverage of slow and fast quantities with 1, 10 and 200 windows."""
-    names = _model()[0].outputs.names
-    data = simulated(2 if quick else 40, 20 if quick else 200, SEED + 2)
-    rng = np.random.default_rng(SEED)
-    for size in (1, 10, 20 if quick else 200):
-        score = _Score.empty()
+    """Coverage of slow and fast quantities with 1, 10 and 200 windows; one window is the window model's own answer."""
+    few = simulated(2 if quick else 200, 10, SEED + 2)
+    many = simulated(2 if quick else 60, 20 if quick else 200, SEED + 6)
+    for size, data in ((1, few), (10, few), (20 if quick else 200, many)):
+        held: dict[str, list[np.ndarray]] = {}
         for r in range(len(data.context)):
-            ok = np.flatnonzero(data.usable[r])
-            for _ in range(1 if size > 10 else 40 // size):
-                rows = np.sort(rng.choice(ok, min(size, len(ok)), replace=False))
-                draws = _pooled(data.context[r, rows], data.time_s[r, rows], r, causal=False)[1]
-                low, l5, h5, high = np.quantile(draws, [0.05, 0.25, 0.75, 0.95], axis=1)
-                truth = data.theta[r, rows]
-                score.held90.append((truth >= low) & (truth <= high))
-                score.held50.append((truth >= l5) & (truth <= h5))
-        for level, held in ((90, score.held90), (50, score.held50)):
-            for name, share in zip(names, np.concatenate(held).mean(0), strict=True):
-                yield Row(
-                    "pool size", "recording", f"{size} windows", f"coverage at {level} %, {name} [%]", 100 * share
-                )
+            for name, one in _held_in_pool(data, r, size).items():
+                held.setdefault(name, []).append(one)
+        setting = f"{size} windows, {len(data.context)} patients"
+        for i, level in enumerate((90, 50)):
+            for name, parts in held.items():
+                shares = [100 * part[:, i].mean() for part in parts]
+                spread = float(np.std(shares) / np.sqrt(len(shares)))
+                measure = f"coverage at {level} %, {name} [%]"
+                yield Row("pool size", "recording", setting, measure, float(np.mean(shares)), spread)
+
+
+def _held_in_pool(data: Recordings, r: int, size: int) -> dict[str, np.ndarray]:
+    """Whether the 90 and 50 % intervals of some windows of a pool hold the truth, (windows, 2) by quantity."""
+    import torch
+
+    bundle, layer = _model()
+    rng, ok = np.random.default_rng([SEED, r]), np.flatnonzero(data.usable[r])
+    rows = np.sort(rng.choice(ok, min(size, len(ok)), replace=False))
+    at = np.unique(np.linspace(0, len(rows) - 1, min(10, len(rows))).astype(int))
+    truth, names = data.theta[r, rows[at]], list(bundle.outputs.names)
+    if size == 1:
+        draws = _windows_alone(data.context[r, rows], r)
+    else:
+        shared, draws = _pooled(data.context[r, rows], data.time_s[r, rows], r, causal=False, at=at)
+    found = {name: _held(draws[..., d], truth[:, d]) for d, name in enumerate(names)}
+    if size > 1:
+        slow, own = layer.npe.slow(torch.from_numpy(shared[0])), data.slow[r, rows].mean(0)
+        found |= {name: _held(slow[None, :, d], own[d : d + 1]) for d, name in enumerate(("C90", "PWV90"))}
+    return found
+
+
+def _held(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    low, l5, h5, high = np.quantile(draws, [0.05, 0.25, 0.75, 0.95], axis=1)
+    return np.stack([(truth >= low) & (truth <= high), (truth >= l5) & (truth <= h5)], -1)
+
+
+def _anchored(shared: np.ndarray, output: np.ndarray, at: int, told: float, rng: np.random.Generator) -> np.ndarray:
+    """Cardiac output of all windows (W, n) where it was told at one of them with an error of 10 %."""
+    from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood
+
+    wide = shared.astype(float)
+    log = SlowLikelihood.of(Anchor("CO", told, 0.0, 0.1 * told), wide, {"CO": output[at]}).log(wide)
+    weights = np.exp(log - log.max())
+    return output[:, rng.choice(len(log), len(log), p=weights / weights.sum())]
+
+
+@dataclass
+class _Known:
+    """Cardiac output of one method in windows of all recordings: its errors, trends and what its intervals held."""
+
+    errors: list[float]
+    trends: list[float]
+    held: list[np.ndarray]
+
+    def add(self, output: np.ndarray, true: np.ndarray) -> None:
+        median = np.log(np.median(output, axis=1) / true)
+        self.errors += np.abs(median).tolist()
+        self.trends.append(float(np.std(median)))
+        low, high = np.quantile(output, [0.05, 0.95], axis=1)
+        self.held.append((true >= low) & (true <= high))
+
+    def rows(self, task: str, method: str, setting: str) -> Iterator[Row]:
+        yield Row(task, method, setting, "CO median |log error|", float(np.median(self.errors)))
+        yield Row(task, method, setting, "CO trend error [SD of log]", float(np.median(self.trends)))
+        shares = [100 * one.mean() for one in self.held]
+        spread = float(np.std(shares) / np.sqrt(len(shares)))
+        yield Row(task, method, setting, "coverage at 90 %, CO [%]", float(np.mean(shares)), spread)
+
+
+def _with_anchor(task: str, setting: str, data: Recordings, seed: int) -> Iterator[Row]:
+    """Windows alone, pooled, and pooled with one thermodilution of 10 % error; all but its own window."""
+    rng, known = np.random.default_rng(seed), dict[str, _Known]()
+    for r in range(len(data.context)):
+        ok = np.flatnonzero(data.usable[r])
+        context, theta = data.context[r, ok], data.theta[r, ok]
+        true, alone = theta[:, 0] * theta[:, 1] / 1000, _windows_alone(context, r)
+        shared, fast = _pooled(context, data.time_s[r, ok], r, causal=False)
+        output, at = fast[..., 0] * fast[..., 1] / 1000, int(rng.integers(len(ok)))
+        told = float(true[at] * np.exp(0.1 * rng.standard_normal()))
+        others = np.arange(len(ok)) != at
+        answers = {"window": alone[..., 0] * alone[..., 1] / 1000, "recording": output}
+        answers["recording, one anchor"] = _anchored(shared[0], output, at, told, rng)
+        for name, one in answers.items():
+            known.setdefault(name, _Known([], [], [])).add(one[others], true[others])
+    for name, one_of in known.items():
+        yield from one_of.rows(task, name, setting)
 
 
 def anchors(quick: bool) -> Iterator[Row]:
-    """One thermodilution of 10 % error in the middle of the recording: error of the other windows."""
-    from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood
+    """One thermodilution of 10 % error at some time of the recording: the other windows."""
+    data = simulated(2 if quick else 120, 10, SEED + 3)
+    yield from _with_anchor("anchors", f"{len(data.context)} recordings of 30 min, 10 windows", data, SEED)
 
-    bundle, _ = _model()
-    data = simulated(2 if quick else 30, 20, SEED + 3)
-    rng = np.random.default_rng(SEED)
-    errors: dict[str, list[float]] = {"recording": [], "recording, one anchor": []}
-    held: list[np.ndarray] = []
-    for r in range(len(data.context)):
-        ok = np.flatnonzero(data.usable[r])
-        slow, fast = _pooled(data.context[r, ok], data.time_s[r, ok], r, causal=False)
-        truth = data.theta[r, ok, 0] * data.theta[r, ok, 1] / 1000
-        at = len(ok) // 2
-        anchor = Anchor("CO", float(truth[at] * np.exp(0.1 * rng.standard_normal())), 0.0, 0.1 * float(truth[at]))
-        one = SlowLikelihood.of(anchor, slow[at], bundle.outputs.derive(fast[at]))
-        for i in range(len(ok)):
-            if i == at:
-                continue
-            output = fast[i, :, 0] * fast[i, :, 1] / 1000
-            weights = np.exp(one.log(slow[i]))
-            again = output[rng.choice(len(output), len(output), p=weights / weights.sum())]
-            errors["recording"].append(abs(float(np.log(np.median(output) / truth[i]))))
-            errors["recording, one anchor"].append(abs(float(np.log(np.median(again) / truth[i]))))
-            held.append((truth[i] >= np.quantile(again, 0.05)) & (truth[i] <= np.quantile(again, 0.95)))
-    setting = f"{len(data.context)} recordings, 20 windows"
-    for name, values in errors.items():
-        yield Row("anchors", name, setting, "CO median |log error|", float(np.median(values)))
-    yield Row("anchors", "recording, one anchor", setting, "coverage at 90 %, CO [%]", float(100 * np.mean(held)))
+
+def drift(quick: bool) -> Iterator[Row]:
+    """Length of the recording, and how fast the patient moves: windows alone, pooled, with an anchor."""
+    n, windows = (2, 6) if quick else (24, 30)
+    cases = [(minutes, 1.0) for minutes in (10, 120, 1440)] + [(30, factor) for factor in (0.25, 0.5, 1.0, 2.0)]
+    for minutes, factor in cases[:: 3 if quick else 1]:
+        data = simulated(n, windows, SEED + 7, length_s=60.0 * minutes, liveliness=factor)
+        setting = f"{n} recordings of {minutes} min, {windows} windows, drift x {factor:g}"
+        yield from _with_anchor("length and drift", setting, data, SEED)
 
 
 def splices(quick: bool) -> Iterator[Row]:
@@ -261,40 +331,96 @@ def splices(quick: bool) -> Iterator[Row]:
 
     from pulsebayes.inference.pooling import split_pool
 
-    _, layer = _model()
+    bundle, layer = _model()
     data = simulated(4 if quick else 60, 20 if quick else 225, SEED + 4)
-    unit = layer.npe.unit(torch.from_numpy(data.context))
+    with torch.no_grad():
+        signature = layer.npe.signature(layer.npe.unit(bundle.npe, torch.from_numpy(data.context).flatten(0, 1)))
+    signature = signature.unflatten(0, data.context.shape[:2])
     hours = data.usable.sum() * 8.0 / 3600
-    recordings = zip(unit, data.usable, data.time_s, strict=True)
+    recordings = zip(signature, data.usable, data.time_s, strict=True)
     false = sum(len(split_pool(layer.detector, u[k], t[k])) - 1 for u, k, t in recordings)
-    yield Row("splices", "detector", f"{len(unit)} recordings of 30 min", "false splits [1/h]", float(false / hours))
-    rng, found, total = np.random.default_rng(SEED), 0, 100 if quick else 1000
+    setting = f"{len(signature)} recordings of 30 min"
+    yield Row("splices", "detector", setting, "false splits [1/h]", float(false / hours))
+    rng, at_once, found, total = np.random.default_rng(SEED), 0, 0, 100 if quick else 1000
     for _ in range(total):
-        a, b = rng.choice(len(unit), 2, replace=False)
+        a, b = rng.choice(len(signature), 2, replace=False)
         n, m = rng.integers(8, len(data.time_s[a]) - 4, 2)
-        joined = torch.cat((unit[a][:n], unit[b][m : m + 4]))
-        time_s = np.arange(n + 4) * 8.0
-        found += int(n in split_pool(layer.detector, joined, time_s))
+        joined = torch.cat((signature[a][:n], signature[b][m : m + 4]))
+        starts = split_pool(layer.detector, joined, np.arange(n + 4) * 8.0)
+        at_once += int(n in starts)
+        found += int(any(n <= start <= n + 2 for start in starts))
     yield Row("splices", "detector", f"{total} splices", "split within three windows [%]", 100 * found / total)
+    yield Row("splices", "detector", f"{total} splices", "split at the splice [%]", 100 * at_once / total)
 
 
 def day(quick: bool) -> Iterator[Row]:
-    """Processor time of a day of windows, window by window and pooled, from contexts to draws of 1,000."""
+    """Processor time of a day of 8 s windows from contexts to draws, of a day from samples to answers, and of a
+    monitor's update."""
     _, layer = _model()
     windows = 200 if quick else 10800
-    context = np.random.default_rng(0).standard_normal((windows, layer.npe.config.inputs)).astype(np.float32)
+    context = np.random.default_rng(0).standard_normal((windows, len(layer.npe.h_mean))).astype(np.float32)
     time_s = 8.0 * np.arange(windows)
+    draws = {"window": lambda: _windows_alone(context, 0),
+             "recording": lambda: _pooled(context, time_s, 0, causal=False),
+             "causal": lambda: _pooled(context, time_s, 0, causal=True)}  # fmt: skip
+    yield from _timed(draws, f"a day of {windows} windows, {N_DRAWS} draws, contexts to draws")
+    every_s = 4800.0 if quick else 64.0
+    yield from _timed(_days(every_s), f"24 h, a window every {every_s:g} s, 2,000 draws, samples to answers")
+    yield from _updates(20 if quick else 300)
+
+
+def _timed(works: dict[str, Callable[[], object]], setting: str) -> Iterator[Row]:
     seconds = {}
-    for name, work in (("window", lambda: _windows_alone(context, 0)),
-                       ("recording", lambda: _pooled(context, time_s, 0, causal=False)),
-                       ("causal", lambda: _pooled(context, time_s, 0, causal=True))):  # fmt: skip
+    for name, work in works.items():
         begun = time.process_time()
         work()
         seconds[name] = time.process_time() - begun
-        yield Row("a day", name, f"{windows} windows, {N_DRAWS} draws", "processor time [s]", seconds[name])
-    yield Row("a day", "recording / window", f"{windows} windows", "ratio", seconds["recording"] / seconds["window"])
+        yield Row("a day", name, setting, "processor time [s]", seconds[name])
+    yield Row("a day", "recording / window", setting, "ratio", seconds["recording"] / seconds["window"])
+
+
+def _days(every_s: float) -> dict[str, Callable[[], object]]:
+    """The shipped simulated patient over and over for a day, answered as `infer` does."""
+    from pathlib import Path
+
+    from pulsebayes import apps
+    from pulsebayes.inference.answering import Question, answer_recording
+    from pulsebayes.inference.pooling import answer_pooled
+    from pulsebayes.waveforms import Recording, read
+
+    bundle, layer = _model()
+    wave = read(Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea").values("ART")
+    whole = np.tile(wave, -(-86400 * 125 // len(wave)))[: 86400 * 125]
+    recording = Recording.from_arrays("day", {"ABP": whole}, fs=125, units={"ABP": "mmHg"})
+    question = Question(every_s=every_s)
+    return {
+        "window": lambda: sum(1 for _ in answer_recording(bundle, recording, question)),
+        "recording": lambda: sum(1 for _ in answer_pooled(bundle, layer, recording, question)),
+        "causal": lambda: sum(1 for _ in answer_pooled(bundle, layer, recording, question, pool="causal")),
+    }
+
+
+def _updates(windows: int) -> Iterator[Row]:
+    """What a monitor waits for: a window's embedding, the pool brought up to date, 2,000 draws."""
+    import torch
+
+    from pulsebayes.inference.pooling import RunningPool, embed_windows
+
+    bundle, layer = _model()
+    rng, running, spent = np.random.default_rng(0), RunningPool(layer), []
+    for i in range(windows):
+        wave = 90 + 20 * np.sin(np.arange(1000) / (14 + rng.random()))
+        begun = time.process_time()
+        known = running.add(layer.npe.unit(bundle.npe, torch.from_numpy(embed_windows(bundle, wave[None])))[0], 8.0 * i)
+        if known is not None:
+            shared = layer.npe.sample_shared(known, 2000, torch.Generator().manual_seed(1))
+            layer.npe.sample_window(bundle.outputs.space, known, shared, torch.Generator().manual_seed(i))
+        spent.append(1000 * (time.process_time() - begun))
+    setting = f"{windows} windows, 2,000 draws"
+    yield Row("a day", "causal update", setting, "processor time, median [ms]", float(np.median(spent)))
+    yield Row("a day", "causal update", setting, "processor time, 99 % [ms]", float(np.quantile(spent, 0.99)))
 
 
 if __name__ == "__main__":
     run("inference", {"in-distribution": in_distribution, "shifted": shifted, "pool-sizes": pool_sizes,
-                      "anchors": anchors, "splices": splices, "day": day})  # fmt: skip
+                      "anchors": anchors, "drift": drift, "splices": splices, "day": day})  # fmt: skip

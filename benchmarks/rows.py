@@ -44,9 +44,11 @@ def run(name: str, parts: Mapping[str, Callable[[bool], Iterable[Row]]], words: 
     parser.add_argument("--quick", action="store_true", help="end within 50 s on two cores")
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--out", type=Path, help="folder where rows are kept; a run goes on from there")
+    parser.add_argument("--only", choices=list(parts), nargs="+", default=list(parts), help="parts to run")
     options = parser.parse_args(words)
     rows: list[dict[str, Any]] = []
-    for part, measure in parts.items():
+    for part in (name for name in parts if name in options.only):
+        measure = parts[part]
         kept = options.out / f"{name}-{part}{'-quick' if options.quick else ''}.json" if options.out else None
         if kept is not None and kept.is_file():
             rows += json.loads(kept.read_text())

@@ -31,7 +31,10 @@ _LOG_SLOPE = math.log(1e-3)  # zuko's smallest slope, which bounds the raw splin
 
 
 def invert_flow(
-    flow: Any, context: Float[Tensor, " context"], noise: Float[Tensor, "draw D"]
+    flow: Any,
+    context: Float[Tensor, " context"],
+    noise: Float[Tensor, "draw D"],
+    given: Float[Tensor, "draw G"] | None = None,
 ) -> Float[Tensor, "draw D"]:
     r"""Maps noise to draws given one context.
 
@@ -39,6 +42,7 @@ def invert_flow(
         flow: A zuko flow of general coupling transforms with rational-quadratic splines.
         context: Embedding of a window.
         noise: Draws of the base distribution.
+        given: What each draw is conditioned on besides; the last part of the flow's context. None for nothing.
 
     Returns:
         Draws of the standardised outputs.
@@ -54,22 +58,28 @@ def invert_flow(
         True
     """
     if noise.shape[-1] == 1:  # one output is not coupled to any other
-        return flow(context).transform.inv(noise)  # type: ignore[no-any-return]
+        own = context if given is None else torch.cat((context.expand(len(given), -1), given), -1)
+        return flow(own).transform.inv(noise)  # type: ignore[no-any-return]
+    also = None if given is None else given.T.contiguous()
     z = noise.T.contiguous()
     for transform in reversed(flow.transform.transforms):
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)
-        phi = _hyper(transform.hyper, z[kept], context)
+        phi = _hyper(transform.hyper, z[kept], context, also)
         phi = phi.view(len(moved), -1, phi.shape[-1])
         z = z.index_copy(0, moved, _invert_spline(phi, z[moved]))
     return z.T
 
 
-def _hyper(net: Any, z: Float[Tensor, "A draw"], context: Float[Tensor, " context"]) -> Float[Tensor, "P draw"]:
+def _hyper(
+    net: Any, z: Float[Tensor, "A draw"], context: Float[Tensor, " context"], also: Float[Tensor, "G draw"] | None
+) -> Float[Tensor, "P draw"]:
     """The transform's network with draws on the last axis."""
     layers = [layer for layer in net if hasattr(layer, "weight")]
-    first = layers[0]
-    constant = first.weight[:, len(z) :] @ context + first.bias
+    first, known = layers[0], len(z) + len(context)
+    constant = first.weight[:, len(z) : known] @ context + first.bias
     h = torch.addmm(constant[:, None], first.weight[:, : len(z)], z)
+    if also is not None:
+        h = torch.addmm(h, first.weight[:, known:], also)
     for layer in layers[1:]:
         h = torch.addmm(layer.bias[:, None], layer.weight, h.relu_())
     return h

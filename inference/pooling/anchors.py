@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -169,6 +169,19 @@ class SlowLikelihood:
         solution, *_ = np.linalg.lstsq(rows, misfit, rcond=None)
         left = float(np.var(misfit - rows @ solution))
         return cls(float(solution[0]), solution[1:], centre, left + error**2)
+
+    def shifted(self, by: Float[np.ndarray, " D"]) -> SlowLikelihood:
+        r"""The likelihood where the quantities that carry the first coordinates are told higher by a given amount.
+
+        Arguments:
+            by: The amount, in the coordinates' unit.
+
+        Example:
+            >>> one = SlowLikelihood(0.0, np.array([1.0, 0.5]), np.zeros(2), 1.0)
+            >>> one.shifted(np.array([2.0])).offset
+            2.0
+        """
+        return replace(self, offset=self.offset + float(self.slope[: len(by)] @ np.asarray(by, np.float64)))
 
     def log(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
         r"""Log likelihood of slow quantities, up to a constant.

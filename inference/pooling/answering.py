@@ -1,15 +1,15 @@
 r"""A recording answered as one patient's: every window's posterior given all windows of its pool.
 
-With ``pool="recording"`` the windows are first gated, judged and embedded, then each is answered given all others of
-its segment; with ``"causal"`` each is answered at once, given those up to it. A segment of one window is answered by
-the window model alone, which a pool of one is. A splice splits the pool (see ``segments``).
+What a pool's windows share is drawn once for all of them (see ``network``). With ``pool="recording"`` the windows are
+first gated, judged and embedded, then each is answered given all others of its segment; with ``"causal"`` each is
+answered at once, given those up to it. A segment of one window is answered by the window model alone, which a pool of
+one is. A splice splits the pool (see ``segments``).
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -35,11 +35,11 @@ from ..bundle import Bundle
 from .anchors import Anchor, SlowLikelihood
 from .features import embed_windows
 from .layer import PoolingLayer
-from .network import SLOW
-from .pools import SCALES_S, pool_averages
-from .segments import BLOCK, score_block, split_pool
+from .network import SLOW, PoolContext, pool_contexts
+from .running import Mark, RunningPool
+from .segments import split_pool
 
-__all__ = ["Pool", "RunningPool", "answer_pooled"]
+__all__ = ["Pool", "answer_pooled", "follow_pooled"]
 
 Pool = Literal["causal", "recording"]
 _OVERSAMPLED = 4  # joint draws for each that is kept, where anchors weight them
@@ -55,7 +55,6 @@ class _Seen:
     end_s: float
     signal: dict[str, Any]
     place: VerdictLike | None
-    h: Float[Tensor, " inputs"]
     unit: Float[Tensor, " inputs"]
 
 
@@ -64,10 +63,24 @@ class _Asked:
     """A window with the context of its pool and what is said of it."""
 
     seen: _Seen
-    context: Float[Tensor, " context"] | None
+    context: PoolContext | None
     pool: dict[str, Any]
+    shared: Float[Tensor, "draw S"] | None = None
     likelihoods: tuple[SlowLikelihood, ...] = ()
     anchors: tuple[Anchor, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A reference that the windows after it are told of, and the window it was taken for."""
+
+    anchor: Anchor
+    likelihood: SlowLikelihood
+    mark: Mark
+
+    def now(self, running: RunningPool) -> SlowLikelihood:
+        """The likelihood of what the pool that has grown since shares."""
+        return self.likelihood.shifted(running.moved(self.mark))
 
 
 def answer_pooled(
@@ -104,14 +117,7 @@ def answer_pooled(
         >>> answer_pooled.__kwdefaults__["pool"]
         'recording'
     """
-    unknown = [a.name for a in anchors if a.name not in bundle.outputs.reported]
-    if unknown:
-        raise RecordingError(
-            f"no quantity {unknown[0]!r} to anchor: the model gives {', '.join(bundle.outputs.reported)}",
-            code="anchor-unknown",
-            file=recording.name,
-            hint="--anchor CO=4.2@600s",
-        )
+    _require_known(bundle, anchors, recording.name)
     desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), pool)
     looked = (desk.look(window) for window in question_windows(bundle, recording, question))
     if pool == "causal":
@@ -121,84 +127,51 @@ def answer_pooled(
     return in_order(asked, desk.answer, workers)
 
 
-class RunningPool:
-    r"""The pool of a monitor: what is kept of all windows so far, a few hundred numbers.
+def follow_pooled(
+    bundle: Bundle,
+    layer: PoolingLayer,
+    windows: Iterable[Window],
+    question: Question,
+    *,
+    file: str,
+    anchors: Sequence[Anchor] = (),
+    prior: Prior | None = None,
+) -> Iterator[AnsweredWindow]:
+    r"""Answers windows as they come, each at once, given those up to it.
 
     Arguments:
-        layer: The pooling layer.
+        bundle: The window model.
+        layer: Its pooling layer.
+        windows: Windows in order of time, as the model's contract wants them.
+        question: How many draws, which level.
+        file: Name of what is followed, for errors.
+        anchors: Reference values; each counts from its time on.
+        prior: Prior of the bundle's quantities, where it is known already.
+
+    Returns:
+        An iterator over windows with their answers or refusals.
+
+    Raises:
+        RecordingError: If an anchor names no quantity of the model, or no answered window lay near it in the end.
 
     Example:
-        >>> from pulsebayes.inference.bundle import find_bundle
-        >>> from pulsebayes.inference.pooling.layer import load_pooling
-        >>> folder = find_bundle("radial-abp")
-        >>> pool = RunningPool(load_pooling(folder, Bundle.load(folder)))
-        >>> [pool.add(torch.zeros(64), 8.0 * i) is None for i in range(2)], pool.windows
-        ([True, False], 2)
+        >>> follow_pooled.__kwdefaults__["anchors"]
+        ()
     """
+    _require_known(bundle, anchors, file)
+    desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), "causal")
+    return map(desk.answer, desk.follow(map(desk.look, windows), tuple(anchors), file))
 
-    def __init__(self, layer: PoolingLayer) -> None:
-        self._layer = layer
-        self._late: deque[tuple[Tensor, float]] = deque()
-        self._start([])
 
-    def _start(self, windows: list[tuple[Tensor, float]]) -> None:
-        """A new pool of some windows."""
-        self._sums = torch.zeros(len(SCALES_S), self._layer.npe.config.features + 1, dtype=torch.float64)
-        self._before = torch.zeros(self._layer.npe.config.inputs)
-        self._near, self._weight, self._n_before, self._last_before = self._before.clone(), 0.0, 0, -math.inf
-        self._time_s, self.windows, self.start_s = -math.inf, 0, math.nan
-        for unit, time_s in windows:
-            self._count(unit, time_s)
-
-    @torch.no_grad()
-    def add(self, unit: Float[Tensor, " inputs"], time_s: float) -> Float[Tensor, " context"] | None:
-        r"""Takes a window in.
-
-        Arguments:
-            unit: Its standardised context vector.
-            time_s: Its start [s], not before that of the last.
-
-        Returns:
-            Context of the flow, or None where the pool holds this window only.
-        """
-        self._late.append((unit, time_s))
-        self._count(unit, time_s)
-        if len(self._late) == BLOCK and self._spliced():
-            self._start(list(self._late))
-        if len(self._late) == BLOCK:
-            self._forget()
-        if self.windows == 1:
-            return None
-        counts = self._sums[:, -1:]
-        pools = (self._sums[:, :-1] / counts).float()
-        return self._layer.npe.context(unit[None], pools[None], counts[:, 0].float()[None])[0]
-
-    def _count(self, unit: Tensor, time_s: float) -> None:
-        features = self._layer.npe.features(unit[None])[0].double()
-        row = torch.cat((features, torch.ones(1, dtype=torch.float64)))
-        keep = [math.exp(-(time_s - self._time_s) / scale) if self.windows else 0.0 for scale in SCALES_S]
-        self._sums = torch.tensor(keep, dtype=torch.float64)[:, None] * self._sums + row
-        self.start_s = time_s if self.windows == 0 else self.start_s
-        self._time_s, self.windows = time_s, self.windows + 1
-
-    def _spliced(self) -> bool:
-        """Whether the last three windows are of another patient than those before them."""
-        if self._n_before < BLOCK:
-            return False
-        block = torch.stack([unit for unit, _ in self._late])
-        gap = self._late[0][1] - self._last_before
-        near = self._near / self._weight
-        detector = self._layer.detector
-        before = self._before / self._n_before
-        return score_block(detector, before, near, block, self._n_before, gap) > float(detector.limit)
-
-    def _forget(self) -> None:
-        """The oldest of the last three joins those before them."""
-        unit, time_s = self._late.popleft()
-        keep = math.exp(-(time_s - self._last_before) / 60.0) if self._n_before else 0.0
-        self._before = self._before + unit
-        self._near, self._weight = keep * self._near + unit, keep * self._weight + 1.0
-        self._n_before, self._last_before = self._n_before + 1, time_s
+def _require_known(bundle: Bundle, anchors: Sequence[Anchor], file: str) -> None:
+    unknown = [a.name for a in anchors if a.name not in bundle.outputs.reported]
+    if unknown:
+        raise RecordingError(
+            f"no quantity {unknown[0]!r} to anchor: the model gives {', '.join(bundle.outputs.reported)}",
+            code="anchor-unknown",
+            file=file,
+            hint="--anchor CO=4.2@600s",
+        )
 
 
 class _Desk:
@@ -219,14 +192,15 @@ class _Desk:
         if outside or not bool(torch.isfinite(h).all()):
             hint = (place.reason if place else None) or "the window does not look like a simulated pressure"
             return AnsweredWindow(values, Refusal(window.start_s, window.end_s, "outside", hint, signal, place))
-        return _Seen(values, window.start_s, window.end_s, signal, place, h, self.layer.npe.unit(h))
+        unit = self.layer.npe.unit(self.bundle.npe, h[None])[0]
+        return _Seen(values, window.start_s, window.end_s, signal, place, unit)
 
     def follow(
         self, looked: Iterator[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
     ) -> Iterator[_Asked | AnsweredWindow]:
         """Windows with the pool up to them, one at a time."""
         running = RunningPool(self.layer)
-        waiting, known, since = list(anchors), list[tuple[Anchor, SlowLikelihood]](), math.nan
+        waiting, known, since = list(anchors), list[_Known](), math.nan
         for one in looked:
             if isinstance(one, AnsweredWindow):
                 yield one
@@ -237,9 +211,10 @@ class _Desk:
             asked = _Asked(one, context, self._told(running.windows, since, one.end_s, ()))
             here = [a for a in waiting if one.start_s <= a.time_s < one.start_s + max(self.question.every_s, 8.0)]
             waiting = [a for a in waiting if a not in here]
-            asked = self._with_anchors(asked, list(known), here)
+            asked = self._with_anchors(asked, [(k.anchor, k.now(running)) for k in known], here)
             if context is not None:
-                known += [(a, self._likelihood(a, asked)) for a in here]
+                mark = running.mark(one.unit, context)
+                known += [_Known(a, self._likelihood(a, asked), mark) for a in here]
             yield asked
         _refuse_unused(waiting, file)
 
@@ -259,18 +234,20 @@ class _Desk:
             return []
         units = torch.stack([one.unit for one in seen])
         time_s = np.array([one.start_s for one in seen])
-        features = self.layer.npe.features(units).numpy()
-        bounds = [*split_pool(self.layer.detector, units, time_s), len(seen)]
+        signatures = self.layer.npe.signature(units)
+        bounds = [*split_pool(self.layer.detector, signatures, time_s), len(seen)]
         found = {a: a.nearest(time_s, self.bundle.contract.window_s) for a in anchors}
         _refuse_unused([a for a, at in found.items() if at is None], file)
         asked: list[_Asked] = []
         for first, last in pairwise(bounds):
-            averages, counts = pool_averages(features[first:last], time_s[first:last], causal=False)
-            contexts = self.layer.npe.context(units[first:last], torch.from_numpy(averages), torch.from_numpy(counts))
-            told = self._told(last - first, seen[first].start_s, seen[last - 1].end_s, ())
             alone = last - first == 1
-            part = [_Asked(seen[i], None if alone else contexts[i - first], told) for i in range(first, last)]
+            contexts = pool_contexts(self.layer.npe, units[first:last], time_s[first:last], causal=False)
             inside = [(a, at - first) for a, at in found.items() if at is not None and first <= at < last]
+            draws = self.question.n_draws * (_OVERSAMPLED if inside else 1)
+            shared = None if alone else self._shared(contexts.row(0), time_s[first], draws)
+            told = self._told(last - first, seen[first].start_s, seen[last - 1].end_s, ())
+            rows = [None if alone else contexts.row(i) for i in range(last - first)]
+            part = [_Asked(seen[first + i], row, told, shared) for i, row in enumerate(rows)]
             known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
             for i, one in enumerate(part):
                 here = [a for a, at in inside if at == i]
@@ -287,17 +264,23 @@ class _Desk:
         return replace(asked, pool=pool, likelihoods=tuple(one for _, one in known), anchors=tuple(here))
 
     def _likelihood(self, anchor: Anchor, asked: _Asked) -> SlowLikelihood:
-        slow, theta = self._joint(asked, _OVERSAMPLED * 500)
-        return SlowLikelihood.of(anchor, slow, self.bundle.outputs.derive(theta))
+        shared, theta = self._joint(asked, _OVERSAMPLED * 500)
+        return SlowLikelihood.of(anchor, shared.double().numpy(), self.bundle.outputs.derive(theta))
 
-    def _joint(self, asked: _Asked, n: int) -> tuple[Float[np.ndarray, "n S"], Float[np.ndarray, "n D"]]:
-        """Slow and fast quantities; of a window alone only the fast ones."""
+    def _shared(self, context: PoolContext, start_s: float, n: int) -> Float[Tensor, "n S"]:
+        """Draws of what a pool shares: the same numbers for all its windows, and as a running pool grows."""
+        generator = torch.Generator().manual_seed(window_seed(self.question.seed + 1, start_s))
+        return self.layer.npe.sample_shared(context, n, generator)
+
+    def _joint(self, asked: _Asked, n: int) -> tuple[Float[Tensor, "n S"], Float[np.ndarray, "n D"]]:
+        """Shared and own quantities; of a window alone only its own."""
         generator = torch.Generator().manual_seed(window_seed(self.question.seed, asked.seen.start_s))
         if asked.context is None:
             window = torch.from_numpy(np.asarray(asked.seen.values, np.float32))
-            return np.zeros((n, 0), np.float32), self.bundle.npe.sample(window[None], n, generator)[0]
-        slow, fast = self.layer.npe.sample(self.bundle.npe, asked.seen.h[None], asked.context[None], n, [generator])
-        return slow[0], fast[0]
+            return torch.zeros(n, 0), self.bundle.npe.sample(window[None], n, generator)[0]
+        shared = self._shared(asked.context, asked.pool["start_s"], n) if asked.shared is None else asked.shared[:n]
+        theta = self.layer.npe.sample_window(self.bundle.outputs.space, asked.context, shared, generator)
+        return shared, theta
 
     def answer(self, asked: _Asked | AnsweredWindow) -> AnsweredWindow:
         """Draws, weights and summarises one window."""
@@ -308,10 +291,10 @@ class _Desk:
             return AnsweredWindow(seen.values, self._alone(asked))
         anchored = bool(asked.likelihoods or asked.anchors)
         n = question.n_draws * (_OVERSAMPLED if anchored else 1)
-        slow, theta = self._joint(asked, n)
+        shared, theta = self._joint(asked, n)
         pool = asked.pool
         if anchored:
-            slow, theta, effective = self._weighted(asked, slow, theta)
+            shared, theta, effective = self._weighted(asked, shared, theta)
             pool = {**pool, "effective_draws": round(effective)}
         draws = self.bundle.outputs.derive(theta)
         answer = Answer(
@@ -321,9 +304,9 @@ class _Desk:
             self.prior.estimates(draws, level=question.level, uninformative=self.bundle.uninformative),
             question.level,
             seen.signal,
-            None if anchored else cited_coverage(self.layer.measured, question.level, seen.place),
+            self._cited(asked),
             seen.place,
-            pool={**pool, "slow": _summary(slow) if asked.context is not None else {}},
+            pool={**pool, "slow": {} if asked.context is None else _summary(self.layer.npe.slow(shared))},
         )
         return AnsweredWindow(seen.values, answer)
 
@@ -344,13 +327,21 @@ class _Desk:
         )
         return replace(answer, pool={**asked.pool, "slow": {}}) if isinstance(answer, Answer) else answer
 
+    def _cited(self, asked: _Asked) -> dict[str, Any] | None:
+        """Coverage measured for such an answer: with references only where those are of the measured quantities."""
+        measured = self.layer.measured
+        names = {text.split("=")[0] for text in asked.pool["anchors"]}
+        if names and not names <= set(measured.get("anchored", {}).get("anchors", ())):
+            return None
+        return cited_coverage(measured["anchored"] if names else measured, self.question.level, asked.seen.place)
+
     def _weighted(
-        self, asked: _Asked, slow: Float[np.ndarray, "n S"], theta: Float[np.ndarray, "n D"]
-    ) -> tuple[Float[np.ndarray, "m S"], Float[np.ndarray, "m D"], float]:
+        self, asked: _Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]
+    ) -> tuple[Float[Tensor, "m S"], Float[np.ndarray, "m D"], float]:
         """Draws resampled by what the anchors say, and their effective number."""
         log = np.zeros(len(theta))
         for one in asked.likelihoods:
-            log += one.log(slow)
+            log += one.log(shared.double().numpy())
         draws = self.bundle.outputs.derive(theta) if asked.anchors else {}
         for anchor in asked.anchors:
             misfit, error = anchor.misfit(draws)
@@ -360,7 +351,7 @@ class _Desk:
         positions = (np.arange(self.question.n_draws) + 0.5) / self.question.n_draws
         rows = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
         np.random.default_rng([self.question.seed, round(abs(asked.seen.start_s) * 1000)]).shuffle(rows)
-        return slow[rows], theta[rows], float(1.0 / np.square(weights).sum())
+        return shared[torch.from_numpy(rows)], theta[rows], float(1.0 / np.square(weights).sum())
 
 
 def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_INFO, _ARRAYS, _SCHEMA = "pooling.json", "pooling.safetensors", 1
+_INFO, _ARRAYS, _SCHEMA = "pooling.json", "pooling.safetensors", 2
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
     info: dict[str, Any] = {
         "schema": _SCHEMA,
         "network": layer.npe.config.to_json(),
-        "detector": {"inputs": layer.npe.config.inputs, "hidden": layer.detector.hidden},
+        "detector": {"inputs": layer.detector.inputs, "hidden": layer.detector.hidden},
         "measured": dict(layer.measured),
         "training": dict(layer.training),
         "weights": _sha256(folder / "weights.safetensors"),
@@ -94,7 +94,7 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         >>> from pulsebayes.inference.bundle import find_bundle
         >>> folder = find_bundle("radial-abp")
         >>> load_pooling(folder, Bundle.load(folder)).npe.config.inputs
-        64
+        73
     """
     if not (folder / _INFO).is_file():
         return None
@@ -105,6 +105,8 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
         if int(info["schema"]) > _SCHEMA:
             raise _broken(folder, f"has schema {info['schema']}, this version reads up to {_SCHEMA}", "bundle-newer")
+        if int(info["schema"]) < _SCHEMA:
+            raise _broken(folder, f"has schema {info['schema']}, this version needs {_SCHEMA}", "bundle-older")
         sealed = info["hash"] == _own_hash(info) and info["arrays"] == _sha256(folder / _ARRAYS)
         if not sealed or info["weights"] != _sha256(folder / "weights.safetensors"):
             raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")

@@ -2,17 +2,20 @@ r"""What a pooling layer is worth on held-out simulated recordings: coverage by 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ..bundle import Bundle
 from ..sampling import invert_flow
+from .anchors import Anchor, SlowLikelihood
 from .features import EmbeddedRecordings
 from .layer import PoolingLayer
-from .pools import pool_averages
+from .network import SLOW, pool_contexts
 
 __all__ = ["measure_pooling", "pooled_draws", "window_draws"]
 
@@ -34,7 +37,7 @@ def pooled_draws(
     causal: bool = False,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, "K n S"], Float[np.ndarray, "K n D"]]:
-    r"""Draws of slow and fast quantities of windows given their pool.
+    r"""Draws of what pools share, standardised, and of the quantities of their windows.
 
     Arguments:
         bundle: The window model.
@@ -52,12 +55,17 @@ def pooled_draws(
     """
     npe = layer.npe
     rows = np.arange(len(context)) if at is None else np.asarray(at, int)
-    h = torch.from_numpy(np.asarray(context, np.float32))
-    unit = npe.unit(h)
-    averages, counts = pool_averages(npe.features(unit).numpy(), time_s, causal=causal)
-    flow_context = npe.context(unit[rows], torch.from_numpy(averages[rows]), torch.from_numpy(counts[rows]))
+    unit = npe.unit(bundle.npe, torch.from_numpy(np.asarray(context, np.float32)))
+    known = pool_contexts(npe, unit, time_s, causal=causal)
     generator = torch.Generator().manual_seed(seed)
-    return npe.sample(bundle.npe, h[rows], flow_context, n, [generator] * len(rows))
+    shared, fast = np.empty((len(rows), n, len(npe.shared_sd)), np.float32), []
+    drawn = None
+    for k, i in enumerate(rows):
+        if drawn is None or causal:
+            drawn = npe.sample_shared(known.row(i), n, torch.Generator().manual_seed(seed + 1))
+        shared[k] = drawn.numpy()
+        fast.append(npe.sample_window(bundle.outputs.space, known.row(i), drawn, generator))
+    return shared, np.stack(fast)
 
 
 @torch.no_grad()
@@ -87,7 +95,7 @@ def window_draws(
 def measure_pooling(
     bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, *, draws: int = 400
 ) -> dict[str, Any]:
-    r"""Coverage with pools of 1, 10 and up to 200 windows, and the trend error against windows alone.
+    r"""Coverage with pools of 1, 10 and up to 200 windows, the same with a reference, and trends against windows alone.
 
     Arguments:
         bundle: The window model.
@@ -97,38 +105,105 @@ def measure_pooling(
 
     Returns:
         JSON-able: ``n`` windows, ``recordings``, ``coverage`` by level and quantity over all sizes, the same by size,
-        and ``trend``, the median over recordings of the standard deviation of the log error.
+        ``anchored``, where one cardiac output of 10 % error was known, and ``trend``, the median over recordings of the
+        standard deviation of the log error.
 
     Example:
         >>> measure_pooling.__kwdefaults__["draws"]
         400
     """
     rng = np.random.default_rng(0)
-    held: dict[int, list[dict[str, np.ndarray]]] = {size: [] for size in SIZES}
+    held: dict[str, list[dict[str, np.ndarray]]] = {**{str(size): [] for size in SIZES}, "anchored": []}
     trend: dict[str, list[tuple[float, float]]] = {"window": [], "recording": []}
     for r in range(len(data.context)):
-        ok = np.flatnonzero(data.usable[r])
         for size in SIZES:
-            size_here = min(size, len(ok))
-            start = int(rng.integers(len(ok) - size_here + 1))
-            rows = ok[start : start + size_here]
-            at = np.unique(np.linspace(0, len(rows) - 1, min(_ASKED, len(rows))).astype(int))
-            _, theta = pooled_draws(bundle, layer, data.context[r, rows], data.time_s[r, rows], draws, at=at, seed=r)
-            truth = bundle.outputs.derive(data.theta[r, rows[at]].astype(np.float64))
-            made = bundle.outputs.derive(theta)
-            held[size].append({name: _ranks(made[name], truth[name]) for name in made})
+            pool = _Pool.draw(rng, bundle, data, r, size, draws)
+            if size == 1:
+                held["1"].append({name: _ranks(pool.alone[name], pool.truth[name]) for name in pool.alone})
+                continue
+            shared, made = pool.answered(bundle, layer, data, draws)
+            held[str(size)].append(pool.ranks(layer, data, shared, made))
             if size == SIZES[-1]:
-                alone = bundle.outputs.derive(window_draws(bundle, data.context[r, rows[at]], draws, seed=r))
-                for name, one in (("window", alone), ("recording", made)):
-                    trend[name].append((_trend(one["SV"], truth["SV"]), _trend(one["CO"], truth["CO"])))
-    by_size = {str(size): _coverage(parts) for size, parts in held.items()}
+                held["anchored"].append(_anchored(rng, shared, made, pool.truth))
+                for name, one in (("window", pool.alone), ("recording", made)):
+                    trend[name].append((_trend(one["SV"], pool.truth["SV"]), _trend(one["CO"], pool.truth["CO"])))
+    anchored = held.pop("anchored")
     return {
-        "n": sum(len(next(iter(part.values()))) for parts in held.values() for part in parts),
+        "n": sum(len(part["SV"]) for parts in held.values() for part in parts),
         "recordings": len(data.context),
         "coverage": _coverage([part for parts in held.values() for part in parts]),
-        "coverage_by_pool": by_size,
+        "coverage_by_pool": {size: _coverage(parts) for size, parts in held.items()},
+        "anchored": {
+            "anchors": ["CO", "SV"],
+            "n": sum(len(part["SV"]) for part in anchored),
+            "coverage": _coverage(anchored),
+        },
         "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in trend.items()},
     }
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A stretch of a recording, some of its windows, their truth and what the window model alone says of them."""
+
+    recording: int
+    rows: Int[np.ndarray, " W"]
+    at: Int[np.ndarray, " K"]
+    truth: Mapping[str, Float[np.ndarray, " K"]]
+    alone: Mapping[str, Float[np.ndarray, "K n"]]
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, bundle: Bundle, data: EmbeddedRecordings, r: int, size: int, draws: int
+    ) -> _Pool:
+        ok = np.flatnonzero(data.usable[r])
+        here = min(size, len(ok))
+        start = int(rng.integers(len(ok) - here + 1))
+        rows = ok[start : start + here]
+        at = np.unique(np.linspace(0, here - 1, min(_ASKED, here)).astype(int))
+        truth = bundle.outputs.derive(data.theta[r, rows[at]].astype(np.float64))
+        alone = bundle.outputs.derive(window_draws(bundle, data.context[r, rows[at]], draws, seed=r))
+        return cls(r, rows, at, truth, alone)
+
+    def answered(
+        self, bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws: int
+    ) -> tuple[Float[np.ndarray, "n S"], Mapping[str, Float[np.ndarray, "K n"]]]:
+        """Draws of what the pool shares, and of its windows."""
+        r, rows = self.recording, self.rows
+        shared, theta = pooled_draws(
+            bundle, layer, data.context[r, rows], data.time_s[r, rows], draws, at=self.at, seed=r
+        )
+        return shared[0], bundle.outputs.derive(theta)
+
+    def ranks(
+        self,
+        layer: PoolingLayer,
+        data: EmbeddedRecordings,
+        shared: Float[np.ndarray, "n S"],
+        made: Mapping[str, Float[np.ndarray, "K n"]],
+    ) -> dict[str, np.ndarray]:
+        """Ranks of the truth in the draws of the windows and of the patient."""
+        slow = layer.npe.slow(torch.from_numpy(shared))
+        patient = (np.log(data.compliance[self.recording, self.rows]).mean(), np.log(data.wave_speed[self.recording]))
+        own = {name: _ranks(made[name], self.truth[name]) for name in made}
+        return own | {name: _ranks(slow[None, :, i], np.array([patient[i]])) for i, name in enumerate(SLOW)}
+
+
+def _anchored(
+    rng: np.random.Generator,
+    shared: Float[np.ndarray, "n S"],
+    made: Mapping[str, Float[np.ndarray, "K n"]],
+    truth: Mapping[str, Float[np.ndarray, " K"]],
+) -> dict[str, np.ndarray]:
+    """Ranks in the other windows where one cardiac output is known with an error of 10 %."""
+    at = int(rng.integers(len(truth["CO"])))
+    told = float(truth["CO"][at] * np.exp(0.1 * rng.standard_normal()))
+    anchor = Anchor("CO", told, 0.0, 0.1 * told)
+    log = SlowLikelihood.of(anchor, shared.astype(np.float64), {"CO": made["CO"][at]}).log(shared.astype(np.float64))
+    weights = np.exp(log - log.max())
+    rows = rng.choice(len(log), len(log), p=weights / weights.sum())
+    others = np.arange(len(truth["CO"])) != at
+    return {name: _ranks(made[name][others][:, rows], truth[name][others]) for name in made}
 
 
 def _ranks(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
@@ -136,7 +211,8 @@ def _ranks(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> F
 
 
 def _coverage(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = dict.fromkeys(name for part in parts for name in part)
+    joined = {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
     return {
         f"{level:g}": {n: round(float(np.mean(np.abs(u - 0.5) <= 0.5 * level)), 4) for n, u in joined.items()}
         for level in _LEVELS

@@ -1,4 +1,4 @@
-r"""The patient-level posterior: slow and fast quantities of a window given all windows of its pool.
+r"""The patient-level posterior: what all windows of a pool share, and each window given that.
 
 With $h_j$ the window model's context of window $j$ of the pool $S$, $t_j$ its start and $\phi$ a network,
 
@@ -7,19 +7,19 @@ g_k(i) = \sum_{j \in S} w_k(t_i - t_j)\,\phi(h_j) \Big/ \sum_{j \in S} w_k(t_i -
 w_k(\Delta) = e^{-|\Delta|/\tau_k}, \quad \tau = \infty, 10\,\text{min}, 1\,\text{min},
 $$
 
-and $n_k = \sum_j w_k$, the estimator is one flow over the slow quantities $s$ and the base coordinates $u_i$ of the
-window model,
+and $n_k = \sum_j w_k$, the unconstrained outputs $z_i$ of a window are split into what a network tells of their course,
+an error that all windows of the pool share, and the rest,
 
 $$
-q(s, u_i \mid x_S) = q\big(s, u_i \mid c(h_i, g_1, g_2, g_3, \ln n_1, \ln n_2, \ln n_3)\big), \qquad
-f_i = T^{-1}(u_i \mid h_i),
+z_i = \mu(h_i, g(i)) + \kappa + \sigma(h_i, g(i))\, \varepsilon_i, \qquad \kappa = \tfrac1n \textstyle\sum_{j \in S}
+(z_j - \mu_j), \qquad q(s \mid g_\infty)\; q(\varepsilon_i \mid s, h_i, g(i)),
 $$
 
-with $T(\cdot \mid h)$ the window model's own flow, which takes the fast quantities $f_i$ to a standard normal where the
-window stands alone. So the pool only has to say how $u_i$ differs from that, and what it says of the slow quantities
-narrows the fast ones draw by draw. The slow ones are compliance and wave
-speed at 90 mmHg and $\kappa$, the mean over the whole recording of $\ln SV - m(h)$ with $m$ a fixed regression: the
-error that all windows of a patient share. A pool may hold any windows: those before $i$ for monitoring, or all.
+$\mu$ the window model's centre $T^{-1}(0 \mid h_i)$ and a correction, trained on differences between the windows of a
+pool, both densities flows, $s$ the patient: $\kappa$, and compliance and wave speed at 90 mmHg. One draw of $s$ serves
+all windows of a pool, so what a patient's windows share cannot make the course jump. A density of each window's outputs
+alone leaves such jumps in: they cost it next to nothing, as the shared error is several times larger. A pool may hold
+any windows: those before $i$, or all.
 
 References:
     Deep Sets (Zaheer et al., 2017), https://arxiv.org/abs/1703.06114; Hierarchical neural simulation-based inference
@@ -29,6 +29,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,15 +38,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...simulators.parameters import ParameterSpace
 from ..embedding import EmbeddingConfig
 from ..npe import NPE, NPEConfig, coupling_flow
 from ..sampling import invert_flow
-from .pools import SCALES_S
+from .pools import SCALES_S, pool_averages
 
-__all__ = ["SLOW", "PooledNPE", "PoolingConfig"]
+__all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts"]
 
-SLOW = ("C90", "PWV90", "kappa")
-"""Slow quantities, on their logarithm: compliance and wave speed at 90 mmHg, and the shared error of stroke volume."""
+SLOW = ("C90", "PWV90")
+"""Slow quantities beside the shared errors, on their logarithm: compliance and wave speed at 90 mmHg."""
+_LEAST, _MOST = -5.0, 1.0  # logarithm of sigma
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ class PoolingConfig:
     r"""Shape of the patient-level estimator.
 
     Arguments:
-        inputs: Length of the window model's context vector.
-        features: Length of what is averaged over the pool.
+        inputs: Length of a window's vector: the window model's context and centre.
+        features: Length of what is averaged over the pool, for the course and again for the flows.
         hidden: Width of the layers before and after the averages.
-        context: Length of the flow's context vector.
-        transforms: Number of coupling transforms.
+        context: Length of the flows' context vectors.
+        transforms: Number of coupling transforms of each flow.
         bins: Bins of each spline.
         flow_hidden: Widths of the network inside each transform.
         most: Pools of more windows are told apart from one of this many no longer.
@@ -70,11 +73,11 @@ class PoolingConfig:
         32
     """
 
-    inputs: int = 64
-    features: int = 96
-    hidden: int = 192
-    context: int = 64
-    transforms: int = 6
+    inputs: int = 73
+    features: int = 64
+    hidden: int = 128
+    context: int = 48
+    transforms: int = 4
     bins: int = 8
     flow_hidden: tuple[int, ...] = (96, 96)
     most: int = 200
@@ -99,110 +102,236 @@ class PoolingConfig:
         return cls(**data)  # type: ignore[arg-type]
 
 
-class PooledNPE(nn.Module):
-    r"""Posterior of the slow and fast quantities of windows given their pools.
+@dataclass(frozen=True)
+class PoolContext:
+    r"""What the pools say of some windows.
 
     Arguments:
-        outputs: Number of the window model's outputs: the fast quantities.
+        centre: Course of the standardised outputs.
+        scale: Size of what is left of them.
+        window: Contexts of the flow of the windows.
+        shared: Contexts of the flow of what a pool shares.
+        width: Factor on the noise of that flow.
+
+    Example:
+        >>> PoolContext(*torch.zeros(5, 1, 2)).row(0).centre.shape
+        torch.Size([2])
+    """
+
+    centre: Float[Tensor, "*N D"]
+    scale: Float[Tensor, "*N D"]
+    window: Float[Tensor, "*N context"]
+    shared: Float[Tensor, "*N context"]
+    width: Float[Tensor, "*N"]
+
+    def row(self, i: int) -> PoolContext:
+        r"""One window's.
+
+        Arguments:
+            i: Which.
+        """
+        return PoolContext(self.centre[i], self.scale[i], self.window[i], self.shared[i], self.width[i])
+
+
+class PooledNPE(nn.Module):
+    r"""Posterior of what the windows of a pool share, and of each window given it.
+
+    Arguments:
+        outputs: Number of the window model's outputs.
         config: Shape of the network.
 
     Example:
-        >>> npe = PooledNPE(2, PoolingConfig(inputs=8, features=4, hidden=8, transforms=2))
-        >>> h, pools = torch.randn(1, 8), torch.randn(1, 3, 4)
-        >>> c = npe.context(h, pools, torch.ones(1, 3))
-        >>> npe.loss(torch.zeros(1, 5), c).shape
-        torch.Size([])
+        >>> npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, transforms=2))
+        >>> h = torch.randn(1, 8)  # five of context, three of centre
+        >>> known = npe.context(h, npe.features(h)[:, None].expand(1, 3, 8), torch.ones(1, 3), torch.zeros(1))
+        >>> npe.sample_shared(known.row(0), 7, torch.Generator()).shape
+        torch.Size([7, 5])
     """
 
     h_mean: Tensor
     h_sd: Tensor
-    slow_mean: Tensor
-    slow_sd: Tensor
+    z_mean: Tensor
+    z_sd: Tensor
+    shared_mean: Tensor
+    shared_sd: Tensor
+    widening: Tensor
 
     def __init__(self, outputs: int, config: PoolingConfig) -> None:
         super().__init__()
-        self.config = config
-        dim = len(SLOW) + outputs
-        scales = len(SCALES_S)
-        for name, size in (("h", config.inputs), ("slow", len(SLOW))):
+        self.config, self.outputs = config, outputs
+        shared, scales, f = outputs + len(SLOW), len(SCALES_S), config.features
+        for name, size in (("h", config.inputs - outputs), ("z", outputs), ("shared", shared)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_sd", torch.ones(size))
-        self.reference = _perceptron(config.inputs, config.hidden, 1)
-        self.features = _perceptron(config.inputs, config.hidden, config.features)
-        self.tail = _perceptron(config.inputs + scales * (config.features + 1), config.hidden, config.context)
-        self.flow = coupling_flow(
-            dim,
-            NPEConfig(
-                EmbeddingConfig(context=config.context),
-                transforms=config.transforms,
-                bins=config.bins,
-                hidden=config.flow_hidden,
-            ),
-        )
+        self.register_buffer("widening", torch.zeros(2))
+        self.course_features = _perceptron(config.inputs, config.hidden, f)
+        self.course = _perceptron(config.inputs + scales * (f + 1) + 1, config.hidden, 2 * outputs)
+        self.course_size = nn.Parameter(torch.zeros(2, outputs))
+        self.flow_features = _perceptron(config.inputs, config.hidden, f)
+        self.window_head = _perceptron(config.inputs + scales * (2 * f + 1) + 1, config.hidden, config.context)
+        self.shared_head = _perceptron(2 * f + 2, config.hidden, config.context)
+        self.window_flow = self._flow(outputs, config.context + shared)
+        self.shared_flow = self._flow(shared, config.context)
 
-    def unit(self, h: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch inputs"]:
-        r"""Context vectors of the window model, standardised.
-
-        Arguments:
-            h: Context vectors.
-        """
-        return (h - self.h_mean) / self.h_sd
-
-    def context(
-        self,
-        h: Float[Tensor, "N inputs"],
-        pools: Float[Tensor, "N scale features"],
-        counts: Float[Tensor, "N scale"],
-    ) -> Float[Tensor, "N context"]:
-        r"""Context of the flow.
-
-        Arguments:
-            h: Standardised context vectors of the windows asked for.
-            pools: Averages over their pools, one for each scale.
-            counts: Effective number of windows behind each average.
-        """
-        size = counts.clamp(1.0, float(self.config.most)).log()
-        return self.tail(torch.cat((h, pools.flatten(-2), size), -1))  # type: ignore[no-any-return]
-
-    def loss(self, z: Float[Tensor, "N D"], context: Float[Tensor, "N context"]) -> Float[Tensor, ""]:
-        r"""Mean negative log density, in nats a window.
-
-        Arguments:
-            z: Standardised logarithms of the slow quantities, then base coordinates of the window model.
-            context: Contexts of the flow.
-        """
-        return -self.flow(context).log_prob(z).mean()  # type: ignore[no-any-return]
+    def _flow(self, dim: int, context: int) -> nn.Module:
+        config = self.config
+        shape = EmbeddingConfig(context=context)
+        own = NPEConfig(shape, transforms=config.transforms, bins=config.bins, hidden=config.flow_hidden)
+        return coupling_flow(dim, own)
 
     @torch.no_grad()
-    def sample(
-        self,
-        base: NPE,
-        h: Float[Tensor, "N inputs"],
-        context: Float[Tensor, "N context"],
-        n: int,
-        generators: list[torch.Generator],
-    ) -> tuple[Float[np.ndarray, "N n slow"], Float[np.ndarray, "N n D"]]:
-        r"""Draws slow and fast quantities.
+    def unit(self, base: NPE, h: Float[Tensor, "N context"]) -> Float[Tensor, "N inputs"]:
+        r"""Vectors of windows: the window model's context, standardised, and the centre of what it answers.
 
         Arguments:
             base: The window model.
-            h: Its context vectors of the windows asked for, not standardised.
-            context: Contexts of the flow.
-            n: Draws of each.
-            generators: Source of randomness of each.
-
-        Returns:
-            Logarithms of the slow quantities, and the outputs, each in its unit, strictly inside their intervals.
+            h: Its context vectors.
         """
-        space, k = base.outputs.space, len(SLOW)
-        slow = np.empty((len(context), n, k), np.float32)
-        fast = np.empty((len(context), n, space.dim), np.float32)
-        for i, (own, c, generator) in enumerate(zip(h, context, generators, strict=True)):
-            z = invert_flow(self.flow, c, torch.randn(n, k + space.dim, generator=generator))
-            slow[i] = (z[:, :k] * self.slow_sd + self.slow_mean).numpy()
-            theta = invert_flow(base.flow, own, z[:, k:].contiguous()) * base.z_sd + base.z_mean
-            fast[i] = space.constrain(theta.double().numpy())
-        return slow, fast
+        centres = [torch.zeros(0, self.outputs)]
+        for part in torch.split(h, 2048):
+            centres.append(base.flow(part).transform.inv(torch.zeros(len(part), self.outputs)))
+        return torch.cat(((h - self.h_mean) / self.h_sd, torch.cat(centres)), -1)
+
+    def features(self, unit: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch features"]:
+        r"""What is averaged over a pool.
+
+        Arguments:
+            unit: Vectors.
+        """
+        return torch.cat((self.course_features(unit), self.flow_features(unit)), -1)
+
+    def signature(self, unit: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch context"]:
+        r"""What the detector of splices sees of windows: the window model's context.
+
+        Arguments:
+            unit: Vectors of windows.
+        """
+        return unit[..., : -self.outputs]
+
+    def courses(
+        self,
+        unit: Float[Tensor, "*N inputs"],
+        pools: Float[Tensor, "*N scale course"],
+        counts: Float[Tensor, "*N scale"],
+        span_s: Float[Tensor, "*N"],
+    ) -> tuple[Float[Tensor, "*N D"], Float[Tensor, "*N D"]]:
+        r"""Course of the standardised outputs over a pool, and the size of what is left of them.
+
+        Arguments:
+            unit: Vectors.
+            pools: Averages of the course's features.
+            counts: Effective number of windows behind each average.
+            span_s: Time from the pool's first window to its last [s].
+        """
+        told = self.course(torch.cat((unit, pools.flatten(-2), *self._size(counts, span_s)), -1))
+        correction, size = told.chunk(2, -1)
+        return unit[..., -self.outputs :] + correction, size.clamp(_LEAST, _MOST).exp()
+
+    def context(
+        self,
+        unit: Float[Tensor, "N inputs"],
+        pools: Float[Tensor, "N scale features"],
+        counts: Float[Tensor, "N scale"],
+        span_s: Float[Tensor, " N"],
+    ) -> PoolContext:
+        r"""What the pools say of some windows.
+
+        Arguments:
+            unit: Vectors of the windows asked for.
+            pools: Averages over their pools, one for each scale.
+            counts: Effective number of windows behind each average.
+            span_s: Time from a pool's first window to its last [s].
+        """
+        centre, scale = self.courses(unit, pools[..., : self.config.features], counts, span_s)
+        return PoolContext(centre, scale, *self.contexts(unit, pools, counts, span_s), self.width(counts[..., 0]))
+
+    def width(self, count: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        r"""Factor on the noise of what pools of so many windows share, as recordings held out of training asked for.
+
+        Arguments:
+            count: Number of windows.
+        """
+        most = float(self.config.most)
+        return torch.exp(self.widening[0] + self.widening[1] * count.clamp(1.0, most).log() / math.log(most))
+
+    def contexts(
+        self, unit: Tensor, pools: Tensor, counts: Tensor, span_s: Tensor
+    ) -> tuple[Float[Tensor, "N context"], Float[Tensor, "N context"]]:
+        r"""Contexts of the flows of the windows and of what they share; arguments as ``context``.
+
+        Arguments:
+            unit: Vectors.
+            pools: Averages over their pools.
+            counts: Effective number of windows behind each average.
+            span_s: Time from a pool's first window to its last [s].
+        """
+        size, span = self._size(counts, span_s)
+        window = self.window_head(torch.cat((unit, pools.flatten(-2), size, span), -1))
+        return window, self.shared_head(torch.cat((pools[..., 0, :], size[..., :1], span), -1))
+
+    def _size(self, counts: Tensor, span_s: Tensor) -> tuple[Tensor, Tensor]:
+        return counts.clamp(1.0, float(self.config.most)).log(), torch.log1p(span_s[..., None] / 60.0)
+
+    @torch.no_grad()
+    def sample_shared(self, known: PoolContext, n: int, generator: torch.Generator) -> Float[Tensor, "n S"]:
+        r"""Draws what a pool shares, standardised: errors of the outputs, then the slow quantities.
+
+        Arguments:
+            known: Context of one window of the pool.
+            n: Draws.
+            generator: Source of randomness.
+        """
+        noise = known.width * torch.randn(n, len(self.shared_sd), generator=generator)
+        return invert_flow(self.shared_flow, known.shared, noise)
+
+    def slow(self, shared: Float[Tensor, "n S"]) -> Float[np.ndarray, "n slow"]:
+        r"""Logarithms of the slow quantities in draws of what a pool shares.
+
+        Arguments:
+            shared: The draws.
+        """
+        return (shared * self.shared_sd + self.shared_mean)[..., self.outputs :].numpy()
+
+    @torch.no_grad()
+    def sample_window(
+        self, space: ParameterSpace, known: PoolContext, shared: Float[Tensor, "n S"], generator: torch.Generator
+    ) -> Float[np.ndarray, "n D"]:
+        r"""Draws a window's outputs, each in its unit, strictly inside their intervals; one for each shared draw.
+
+        Arguments:
+            space: The window model's outputs.
+            known: Context of the window.
+            shared: Draws of what its pool shares.
+            generator: Source of randomness.
+        """
+        noise = torch.randn(len(shared), self.outputs, generator=generator)
+        left = invert_flow(self.window_flow, known.window, noise, shared)
+        errors = (shared * self.shared_sd + self.shared_mean)[:, : self.outputs]
+        z = (known.centre + errors + known.scale * left) * self.z_sd + self.z_mean
+        return space.constrain(z.double().numpy()).astype(np.float32)
+
+
+@torch.no_grad()
+def pool_contexts(
+    npe: PooledNPE, unit: Float[Tensor, "W inputs"], time_s: Float[np.ndarray, " W"], *, causal: bool
+) -> PoolContext:
+    r"""What a pool says of each of its windows; where it is causal, each is told by those up to it.
+
+    Arguments:
+        npe: The estimator.
+        unit: Vectors of the pool's windows, in order of time.
+        time_s: Start of every window [s].
+        causal: Whether a window's pool ends with itself.
+
+    Example:
+        >>> npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, transforms=2))
+        >>> pool_contexts(npe, torch.randn(5, 8), 8.0 * np.arange(5), causal=True).centre.shape
+        torch.Size([5, 3])
+    """
+    averages, counts = pool_averages(npe.features(unit).numpy(), time_s, causal=causal)
+    ends = np.asarray(time_s) if causal else np.full(len(time_s), time_s[-1])
+    span_s = torch.from_numpy((ends - time_s[0]).astype(np.float32))
+    return npe.context(unit, torch.from_numpy(averages), torch.from_numpy(counts), span_s)
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..bundle import Bundle, find_bundle
 from ..checkpoint import Checkpoint
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_pooling
-from .network import PoolingConfig
+from .network import PooledNPE, PoolingConfig
 from .segments import set_limit, train_detector
 from .training import PoolTraining, train_pooled
 
@@ -102,17 +103,17 @@ def produce_pooling(
     npe, history = train_pooled(
         sets[:-1],
         bundle.npe,
-        PoolingConfig(**{"inputs": bundle.npe.config.embedding.context, **recipe.network}),
+        PoolingConfig(**{"inputs": bundle.npe.config.embedding.context + bundle.outputs.space.dim, **recipe.network}),
         config,
         checkpoint=Checkpoint(work / "checkpoint"),
         progress=lambda step, loss, held: tell(f"step {step}: loss {loss:.3f}, held out {held:.3f}"),
     )
     with torch.no_grad():
-        units = [npe.unit(torch.from_numpy(data.context)) for data in sets]
-    both = list(zip(units[:2], sets[:2], strict=True))
-    detector = train_detector(both, steps=int(recipe.detector.get("steps", 2000)), seed=config.seed)
+        signatures = [_signatures(npe, bundle, data) for data in sets]
+    pairs = list(zip(signatures, sets, strict=True))
+    detector = train_detector(pairs[:-1], steps=int(recipe.detector.get("steps", 2000)), seed=config.seed)
     allowed = float(recipe.detector.get("false_an_hour", 0.02))
-    set_limit(detector, units[-1], sets[-1], false_an_hour=allowed)
+    set_limit(detector, *pairs[-1], false_an_hour=allowed)
     layer = PoolingLayer(npe, detector)
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
     held_out = _embedded(bundle, work, {"name": "test", **test}, tell)
@@ -124,6 +125,13 @@ def produce_pooling(
             shutil.copyfile(path, out / path.name)
     save_pooling(PoolingLayer(npe, detector, measured, training), out)
     return measured
+
+
+def _signatures(npe: PooledNPE, bundle: Bundle, data: EmbeddedRecordings) -> Tensor:
+    """What the detector sees of every window, (R, W, signature)."""
+    flat = torch.from_numpy(data.context).flatten(0, 1)
+    parts: list[Tensor] = [npe.signature(npe.unit(bundle.npe, h)) for h in torch.split(flat, 8192)]
+    return torch.cat(parts).reshape(*data.context.shape[:2], -1)
 
 
 def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable[[str], None]) -> EmbeddedRecordings:

@@ -34,7 +34,7 @@ class ChangeDetector(nn.Module):
     r"""Logit that three windows are of another patient than the pool before them.
 
     Arguments:
-        inputs: Length of the window model's context vector.
+        inputs: Length of a window's signature (``PooledNPE.signature``).
         hidden: Width of the network.
 
     Example:
@@ -44,14 +44,26 @@ class ChangeDetector(nn.Module):
     """
 
     limit: Tensor
+    mean: Tensor
+    sd: Tensor
 
     def __init__(self, inputs: int, hidden: int = 96) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.inputs, self.hidden = inputs, hidden
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("sd", torch.ones(inputs))
         self.register_buffer("limit", torch.tensor(0.0))
         self.net = nn.Sequential(
             nn.Linear(5 * inputs + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1)
         )
+
+    def standard(self, h: Float[Tensor, "*N inputs"]) -> Float[Tensor, "*N inputs"]:
+        r"""Standardised signatures.
+
+        Arguments:
+            h: Signatures.
+        """
+        return (h - self.mean) / self.sd
 
     def forward(
         self,
@@ -63,7 +75,7 @@ class ChangeDetector(nn.Module):
         r"""Logits.
 
         Arguments:
-            before: Mean of the standardised contexts of the pool.
+            before: Mean of the standardised signatures of the pool.
             near: Mean of those of its last minute.
             block: Mean of the three windows.
             extra: Logarithms of the pool's size and of the time since its last window [s].
@@ -78,14 +90,14 @@ def split_pool(detector: ChangeDetector, h: Float[Tensor, "W inputs"], time_s: F
 
     Arguments:
         detector: The detector.
-        h: Standardised context vectors in order of time.
+        h: Signatures in order of time.
         time_s: Start of every window [s].
 
     Example:
         >>> split_pool(ChangeDetector(4, 8), torch.zeros(2, 4), np.array([0.0, 8.0]))
         [0]
     """
-    starts = [0]
+    starts, h = [0], detector.standard(h)
     while (found := _first_splice(detector, h, time_s, starts[-1])) is not None:
         starts.append(found)
     return starts
@@ -124,7 +136,7 @@ def score_block(
 
     Arguments:
         detector: The detector.
-        before: Mean of the standardised contexts of the pool before them.
+        before: Mean of the standardised signatures of the pool before them.
         near: Mean of those of its last minute.
         block: Those of the three windows.
         n: Windows of the pool before them.
@@ -151,7 +163,7 @@ def train_detector(
     r"""Trains a detector on spliced and unspliced recordings; its limit is set apart, by ``set_limit``.
 
     Arguments:
-        sets: Standardised context vectors and the recordings they are of; two steps of three take the first set.
+        sets: Signatures and the recordings they are of; the steps take them in turn.
         steps: Number of steps.
         batch: Pairs of a step, half of them spliced.
         noise: Standard deviation of the noise on the means.
@@ -165,13 +177,16 @@ def train_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         detector = ChangeDetector(sets[0][0].shape[-1])
+    rows = torch.cat([h[held:][torch.from_numpy(data.usable[held:])] for h, data in sets])
+    detector.mean.copy_(rows.mean(0))
+    detector.sd.copy_(rows.std(0).clamp_min(1e-3))
     optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-2)
-    pairs = [_Pairs(h[held:], data.time_s[held:]) for h, data in sets]
+    pairs = [_Pairs(detector.standard(h[held:]), data.time_s[held:]) for h, data in sets]
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * (1.01 - step / steps)
         rng = np.random.default_rng([seed, step])
-        (*means, extra), spliced = pairs[0 if step % 3 else -1].draw(rng, batch)
+        (*means, extra), spliced = pairs[step % len(pairs)].draw(rng, batch)
         means = [m + noise * torch.from_numpy(rng.standard_normal(m.shape).astype(np.float32)) for m in means]
         loss = nn.functional.binary_cross_entropy_with_logits(detector(*means, extra), spliced)
         optimizer.zero_grad(set_to_none=True)
@@ -188,7 +203,7 @@ def set_limit(
 
     Arguments:
         detector: The detector.
-        h: Standardised context vectors of unspliced recordings that it was not trained on.
+        h: Signatures of unspliced recordings that it was not trained on.
         data: The recordings.
         false_an_hour: Splits an hour; less than one in all the hours there are takes the highest score and a margin.
 
@@ -200,7 +215,7 @@ def set_limit(
         True
     """
     scores, hours = [], 0.0
-    rows = zip(h, data.time_s, data.usable, data.change_s, strict=True)
+    rows = zip(detector.standard(h), data.time_s, data.usable, data.change_s, strict=True)
     for units, time_s, usable, change_s in rows:
         times = time_s[usable]
         apart = times[BLOCK : len(times) - BLOCK + 1] - change_s  # a changed sensor may well be called

@@ -1,8 +1,16 @@
 r"""Training of the patient-level posterior on embedded recordings.
 
-Each step takes recordings and of each a pool: a stretch of windows or windows at random, one to all of them, and some
-of the pool's windows as those asked for, so that one network answers any pool. AdamW with a cosine schedule; averaged
-weights; the recordings held out choose among them.
+Each step takes recordings and of each a pool: a stretch of windows or windows at random, two to all of them, so that
+one network answers any pool. First the course $\mu$ and its $\sigma$ learn how the windows of a pool differ,
+
+$$
+\sum_j \Big[\ln a_j + \frac{\overline{(E_j - \bar E_j)^2}}{2 a_j^2}\Big] + .2 \Big[\ln b_j +
+\frac{\bar E_j^2}{2 b_j^2}\Big], \qquad E = \mu - z;
+$$
+
+then, the course held, the flows learn the shared errors and what is left. AdamW with a cosine schedule for either;
+averaged weights; recordings held out say how far it came, and how much wider than trained the shared errors must be:
+$\ln \tau(n) = b + a \ln n$ on the flow's noise maximises their likelihood, as patients are fewer than windows.
 """
 
 from __future__ import annotations
@@ -10,7 +18,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +30,15 @@ from torch import Tensor
 from ..checkpoint import Checkpoint
 from ..npe import NPE
 from .features import EmbeddedRecordings
-from .network import SLOW, PooledNPE, PoolingConfig
+from .network import PooledNPE, PoolingConfig
 from .pools import pool_of
 
-__all__ = ["PoolTraining", "slow_coordinates", "train_pooled"]
+__all__ = ["PoolTraining", "train_pooled"]
 
+_SAVED_EVERY = 500  # steps
 _VALIDATED = 64  # recordings of each set that are held out
+_MEAN_COUNTS = 0.2  # weight of a pool's mean error beside the course
+_COURSE = ("course", "course_features", "course_size")
 
 
 @dataclass(frozen=True)
@@ -35,15 +46,19 @@ class PoolTraining:
     r"""How long and how fast to train.
 
     Arguments:
-        steps: Number of steps.
+        course_steps: Steps of the course.
+        steps: Steps of the flows, after those.
         windows: Windows of all pools of a step together.
         rate: Highest learning rate.
         warmup: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         averaging: Decay of the averaged weights.
         targets: Windows asked for in a pool.
-        noise: Standard deviation of the noise on standardised context vectors.
-        dropout: Share of pooled features left out in training.
+        course_noise: Standard deviation of the noise on standardised context vectors that the course sees; a fifth of
+            it on the window model's centres.
+        noise: The same, for the flows.
+        patient_noise: The same, one for all windows of a pool.
+        dropout: Share of pooled features that the flows do not see.
         seed: Seed of weights, order and pools.
 
     Example:
@@ -51,46 +66,56 @@ class PoolTraining:
         0.001
     """
 
-    steps: int = 12000
-    windows: int = 3000
+    course_steps: int = 2000
+    steps: int = 3000
+    windows: int = 2000
     rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-2
     averaging: float = 0.999
-    targets: int = 3
-    noise: float = 0.05
-    dropout: float = 0.1
+    targets: int = 2
+    course_noise: float = 0.03
+    noise: float = 0.1
+    patient_noise: float = 0.07
+    dropout: float = 0.15
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class _Set:
-    """Recordings as tensors: standardised contexts, coordinates, times and usable windows."""
+    """Recordings as tensors: windows' vectors, standardised outputs, slow quantities, times and usable windows."""
 
     h: Float[Tensor, "R W inputs"]
     z: Float[Tensor, "R W D"]
+    slow: Float[Tensor, "R W slow"]
     time_s: Float[Tensor, "R W"]
     usable: Tensor
 
     def rows(self, keep: slice) -> _Set:
-        return _Set(self.h[keep], self.z[keep], self.time_s[keep], self.usable[keep])
+        return _Set(self.h[keep], self.z[keep], self.slow[keep], self.time_s[keep], self.usable[keep])
 
 
-def slow_coordinates(data: EmbeddedRecordings, residual: Float[np.ndarray, "R W"]) -> Float[np.ndarray, "R W 3"]:
-    r"""Logarithms of the slow quantities of every window.
+@dataclass(frozen=True)
+class _Pools:
+    """A batch of pools."""
 
-    Arguments:
-        data: Recordings.
-        residual: Log stroke volume less the fixed regression, of every window.
+    h: Float[Tensor, "B n inputs"]
+    z: Float[Tensor, "B n D"]
+    slow: Float[Tensor, "B n slow"]
+    time_s: Float[Tensor, "B n"]
+    member: Tensor
 
-    Example:
-        >>> slow_coordinates.__annotations__["return"]
-        "Float[np.ndarray, 'R W 3']"
-    """
-    weight = data.usable / np.maximum(data.usable.sum(1, keepdims=True), 1)
-    kappa = np.broadcast_to((residual * weight).sum(1, keepdims=True), residual.shape)
-    speed = np.broadcast_to(np.log(data.wave_speed)[:, None], residual.shape)
-    return np.stack([np.log(data.compliance), speed, kappa], axis=-1)
+    @property
+    def span_s(self) -> Float[Tensor, " B"]:
+        return self.time_s[:, -1] - self.time_s[:, 0]
+
+    def mean(self, values: Float[Tensor, "B n K"]) -> Float[Tensor, "B K"]:
+        weight = self.member[..., None].float()
+        return (values * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+
+    def courses(self, npe: PooledNPE, h: Tensor) -> tuple[Tensor, Tensor]:
+        pools, counts = pool_of(npe.course_features(h), self.time_s, self.member, self.time_s)
+        return npe.courses(h, pools, counts, self.span_s[:, None].expand(-1, h.shape[1]))
 
 
 def train_pooled(
@@ -122,13 +147,14 @@ def train_pooled(
     run = _Run(sets, base, network, config)
     if checkpoint is not None and checkpoint.exists:
         run.restore(checkpoint)
-    while run.step < config.steps:
+    while run.step < config.course_steps + config.steps:
         run.update()
-        if run.step % 500 == 0 or run.step == config.steps:
+        if run.step % _SAVED_EVERY == 0 or run.step == config.course_steps + config.steps:
             run.validate()
             progress(run.step, run.history[-1]["train"], run.history[-1]["validation"])
             if checkpoint is not None:
                 run.save(checkpoint)
+    run.widen()
     return run.average.eval(), run.history
 
 
@@ -142,61 +168,70 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = PooledNPE(base.outputs.space.dim, network)
-        self.base = base
-        self._fit_reference(sets)
-        self.sets = [self._tensors(data) for data in sets]
-        rows = torch.cat([s.z[_VALIDATED:][s.usable[_VALIDATED:]] for s in self.sets])
-        k = len(SLOW)
-        self.npe.slow_mean.copy_(rows[:, :k].mean(0))
-        self.npe.slow_sd.copy_(rows[:, :k].std(0).clamp_min(1e-6))
-        for one in self.sets:
-            one.z[..., :k] = (one.z[..., :k] - self.npe.slow_mean) / self.npe.slow_sd
+        h = np.concatenate([d.context[_VALIDATED:][d.usable[_VALIDATED:]] for d in sets])
+        self.npe.h_mean.copy_(torch.from_numpy(h.mean(0)))
+        self.npe.h_sd.copy_(torch.from_numpy(h.std(0)).clamp_min(1e-3))
+        self.npe.z_mean.copy_(base.z_mean)
+        self.npe.z_sd.copy_(base.z_sd)
+        self.sets = [self._tensors(data, base) for data in sets]
         self.average = copy.deepcopy(self.npe)
-        self.trained = [p for name, p in self.npe.named_parameters() if not name.startswith("reference")]
+        self.trained = list(self.npe.parameters())
         self.optimizer = torch.optim.AdamW(self.trained, lr=config.rate, weight_decay=config.weight_decay)
         self.step, self.history, self.losses = 0, list[dict[str, float]](), list[float]()
-
-    def _fit_reference(self, sets: Sequence[EmbeddedRecordings]) -> None:
-        """The fixed regression of log stroke volume on a window, by least squares; one epoch is enough."""
-        usable = [d.usable[_VALIDATED:] for d in sets]
-        h = torch.from_numpy(np.concatenate([d.context[_VALIDATED:][u] for d, u in zip(sets, usable, strict=True)]))
-        volume = self.base.outputs.space.index("SV")
-        y = np.concatenate([np.log(d.theta[_VALIDATED:][u][:, volume]) for d, u in zip(sets, usable, strict=True)])
-        self.npe.h_mean.copy_(h.mean(0))
-        self.npe.h_sd.copy_(h.std(0).clamp_min(1e-3))
-        unit, target = self.npe.unit(h), torch.from_numpy(y.astype(np.float32))
-        order = torch.Generator().manual_seed(self.config.seed)
-        optimizer = torch.optim.Adam(self.npe.reference.parameters(), lr=2e-3)
-        steps = 2 * len(unit) // 1024 + 1
-        for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = 2e-3 * (1 - step / steps)
-            rows = torch.randint(len(unit), (1024,), generator=order)
-            loss = (self.npe.reference(unit[rows])[:, 0] - target[rows]).square().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-        self.npe.reference.requires_grad_(False)
+        self._begin_stage()
 
     @torch.no_grad()
-    def _tensors(self, data: EmbeddedRecordings) -> _Set:
-        raw = torch.from_numpy(data.context)
-        h, base, space = self.npe.unit(raw), self.base, self.base.outputs.space
+    def _tensors(self, data: EmbeddedRecordings, base: NPE) -> _Set:
+        space = base.outputs.space
         theta = np.where(data.usable[..., None], data.theta.astype(np.float64), 0.5 * (space.low + space.high))
-        residual = np.log(theta[..., space.index("SV")]) - self.npe.reference(h)[..., 0].double().numpy()
-        slow = torch.from_numpy(slow_coordinates(data, residual).astype(np.float32))
-        unit = (torch.from_numpy(space.unconstrain(theta)).float() - base.z_mean) / base.z_sd
-        parts = [base.flow(c).transform(z) for c, z in zip(torch.split(raw, 16), torch.split(unit, 16), strict=True)]
+        z = (torch.from_numpy(space.unconstrain(theta)).float() - base.z_mean) / base.z_sd
+        speed = np.broadcast_to(data.wave_speed[:, None], data.compliance.shape)
+        slow = torch.from_numpy(np.log(np.stack([data.compliance, speed], -1)).astype(np.float32))
         time_s = torch.from_numpy(data.time_s.astype(np.float32))
-        return _Set(h, torch.cat((slow, torch.cat(parts)), -1), time_s, torch.from_numpy(data.usable))
+        shape = data.context.shape[:2]
+        h = self.npe.unit(base, torch.from_numpy(data.context).flatten(0, 1)).reshape(*shape, -1)
+        return _Set(h, z, slow, time_s, torch.from_numpy(data.usable))
+
+    @property
+    def on_course(self) -> bool:
+        """Whether the course is trained, not yet the flows."""
+        return self.step < self.config.course_steps
+
+    def _begin_stage(self) -> None:
+        """The parameters that are trained from here on; the course's are the averaged ones once it is held."""
+        for npe in (self.npe, self.average):
+            for name, p in npe.named_parameters():
+                p.requires_grad_((name.split(".")[0] in _COURSE) == self.on_course and npe is self.npe)
+
+    @torch.no_grad()
+    def _hold_course(self) -> None:
+        """Takes the averaged course, and the size of the shared errors that it leaves."""
+        for name, p in self.npe.named_parameters():
+            p.copy_(dict(self.average.named_parameters())[name] if name.split(".")[0] in _COURSE else p)
+            if name.split(".")[0] not in _COURSE:
+                dict(self.average.named_parameters())[name].copy_(p)
+        found = []
+        for i in range(300):
+            pools = self._draw(np.random.default_rng([self.config.seed, 1, i]), training=True)
+            found.append(self._shared(pools, pools.courses(self.npe, pools.h)[0]))
+        rows = torch.cat(found)
+        for npe in (self.npe, self.average):
+            npe.shared_mean.copy_(rows.mean(0))
+            npe.shared_sd.copy_(rows.std(0).clamp_min(1e-4))
+
+    @staticmethod
+    def _shared(pools: _Pools, centre: Tensor) -> Float[Tensor, "B S"]:
+        """What the windows of a pool share, not standardised."""
+        return torch.cat((pools.mean(pools.z - centre), pools.mean(pools.slow)), -1)
 
     def update(self) -> None:
-        rng = np.random.default_rng([self.config.seed, self.step])
-        share = self.step / self.config.steps
-        warm = min(1.0, (self.step + 1) / self.config.warmup)
+        config, course = self.config, self.on_course
+        rng = np.random.default_rng([config.seed, self.step])
+        done, total = (self.step, config.course_steps) if course else (self.step - config.course_steps, config.steps)
+        warm = min(1.0, (done + 1) / config.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
-        loss = self._loss(self.npe, rng, training=True)
+            group["lr"] = config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done / total)))
+        loss = self._loss(self.npe, self._draw(rng, training=True), rng)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.trained, 5.0)
@@ -204,45 +239,104 @@ class _Run:
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
             self.losses.append(float(loss.detach()))
-        decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
+        decay = min(config.averaging, (1 + done) / (10 + done))
         with torch.no_grad():
             for slow, fast in zip(self.average.parameters(), self.npe.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
+        if course and not self.on_course:
+            self._hold_course()
+            self._begin_stage()
 
-    def _loss(self, npe: PooledNPE, rng: np.random.Generator, *, training: bool) -> Tensor:
-        """Loss of one batch of pools of one size, from the set that holds pools so large."""
+    def _loss(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Tensor:
+        """Loss of a batch; with noise and dropout where there is a source of randomness."""
+        if self.on_course:
+            noise = self._noise(rng, pools.h, self.config.course_noise)
+            return _course_loss(npe, pools, *pools.courses(npe, pools.h + noise))
+        return sum(self._flow_losses(npe, pools, rng), torch.zeros(()))
+
+    def _flow_losses(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Iterator[Tensor]:
+        """Negative log densities of what pools share and of some of their windows given that."""
+        shared, left = self._targets(npe, pools)
+        h = pools.h + self._noise(rng, pools.h, self.config.noise)
+        h = h + self._noise(rng, pools.h[:, :1], self.config.patient_noise)
+        windows, patients, at = self._contexts(npe, pools, h, rng)
+        yield -npe.shared_flow(patients[:, 0]).log_prob(shared).mean()
+        ok = pools.member[at]
+        given = torch.cat((windows, shared[:, None].expand(-1, windows.shape[1], -1)), -1)[ok]
+        yield -npe.window_flow(given).log_prob(left[at][ok]).mean()
+
+    @torch.no_grad()
+    def _targets(self, npe: PooledNPE, pools: _Pools) -> tuple[Tensor, Tensor]:
+        """What the windows of pools share, standardised, and what is left of each."""
+        centre, scale = pools.courses(npe, pools.h)
+        raw = self._shared(pools, centre)
+        return (raw - npe.shared_mean) / npe.shared_sd, (pools.z - centre - raw[:, None, : npe.outputs]) / scale
+
+    def _contexts(
+        self, npe: PooledNPE, pools: _Pools, h: Tensor, rng: np.random.Generator | None
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """Contexts of both flows at some windows of every pool, and which those are."""
+        order = np.random.default_rng(0) if rng is None else rng
+        many = min(self.config.targets, h.shape[1])
+        asked = torch.from_numpy(order.integers(h.shape[1], size=(len(h), many)))
+        features = torch.cat((npe.course_features(h).detach(), npe.flow_features(h)), -1)
+        times = torch.gather(pools.time_s, 1, asked)
+        averages, counts = pool_of(features, pools.time_s, pools.member, times)
+        if rng is not None and self.config.dropout:
+            keep = torch.from_numpy(rng.random((len(h), 1, 1, averages.shape[-1])) >= self.config.dropout)
+            averages = averages * keep / (1 - self.config.dropout)
+        here = torch.arange(len(h))[:, None]
+        windows, patients = npe.contexts(h[here, asked], averages, counts, pools.span_s[:, None].expand(-1, many))
+        return windows, patients, (here, asked)
+
+    @torch.no_grad()
+    def widen(self) -> None:
+        """Widens what pools share to what the recordings held out ask for; never narrows it."""
+        npe, sizes, squares = self.average, [], []
+        for i in range(300):
+            pools = self._draw(np.random.default_rng([11, i]), training=False)
+            shared, _ = self._targets(npe, pools)
+            _, patients, _ = self._contexts(npe, pools, pools.h, None)
+            noise = npe.shared_flow(patients[:, 0]).transform(shared)
+            sizes.append(float(pools.member.sum(1).float().mean()))
+            squares.append(float(noise.square().mean()))
+        x, q = np.log(sizes) / math.log(npe.config.most), np.array(squares)
+        grid = [(b, a) for b in np.arange(0.0, 0.51, 0.02) for a in np.arange(0.0, 0.81, 0.02)]
+        costs = [float(np.mean(b + a * x + 0.5 * q * np.exp(-2 * (b + a * x)))) for b, a in grid]
+        npe.widening.copy_(torch.tensor(grid[int(np.argmin(costs))]))
+
+    def _noise(self, rng: np.random.Generator | None, like: Tensor, size: float) -> Tensor:
+        """Noise on windows' vectors; a fifth on the window model's centres, which tell some outputs to a hundredth."""
+        if rng is None or not size:
+            return torch.zeros(())
+        scale = torch.full(like.shape[-1:], size)
+        scale[-self.npe.outputs :] *= 0.2
+        return scale * torch.from_numpy(rng.standard_normal(like.shape, dtype=np.float32))
+
+    def _draw(self, rng: np.random.Generator, *, training: bool) -> _Pools:
+        """A batch of pools of one size, from a set that holds pools so large."""
         longest = max(s.h.shape[1] for s in self.sets)
-        n = min(int(math.exp(rng.uniform(0.0, math.log(longest + 1)))), longest)
+        n = min(int(math.exp(rng.uniform(math.log(2.0), math.log(longest + 1)))), longest)
         able = [s for s in self.sets if s.h.shape[1] >= n]
         chosen = able[int(rng.choice(len(able), p=_shares(able)))]
         data = chosen.rows(slice(_VALIDATED, None) if training else slice(0, _VALIDATED))
-        rows, windows = _draw_pools(rng, data, n, max(16, min(512, self.config.windows // n)))
+        rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
         take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
-        h, z, time_s, member = data.h[take], data.z[take], data.time_s[take], data.usable[take]
-        if training:
-            h = h + self.config.noise * torch.from_numpy(rng.standard_normal(h.shape).astype(np.float32))
-        asked = torch.from_numpy(rng.integers(n, size=(len(rows), min(self.config.targets, n))))
-        at = torch.gather(time_s, 1, asked)
-        pools, counts = pool_of(npe.features(h), time_s, member, at)
-        if training and self.config.dropout:
-            keep = torch.from_numpy(rng.random((len(rows), 1, 1, pools.shape[-1])) >= self.config.dropout)
-            pools = pools * keep / (1 - self.config.dropout)
-        here = torch.arange(len(rows))[:, None]
-        ok = member[here, asked]
-        context = npe.context(h[here, asked][ok], pools[ok], counts[ok])
-        return npe.loss(z[here, asked][ok], context)
+        return _Pools(data.h[take], data.z[take], data.slow[take], data.time_s[take], data.usable[take])
 
     @torch.no_grad()
     def validate(self) -> None:
-        held = [float(self._loss(self.average, np.random.default_rng([7, i]), training=False)) for i in range(60)]
-        self.history.append(
-            {
-                "step": self.step,
-                "train": float(np.mean(self.losses)) if self.losses else math.nan,
-                "validation": float(np.mean(held)),
-                "at": time.process_time(),
-            }
-        )
+        course, held = self.on_course, []
+        for i in range(60):
+            pools = self._draw(np.random.default_rng([7, i]), training=False)
+            average = self.average
+            parts = [self._loss(average, pools, None)] if course else self._flow_losses(average, pools, None)
+            held.append([float(p) for p in parts])
+        row = {"step": self.step, "train": float(np.mean(self.losses)) if self.losses else math.nan}
+        parts_mean = np.mean(held, axis=0)
+        row |= {"validation": float(parts_mean.sum()), "at": time.process_time()}
+        row |= {} if course else {"shared": float(parts_mean[0]), "window": float(parts_mean[1])}
+        self.history.append(row)
         self.losses = []
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -252,6 +346,22 @@ class _Run:
     def restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.load({"npe": self.npe, "average": self.average}, self.optimizer)
         self.step, self.history = state["step"], state["history"]
+        self._begin_stage()
+
+
+def _course_loss(npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor) -> Tensor:
+    """How far the course goes apart from the outputs within pools and, lightly, in their mean; and its own size."""
+    weight = pools.member[..., None].float()
+    error = (centre - pools.z) * weight
+    mean = pools.mean(error)
+    within = (error - mean[:, None]) * weight
+    own, shared = npe.course_size.clamp(-6.0, 2.0)
+    n = weight.sum()
+    course = (own * weight + 0.5 * (within * torch.exp(-own)).square()).sum() / n
+    level = (shared + 0.5 * (mean * torch.exp(-shared)).square()).sum(-1).mean()
+    size = (scale.log() * weight + 0.5 * (within.detach() / scale).square()).sum() / n
+    loss: Tensor = course + _MEAN_COUNTS * level + 0.3 * size
+    return loss
 
 
 def _shares(sets: Sequence[_Set]) -> Float[np.ndarray, " S"]:

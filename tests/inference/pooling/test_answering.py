@@ -98,13 +98,14 @@ def _two_patients(shipped: Shipped) -> tuple[torch.Tensor, np.ndarray]:
     windows = np.stack([w.values[0] for w in cut_windows(read(DEMO)) if w.verdict.usable][:12])
     other = 60 + 0.5 * (np.concatenate((windows[:, ::2], windows[:, ::2]), axis=1) - windows.mean())
     h = torch.from_numpy(embed_windows(shipped[0], np.concatenate((windows, other))))
-    return shipped[1].npe.unit(h), 8.0 * np.arange(len(h))
+    return shipped[1].npe.unit(shipped[0].npe, h), 8.0 * np.arange(len(h))
 
 
 def test_a_spliced_recording_is_split_and_a_whole_one_is_not(shipped: Shipped) -> None:
     unit, time_s = _two_patients(shipped)
-    assert split_pool(shipped[1].detector, unit[:12], time_s[:12]) == [0]
-    starts = split_pool(shipped[1].detector, unit, time_s)
+    signature = shipped[1].npe.signature(unit)
+    assert split_pool(shipped[1].detector, signature[:12], time_s[:12]) == [0]
+    starts = split_pool(shipped[1].detector, signature, time_s)
     assert len(starts) == 2
     assert abs(starts[1] - 12) <= 2
 

@@ -1,0 +1,115 @@
+"""The estimator of pools: what is shared is shared, a running pool is a causal one, and a killed training goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pulsebayes.inference.checkpoint import Checkpoint
+from pulsebayes.inference.npe import NPE, PRESETS
+from pulsebayes.inference.outputs import OutputSpace
+from pulsebayes.inference.pooling import EmbeddedRecordings, PooledNPE, PoolingConfig, PoolTraining, RunningPool
+from pulsebayes.inference.pooling.layer import PoolingLayer
+from pulsebayes.inference.pooling.network import pool_contexts
+from pulsebayes.inference.pooling.segments import ChangeDetector
+from pulsebayes.inference.pooling.training import train_pooled
+from pulsebayes.inference.sampling import invert_flow
+
+NAMES = ("HR", "SV", "MAP")
+
+
+@pytest.fixture(scope="module")
+def base() -> NPE:
+    torch.manual_seed(0)
+    return NPE(OutputSpace.from_names(NAMES), PRESETS["small"]).eval()
+
+
+@pytest.fixture(scope="module")
+def npe() -> PooledNPE:
+    torch.manual_seed(1)
+    return PooledNPE(3, PoolingConfig(inputs=11, features=6, hidden=16, context=8, transforms=2)).eval()
+
+
+def test_draws_conditioned_on_draws_are_those_of_the_flow(npe: PooledNPE) -> None:
+    noise, given, context = torch.randn(40, 3), torch.randn(40, 5), torch.randn(8)
+    with torch.no_grad():
+        fast = invert_flow(npe.window_flow, context, noise, given)
+        slow = npe.window_flow(torch.cat((context.expand(40, -1), given), -1)).transform.inv(noise)
+    torch.testing.assert_close(fast, slow, atol=1e-4, rtol=1e-4)
+
+
+def test_a_running_pool_says_what_a_causal_one_does(npe: PooledNPE) -> None:
+    detector = ChangeDetector(8)
+    detector.limit.fill_(np.inf)
+    running = RunningPool(PoolingLayer(npe, detector))
+    unit, time_s = torch.randn(9, 11), np.cumsum(np.random.default_rng(0).uniform(4, 90, 9))
+    causal = pool_contexts(npe, unit, time_s, causal=True)
+    for i in range(9):
+        told = running.add(unit[i], float(time_s[i]))
+        assert (told is None) == (i == 0)
+        if told is not None:
+            for name in ("centre", "scale", "window", "shared", "width"):
+                torch.testing.assert_close(getattr(told, name), getattr(causal.row(i), name), atol=1e-4, rtol=1e-4)
+
+
+def test_all_windows_of_a_pool_share_their_draws(npe: PooledNPE) -> None:
+    known = pool_contexts(npe, torch.randn(5, 11), 8.0 * np.arange(5), causal=False)
+    torch.testing.assert_close(known.shared, known.shared[:1].expand(5, -1))
+    space = OutputSpace.from_names(NAMES).space
+    shared = npe.sample_shared(known.row(0), 30, torch.Generator().manual_seed(0))
+    draws = npe.sample_window(space, known.row(2), shared, torch.Generator().manual_seed(1))
+    assert draws.shape == (30, 3)
+    assert bool(space.contains(draws).all())
+    assert npe.slow(shared).shape == (30, 2)
+
+
+def _recordings(base: NPE, recordings: int = 80, windows: int = 6, seed: int = 0) -> EmbeddedRecordings:
+    """Windows that tell their outputs with an error that all windows of a patient share."""
+    rng, space = np.random.default_rng(seed), base.outputs.space
+    z = 0.3 * rng.standard_normal((recordings, 1, 3)) + 0.1 * rng.standard_normal((recordings, windows, 3))
+    shared = 0.4 * rng.standard_normal((recordings, 1, 3))
+    mixing = np.random.default_rng(9).standard_normal((3, base.config.embedding.context))
+    theta = space.constrain(z * np.asarray(base.z_sd) + np.asarray(base.z_mean))
+    return EmbeddedRecordings(
+        context=((z + shared) @ mixing).astype(np.float32),
+        theta=theta.astype(np.float32),
+        compliance=np.exp(shared[..., 0] + 0 * z[..., 0]).astype(np.float32),
+        wave_speed=np.exp(shared[:, 0, 1]).astype(np.float32),
+        usable=rng.random((recordings, windows)) > 0.05,
+        time_s=np.tile(8.0 * np.arange(windows), (recordings, 1)),
+        change_s=np.full(recordings, np.nan),
+    )
+
+
+def _train(base: NPE, folder: Path | None, course: int, steps: int) -> tuple[PooledNPE, list[dict[str, float]]]:
+    shape = PoolingConfig(
+        inputs=base.config.embedding.context + 3, features=8, hidden=24, context=8, transforms=2, flow_hidden=(16,)
+    )
+    config = PoolTraining(course_steps=course, steps=steps, windows=120, warmup=5)
+    return train_pooled(
+        [_recordings(base)], base, shape, config, checkpoint=None if folder is None else Checkpoint(folder)
+    )
+
+
+def test_a_killed_training_goes_on_where_it_was(base: NPE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pulsebayes.inference.pooling import training
+
+    whole, history = _train(base, None, 8, 12)
+    assert {"shared", "window"} <= set(history[-1])
+    saved = training._Run.save
+
+    def stop(run: training._Run, checkpoint: Checkpoint) -> None:
+        saved(run, checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_SAVED_EVERY", 13)
+    monkeypatch.setattr(training._Run, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _train(base, tmp_path, 8, 12)
+    monkeypatch.setattr(training._Run, "save", saved)
+    again, _ = _train(base, tmp_path, 8, 12)
+    for name, one in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], one, msg=name)
