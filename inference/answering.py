@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .domain import DomainModel
     from .patient.layer import PatientEvidence
 
-__all__ = ["AnsweredWindow", "Question", "answer_recording", "least_draws", "signal_summary"]
+__all__ = ["AnsweredWindow", "Question", "answer_recording", "answer_windows", "least_draws", "signal_summary"]
 
 T = TypeVar("T")
 
@@ -145,6 +145,35 @@ def answer_recording(
         ['flat', 'flat']
     """
     windows = question_windows(bundle, recording, question)
+    return answer_windows(bundle, windows, question, prior=prior, evidence=evidence, workers=workers)
+
+
+def answer_windows(
+    bundle: Bundle,
+    windows: Iterable[Window],
+    question: Question,
+    *,
+    prior: Prior | None = None,
+    evidence: PatientEvidence | None = None,
+    workers: int = 1,
+) -> Iterator[AnsweredWindow]:
+    r"""Answer windows one by one, in their order.
+
+    Arguments:
+        bundle: The model.
+        windows: Windows as the model's contract wants them.
+        question: How many draws, which level.
+        prior: Prior of the bundle's quantities, where it is known already.
+        evidence: What is known of the patient besides.
+        workers: Threads; one answers each window before it asks for the next.
+
+    Raises:
+        ValueError: If `workers` is not positive.
+
+    Example:
+        >>> answer_windows.__kwdefaults__["workers"]
+        1
+    """
     desk = _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle), evidence)
     return in_order(windows, desk, workers)
 

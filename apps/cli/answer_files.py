@@ -13,12 +13,13 @@ import torch
 
 from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
-from ...inference.answering import AnsweredWindow, Question, answer_recording
+from ...inference.answering import AnsweredWindow, Question, answer_recording, answer_windows
 from ...inference.bundle import find_bundle, shipped_bundles
 from ...inference.patient.info import Patient
 from ...inference.patient.layer import PatientEvidence
 from ...inference.pooling.anchors import Anchor
-from ...inference.pooling.answering import answer_pooled
+from ...inference.pooling.answering import answer_pooled, follow_pooled
+from ...waveforms.following import Patience, follow_windows
 from ...waveforms.recording import Recording, RecordingError
 from .errors import CommandError, ExitCode, Failure, describe, tell
 from .infer_output import NOTICE, JSONPage, Page, ResultFiles, TablePage
@@ -38,9 +39,11 @@ class Known:
     r"""What is known beside the window that is answered: other windows, reference values, the patient.
 
     Arguments:
-        pool: ``window``, ``causal`` or ``recording``; empty for ``window``, or ``recording`` with anchors.
+        pool: ``window``, ``causal`` or ``recording``; empty for ``recording``, ``causal`` where the file is followed,
+            and ``window`` where the model cannot pool or the patient is known.
         anchors: Reference values at given times.
         patient: What is known of the patient.
+        follow: How a growing file is waited for; None to read what is there.
 
     Example:
         >>> from pulsebayes.apps.cli.answer_files import Known
@@ -51,6 +54,7 @@ class Known:
     pool: str = ""
     anchors: tuple[Anchor, ...] = ()
     patient: Patient | None = None
+    follow: Patience | None = None
 
 
 @dataclass
@@ -166,7 +170,7 @@ class _Desk:
             settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
         self._exact: ExactAnswers | None = None
         if exact and known != Known():
-            hint = "leave --pool, --anchor and --patient out"
+            hint = "leave --pool, --anchor, --patient and --follow out"
             raise CommandError("a likelihood answers window by window, from the wave alone", code="usage", hint=hint)
         if exact:
             self._exact = _exact_answers(self._bundle, exact, question)
@@ -174,16 +178,21 @@ class _Desk:
         self._stem: Path | None = None
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
-        self.pool, self._anchors = _pool_of(self._calibrated, known), known.anchors
+        self.pool = "window" if exact else _pool_of(self._calibrated, known)
+        self._anchors, self._patience = known.anchors, known.follow
         self._evidence = _evidence_of(self._calibrated, known)
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""
         recording: Recording | None = None
         try:
-            recording = labels.open(path)
-            windows = self._windows(recording)
-            pages = self._pages(recording, stem)
+            if self._patience is None:
+                recording = labels.open(path)
+                windows = self._windows(recording)
+            else:
+                windows = self._followed(path, labels, self._patience)
+            name = path.name if recording is None else recording.name
+            pages = self._pages(name, stem)
         except (ValueError, OSError) as error:
             failure = self._explain(error, recording)
             tell(failure, as_json=self._settings.json)
@@ -200,7 +209,7 @@ class _Desk:
             if not self._settings.json:
                 tell(end, as_json=False)
         except KeyboardInterrupt:
-            stop = _interrupted(recording.name, outcome.last_start_s)
+            stop = _interrupted(name, outcome.last_start_s)
             end = describe(stop)
             raise stop from None
         finally:
@@ -229,6 +238,29 @@ class _Desk:
             workers=self._workers,
         )
 
+    def _followed(self, path: Path, labels: Labels, patience: Patience) -> Iterator[AnsweredWindow]:
+        r"""A growing file, window by window; says when it has ended."""
+        contract, question = self._bundle.contract, self._question
+        windows = follow_windows(
+            path,
+            contract.role,
+            labels.open,
+            length_s=contract.window_s,
+            every_s=question.every_s,
+            fs=contract.fs,
+            start_s=question.start_s,
+            end_s=question.end_s,
+            patience=patience,
+        )
+        layer = self._calibrated.pooling
+        if self.pool == "window" or layer is None:
+            yield from answer_windows(self._bundle, windows, question, prior=self._prior, evidence=self._evidence)
+        else:
+            yield from follow_pooled(
+                self._bundle, layer, windows, question, file=path.name, anchors=self._anchors, prior=self._prior
+            )
+        self._settings.talk(f"{path.name} has ended: --end was reached, or it did not grow for {patience.idle_s:g} s")
+
     def _take(self, answered: AnsweredWindow, pages: list[Page], outcome: _Outcome) -> None:
         if self._exact is not None:
             answered = self._exact.finish(answered, self._prior, stem=self._stem)
@@ -238,11 +270,11 @@ class _Desk:
         for page in pages:
             page.write(answered)
 
-    def _pages(self, recording: Recording, stem: Path | None) -> list[Page]:
+    def _pages(self, name: str, stem: Path | None) -> list[Page]:
         pages: list[Page] = []
         if stem is not None:
             stem.parent.mkdir(parents=True, exist_ok=True)
-            attributes: dict[str, Any] = {"file": recording.name, "seed": self._question.seed, **self._hashes}
+            attributes: dict[str, Any] = {"file": name, "seed": self._question.seed, **self._hashes}
             pages.append(
                 ResultFiles(
                     stem,
@@ -254,7 +286,7 @@ class _Desk:
                 )
             )
         kind = JSONPage if self._settings.json else TablePage
-        pages.append(kind(recording.name, self._bundle, self._question, keep_uninformative=self._keep))
+        pages.append(kind(name, self._bundle, self._question, keep_uninformative=self._keep))
         return pages
 
     def _explain(self, error: Exception, recording: Recording | None) -> Failure:
@@ -274,7 +306,8 @@ class _Desk:
 def _pool_of(calibrated: Calibrated, known: Known) -> str:
     r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
     name = calibrated.bundle.name
-    pool = known.pool or ("recording" if known.anchors and calibrated.pools else "window")
+    alone = not calibrated.pools or (known.patient is not None and not known.anchors)
+    pool = known.pool or ("window" if alone else "recording" if known.follow is None else "causal")
     if pool != "window" and not calibrated.pools:
         why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
         raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint="--pool window")
@@ -282,6 +315,8 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
     if known.patient is not None and pool != "window":
         raise CommandError("--patient informs windows one by one", code="usage", hint="--pool window, without --anchor")
+    if known.follow is not None and pool == "recording":
+        raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")
     return pool
 
 

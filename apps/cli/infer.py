@@ -2,6 +2,7 @@ r"""`pulsebayes infer`: a posterior for every window of a recording, or the reas
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ _DRAWS = Annotated[int, typer.Option(min=20, help="Posterior draws a window.")]
 _POOL = Annotated[
     str,
     typer.Option(
-        help="Windows that inform each: window, causal or recording [window; recording with --anchor].",
+        help="Windows that inform each: window, causal or recording [recording; causal with --follow].",
         show_default=False,
     ),
 ]
@@ -48,6 +49,8 @@ _ANCHOR = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE@TIME", help="Reference value: CO=4.2@600s, CO=4.2+-0.5@10:00.")
 ]
 _PATIENT = Annotated[str, typer.Option(metavar="WORDS", help="Known of the patient: age=63,sex=f,height=162cm.")]
+_FOLLOW = Annotated[bool, typer.Option("--follow", help="Go on while the file grows; Ctrl-C ends.")]
+_IDLE = Annotated[str, typer.Option(help="With --follow: time without growth after which the file has ended.")]
 _METHOD = Annotated[Method, typer.Option(help="The model's network, or NUTS on its reference model.")]
 _REFINE = Annotated[bool, typer.Option("--refine", help="Weight the draws to the exact posterior (reference models).")]
 _KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
@@ -65,6 +68,8 @@ def infer(
     pool: _POOL = "",
     anchor: _ANCHOR = None,
     patient: _PATIENT = "",
+    follow: _FOLLOW = False,
+    idle: _IDLE = "60s",
     channel: CHANNEL = None,
     unit: UNIT = None,
     fs: FS = 0.0,
@@ -77,10 +82,12 @@ def infer(
     r"""Estimate cardiovascular quantities from a recording.
 
     Prints a table; with --json one object a file and line. With --out FOLDER it also writes FILE.nc (draws, for ArviZ),
-    FILE.csv and run.json. --method nuts samples a reference model with a known likelihood, started from the network,
-    and says what it leaves out of the sensor; --refine weights the network's draws where the likelihood is known. Exit
-    code 0 when a window was answered, 3 file unreadable, 4 refused by the gate, 5 outside the simulations, 6 model
-    wrong for these channels. Research use only. Not a medical device.
+    FILE.csv and run.json. Every window is told by all of its recording where the model can (--pool). --follow answers a
+    text table or WFDB record while it grows, each window as soon as it is whole. --method nuts samples a reference
+    model with a known likelihood, started from the network, and says what it leaves out of the sensor; --refine weights
+    the network's draws where the likelihood is known. Exit code 0 when a window was answered, 3 file unreadable, 4
+    refused by the gate, 5 outside the simulations, 6 model wrong for these channels. Research use only. Not a medical
+    device.
 
     Arguments:
         files: Waveform files.
@@ -93,6 +100,8 @@ def infer(
         pool: Which windows inform a window's slow quantities.
         anchor: Reference values at given times.
         patient: Age, sex, height and weight, as far as they are known.
+        follow: Whether the file is followed while it grows.
+        idle: Time without growth after which a followed file has ended.
         channel: Roles by channel name.
         unit: Units by channel name or role.
         fs: Sampling rate [Hz] where the file states none.
@@ -118,6 +127,7 @@ def infer(
     labels = Labels.parse(channel, unit, fs)
     every_s, (start_s, end_s) = parse_interval("--every", every), parse_span(start, end)
     from ...inference.answering import Question, least_draws
+    from ...waveforms.following import Patience
     from .answer_files import answer_files
 
     if draws < least_draws(level):
@@ -126,6 +136,9 @@ def infer(
             code="usage",
             hint=f"--draws {max(2000, least_draws(level))}",
         )
+    if follow and len(files) > 1:
+        raise CommandError(f"--follow takes one file, got {len(files)}", code="usage", hint="run it once for each")
+    patience = Patience(parse_interval("--idle", idle)) if follow else None
     question = Question(every_s, start_s, end_s, level, draws, settings.seed)
     code = answer_files(
         files,
@@ -134,7 +147,7 @@ def infer(
         labels=labels,
         settings=settings,
         keep_uninformative=keep_uninformative,
-        known=_known(pool, anchor or [], patient),
+        known=replace(_known(pool, anchor or [], patient), follow=patience),
         exact="refine" if refine else "" if method is Method.npe else method.value,
     )
     raise typer.Exit(code)
