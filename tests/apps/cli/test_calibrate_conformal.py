@@ -76,7 +76,7 @@ def test_region_stands_beside_the_credible_interval(pairs: Path, capsys: pytest.
     assert run([*infer, "--draws", "500", "--json"]) == 0
     few = capsys.readouterr()
     assert json.loads(few.out)["windows"][0]["region"] is None and "they take 1000 draws" in few.err
-    assert run(["infer", recording, "--end", "16s", "--json"]) == 0
+    assert run(["infer", recording, "--end", "16s", "--pool", "window", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)["windows"][0]
     assert plain["region"] is None and plain["regions"] == []
     assert plain["quantities"] == window["quantities"]  # a layer changes no credible interval
