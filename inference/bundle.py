@@ -23,7 +23,16 @@ from ..waveforms.roles import PRESSURE_ROLES, ROLES
 from .npe import NPE, NPEConfig
 from .outputs import OutputSpace
 
-__all__ = ["SCHEMA", "Bundle", "BundleError", "InputContract", "find_bundle", "shipped_bundles"]
+__all__ = [
+    "SCHEMA",
+    "Bundle",
+    "BundleError",
+    "InputContract",
+    "find_bundle",
+    "own_hash",
+    "sha256_of",
+    "shipped_bundles",
+]
 
 SCHEMA = 1
 """Version of the folder's layout; a bundle with a greater one is refused."""
@@ -182,8 +191,8 @@ class Bundle:
         if self.domain:
             (folder / _DOMAIN).write_bytes(save({k: np.ascontiguousarray(v) for k, v in self.domain.items()}))
             files.append(_DOMAIN)
-        info = self._info() | {"files": {name: _sha256(folder / name) for name in sorted(files)}}
-        info["hash"] = _own_hash(info)
+        info = self._info() | {"files": {name: sha256_of(folder / name) for name in sorted(files)}}
+        info["hash"] = own_hash(info)
         (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -298,10 +307,10 @@ def _read_info(folder: Path) -> dict[str, Any]:
             code="bundle-newer",
             hint="install a newer pulsebayes",
         )
-    if info.get("hash") != _own_hash(info):
+    if info.get("hash") != own_hash(info):
         raise _edited(folder, _INFO)
     for name, digest in info["files"].items():
-        if Path(name).name != name or not (folder / name).is_file() or _sha256(folder / name) != digest:
+        if Path(name).name != name or not (folder / name).is_file() or sha256_of(folder / name) != digest:
             raise _edited(folder, name)
     return dict(info)
 
@@ -328,11 +337,29 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    r"""Hash of a file.
+
+    Arguments:
+        path: The file.
+
+    Example:
+        >>> len(sha256_of(find_bundle("radial-abp") / "bundle.json"))
+        64
+    """
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _own_hash(info: Mapping[str, Any]) -> str:
+def own_hash(info: Mapping[str, Any]) -> str:
+    r"""Hash of a record, but for the hash that it carries itself.
+
+    Arguments:
+        info: The record, JSON-able.
+
+    Example:
+        >>> own_hash({"a": 1}) == own_hash({"a": 1, "hash": "anything"})
+        True
+    """
     rest = {key: value for key, value in info.items() if key != "hash"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -181,6 +181,8 @@ class _Desk:
         self.pool = "window" if exact else _pool_of(self._calibrated, known)
         self._anchors, self._patience = known.anchors, known.follow
         self._evidence = _evidence_of(self._calibrated, known)
+        if self._evidence is not None and not known.pool and self._calibrated.pools:
+            settings.talk("windows are answered one by one: --patient informs each alone")
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""

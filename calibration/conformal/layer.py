@@ -8,7 +8,6 @@ layer also has what differs between the folds' RoPE fits, and each set the score
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ...inference.bundle import BundleError
+from ...inference.bundle import BundleError, own_hash, sha256_of
 from ..rope.folds import FoldFit
 from .cross import cross_promise
 from .crossfit import CrossScore, HeldOut
@@ -185,7 +184,7 @@ def save_layer(layer: ConformalLayer, folder: Path) -> None:
         folds = [{"epsilon": fold.epsilon, "sharper": fold.sharper} for fold in layer.folds]
         info |= {"schema": _SCHEMA, "folds": folds}
     info["beside"] = _hashes(folder)
-    info["hash"] = _own_hash(info)
+    info["hash"] = own_hash(info)
     (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -215,7 +214,7 @@ def load_layer(folder: Path) -> ConformalLayer | None:
         info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
         if int(info["schema"]) > _SCHEMA:
             raise _broken(folder, f"has schema {info['schema']}, this version reads up to {_SCHEMA}", "bundle-newer")
-        if info["hash"] != _own_hash(info) or info["beside"] != _hashes(folder):
+        if info["hash"] != own_hash(info) or info["beside"] != _hashes(folder):
             raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
         arrays = load_file(folder / _ARRAYS)
         sets = [_set(row, i, arrays) for i, row in enumerate(info["sets"])]
@@ -276,12 +275,7 @@ def _score(kind: str, own: dict[str, np.ndarray]) -> AbstractFittedScore:
 
 def _hashes(folder: Path) -> dict[str, str]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in (_INFO, "run.json"))
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def _own_hash(info: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in info.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return {p.name: sha256_of(p) for p in files}
 
 
 def _broken(folder: Path, what: str, code: str) -> BundleError:

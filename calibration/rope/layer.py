@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,8 @@ import torch
 from jaxtyping import Float
 
 from ...inference.answer import Answer, Prior
-from ...inference.bundle import Bundle, BundleError
+from ...inference.bundle import Bundle
+from ...inference.sealing import LayerFiles
 from .components import Components, DrawnPrior
 from .encoder import Whitening
 from .fit import RoPE, RoPEConfig
@@ -30,7 +29,7 @@ from .mixture import Mixture
 
 __all__ = ["RoPELayer", "load_rope", "save_rope"]
 
-_INFO, _ARRAYS, _SCHEMA = "rope.json", "rope.safetensors", 1
+_FILES = LayerFiles("RoPE layer", "rope", 1, beside="bundle.json", key="bundle", hint="calibrate it again")
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,6 @@ def save_rope(layer: RoPELayer, folder: Path) -> None:
     Example:
         >>> save_rope(layer, Path("mine"))  # doctest: +SKIP
     """
-    from safetensors.numpy import save
-
     rope = layer.rope
     arrays = {f"encoder/{k}": v.detach().cpu().numpy() for k, v in rope.encoder.state_dict().items()}
     arrays |= {
@@ -137,19 +134,14 @@ def save_rope(layer: RoPELayer, folder: Path) -> None:
         "z": rope.components.z.astype(np.float16),
         "scale": rope.components.scale,
     }
-    (folder / _ARRAYS).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
-    info: dict[str, Any] = {
-        "schema": _SCHEMA,
-        "bundle": _sha256(folder / "bundle.json"),
-        "arrays": _sha256(folder / _ARRAYS),
+    info = {
         "epsilon": rope.epsilon,
         "config": dataclasses.asdict(rope.config),
         "converged": rope.converged,
         "measured": dict(layer.measured),
         "patients": layer.patients,
     }
-    info["hash"] = _own_hash(info)
-    (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    _FILES.write(folder, arrays, info)
 
 
 def load_rope(folder: Path, bundle: Bundle) -> RoPELayer | None:
@@ -171,22 +163,11 @@ def load_rope(folder: Path, bundle: Bundle) -> RoPELayer | None:
         >>> load_rope(folder, Bundle.load(folder)) is None
         True
     """
-    if not (folder / _INFO).is_file():
-        return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
-    try:
-        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
-        if int(info["schema"]) > _SCHEMA:
-            raise _broken(folder, f"has schema {info['schema']}, this version reads up to {_SCHEMA}", "bundle-newer")
-        hashes = (_own_hash(info), _sha256(folder / "bundle.json"), _sha256(folder / _ARRAYS))
-        if hashes != (info["hash"], info["bundle"], info["arrays"]):
-            raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
-        patients = tuple(info.get("patients", ()))
-        return RoPELayer(_rope(load_file(folder / _ARRAYS), info, bundle), info["measured"], patients)
-    except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
+    def build(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RoPELayer:
+        return RoPELayer(_rope(arrays, info, bundle), info["measured"], tuple(info.get("patients", ())))
+
+    return _FILES.read(folder, build)
 
 
 def _rope(arrays: Mapping[str, np.ndarray], info: Mapping[str, Any], bundle: Bundle) -> RoPE:
@@ -205,16 +186,3 @@ def _rope(arrays: Mapping[str, np.ndarray], info: Mapping[str, Any], bundle: Bun
         RoPEConfig(**info["config"]),
         bool(info["converged"]),
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _own_hash(info: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in info.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _broken(folder: Path, what: str, code: str) -> BundleError:
-    return BundleError(f"the RoPE layer of bundle {folder.name} {what}", code=code, hint="calibrate it again")

@@ -6,8 +6,6 @@ weights of the two likelihoods.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +15,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..bundle import Bundle, BundleError
+from ..bundle import Bundle
 from ..npe import NPE
+from ..sealing import LayerFiles, narrow_state, widen_state
 from .heads import PatientHeads
 from .info import Patient
 
 __all__ = ["Informed", "PatientEvidence", "PatientLayer", "load_patient", "save_patient", "standardised"]
 
-_INFO, _ARRAYS, _WEIGHTS, _SCHEMA = "patient.json", "patient.safetensors", "weights.safetensors", 1
-_OVERSAMPLED = 4  # draws weighted for each that is kept
-LEAST_EFFECTIVE = 100.0
-"""Effective draws below which wave and patient do not go together."""
+_FILES = LayerFiles("patient layer", "patient", 1)
+_OVERSAMPLED, _FEWEST = 4, 8000  # draws weighted for each that is kept, and fewest in all
+LEAST_EFFECTIVE = 1 / 80
+"""Effective share of the weighted draws below which wave and patient do not go together."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,23 @@ class Informed:
     r"""Draws that know the patient.
 
     Arguments:
-        theta: The draws; empty where wave and patient do not go together.
+        theta: The draws; of no use where wave and patient do not agree.
         effective: Effective number of the draws that were weighted.
+        weighted: How many these were.
 
     Example:
-        >>> Informed(np.zeros((0, 9)), 3.0).agrees
+        >>> Informed(np.zeros((0, 9)), 3.0, 8000).agrees
         False
     """
 
     theta: Float[np.ndarray, "n D"]
     effective: float
+    weighted: int
 
     @property
     def agrees(self) -> bool:
         r"""Whether enough draws bear what is known of the patient."""
-        return self.effective >= LEAST_EFFECTIVE
+        return self.effective >= LEAST_EFFECTIVE * self.weighted
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,17 @@ class PatientEvidence:
             n: Number of draws.
             generator: Source of randomness.
         """
-        theta = npe.sample(window, _OVERSAMPLED * n, generator)[0]
+        theta = npe.sample(window, max(_OVERSAMPLED * n, _FEWEST), generator)[0]
         if not np.isfinite(theta).all():
-            return Informed(theta[:n], float(len(theta)))
+            return Informed(theta[:n], float(len(theta)), len(theta))
         log = self.log_weights(npe, theta, npe.embedding(window)[0])
         weights = np.exp(log - log.max())
         weights /= weights.sum()
         effective = float(1.0 / np.square(weights).sum())
-        if effective < LEAST_EFFECTIVE:
-            return Informed(theta[:0], effective)
         positions = (np.arange(n) + float(torch.rand(1, generator=generator))) / n
         rows = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
         rows = rows[torch.randperm(n, generator=generator).numpy()]
-        return Informed(theta[rows], effective)
+        return Informed(theta[rows], effective, len(theta))
 
     def log_weights(
         self, npe: NPE, theta: Float[np.ndarray, "N D"], context: Float[torch.Tensor, " context"]
@@ -164,20 +163,9 @@ def save_patient(layer: PatientLayer, folder: Path) -> None:
     Example:
         >>> save_patient(layer, Path("mine"))  # doctest: +SKIP
     """
-    from safetensors.numpy import save
-
-    state = {key: value.detach().cpu().numpy() for key, value in layer.heads.state_dict().items()}
-    arrays = {k: np.ascontiguousarray(v.astype(np.float16) if v.ndim > 1 else v) for k, v in state.items()}
-    (folder / _ARRAYS).write_bytes(save(arrays))
-    info: dict[str, Any] = {
-        "schema": _SCHEMA,
-        "measured": dict(layer.measured),
-        "training": dict(layer.training),
-        "weights": _sha256(folder / _WEIGHTS),
-        "arrays": _sha256(folder / _ARRAYS),
-    }
-    info["hash"] = _own_hash(info)
-    (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    _FILES.write(
+        folder, narrow_state(layer.heads), {"measured": dict(layer.measured), "training": dict(layer.training)}
+    )
 
 
 def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:
@@ -199,34 +187,10 @@ def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:
         >>> "age+height" in load_patient(folder, Bundle.load(folder)).measured
         True
     """
-    if not (folder / _INFO).is_file():
-        return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
-    try:
-        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
-        if int(info["schema"]) > _SCHEMA:
-            raise _broken(folder, f"has schema {info['schema']}, this version reads up to {_SCHEMA}", "bundle-newer")
-        sealed = info["hash"] == _own_hash(info) and info["arrays"] == _sha256(folder / _ARRAYS)
-        if not sealed or info["weights"] != _sha256(folder / _WEIGHTS):
-            raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
-        arrays = {k: torch.from_numpy(v.astype(np.float32)) for k, v in load_file(folder / _ARRAYS).items()}
+    def build(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> PatientLayer:
         heads = PatientHeads(bundle.outputs.space.dim, bundle.npe.config.embedding.context)
-        heads.load_state_dict(arrays)
+        heads.load_state_dict(widen_state(arrays))
         return PatientLayer(heads.eval(), info["measured"], info["training"])
-    except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 
-
-def _broken(folder: Path, what: str, code: str) -> BundleError:
-    return BundleError(f"the patient layer of bundle {folder.name} {what}", code=code, hint="fetch the bundle again")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _own_hash(info: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in info.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _FILES.read(folder, build)

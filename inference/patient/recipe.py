@@ -347,7 +347,7 @@ def _summary(rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> dict[st
         "coverage": coverage,
         "spread": {name: round(value, 3) for name, value in spread.items()},
         "effective": round(float(effective.mean()), 3),
-        "refused": _share(effective * 8000 < LEAST_EFFECTIVE),
+        "refused": _share(effective < LEAST_EFFECTIVE),
     }
 
 

@@ -6,23 +6,21 @@ r"""The pooling layer of a bundle: two files beside its own, made for that bundl
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..bundle import Bundle, BundleError
+from ..bundle import Bundle
+from ..sealing import LayerFiles, narrow_state, widen_state
 from .network import PooledNPE, PoolingConfig
 from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_INFO, _ARRAYS, _SCHEMA = "pooling.json", "pooling.safetensors", 2
+_FILES = LayerFiles("pooling layer", "pooling", 2)
 
 
 @dataclass(frozen=True)
@@ -56,25 +54,15 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
     Example:
         >>> save_pooling(layer, Path("mine"))  # doctest: +SKIP
     """
-    from safetensors.numpy import save
-
-    arrays = {}
-    for name, module in (("npe", layer.npe), ("detector", layer.detector)):
-        for key, value in module.state_dict().items():
-            own = value.detach().cpu().numpy()
-            arrays[f"{name}/{key}"] = np.ascontiguousarray(own.astype(np.float16) if own.ndim > 1 else own)
-    (folder / _ARRAYS).write_bytes(save(arrays))
-    info: dict[str, Any] = {
-        "schema": _SCHEMA,
+    parts = (("npe", layer.npe), ("detector", layer.detector))
+    arrays = {f"{name}/{key}": value for name, module in parts for key, value in narrow_state(module).items()}
+    info = {
         "network": layer.npe.config.to_json(),
         "detector": {"inputs": layer.detector.inputs, "hidden": layer.detector.hidden},
         "measured": dict(layer.measured),
         "training": dict(layer.training),
-        "weights": _sha256(folder / "weights.safetensors"),
-        "arrays": _sha256(folder / _ARRAYS),
     }
-    info["hash"] = _own_hash(info)
-    (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    _FILES.write(folder, arrays, info)
 
 
 def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
@@ -96,38 +84,13 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         >>> load_pooling(folder, Bundle.load(folder)).npe.config.inputs
         73
     """
-    if not (folder / _INFO).is_file():
-        return None
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
-    try:
-        info = json.loads((folder / _INFO).read_text(encoding="utf-8"))
-        if int(info["schema"]) > _SCHEMA:
-            raise _broken(folder, f"has schema {info['schema']}, this version reads up to {_SCHEMA}", "bundle-newer")
-        if int(info["schema"]) < _SCHEMA:
-            raise _broken(folder, f"has schema {info['schema']}, this version needs {_SCHEMA}", "bundle-older")
-        sealed = info["hash"] == _own_hash(info) and info["arrays"] == _sha256(folder / _ARRAYS)
-        if not sealed or info["weights"] != _sha256(folder / "weights.safetensors"):
-            raise _broken(folder, "was edited or belongs to another bundle", "bundle-edited")
-        arrays = {k: torch.from_numpy(v.astype(np.float32)) for k, v in load_file(folder / _ARRAYS).items()}
+    def build(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> PoolingLayer:
         npe = PooledNPE(bundle.outputs.space.dim, PoolingConfig.from_json(info["network"]))
         detector = ChangeDetector(**info["detector"])
+        state = widen_state(arrays)
         for name, module in (("npe", npe), ("detector", detector)):
-            module.load_state_dict({k[len(name) + 1 :]: v for k, v in arrays.items() if k.startswith(f"{name}/")})
+            module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
         return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"])
-    except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 
-
-def _broken(folder: Path, what: str, code: str) -> BundleError:
-    return BundleError(f"the pooling layer of bundle {folder.name} {what}", code=code, hint="fetch the bundle again")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _own_hash(info: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in info.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return _FILES.read(folder, build, oldest=_FILES.schema)

@@ -172,6 +172,15 @@ def test_a_patient_who_cannot_have_made_the_wave_is_refused(shipped: Shipped) ->
     assert "age 89 years" in str(result.hint)
 
 
+def test_few_draws_are_enough_where_wave_and_patient_agree(shipped: Shipped) -> None:
+    bundle, layer = shipped
+    evidence = PatientEvidence(layer, Patient(age=58.0, height=1.74))
+    answers = [
+        w.result for w in answer_recording(bundle, read(DEMO), Question(end_s=16.0, n_draws=20), evidence=evidence)
+    ]
+    assert all(isinstance(answer, Answer) and len(answer.draws["CO"]) == 20 for answer in answers)
+
+
 def _sure_of_age(bundle: Bundle, slope: float) -> PatientHeads:
     """Likelihoods by which age hangs steeply on the first output."""
     heads = PatientHeads(bundle.outputs.space.dim, bundle.npe.config.embedding.context)
