@@ -97,22 +97,22 @@ def test_damaged_json_is_refused(folder, text):
 
 
 def test_a_path_in_the_file_list_is_refused(folder):
-    from pulsebayes.inference.bundle import _own_hash
+    from pulsebayes.inference.bundle import own_hash
 
     info = json.loads((folder / "bundle.json").read_text())
     (folder.parent / "outside").write_bytes(b"")
     info["files"]["../outside"] = hashlib.sha256(b"").hexdigest()
-    info["hash"] = _own_hash(info)
+    info["hash"] = own_hash(info)
     (folder / "bundle.json").write_text(json.dumps(info))
     refuses(folder, "bundle-edited")
 
 
 def test_a_consistent_bundle_of_another_network_is_refused(folder):
-    from pulsebayes.inference.bundle import _own_hash
+    from pulsebayes.inference.bundle import own_hash
 
     info = json.loads((folder / "bundle.json").read_text())
     info["network"]["transforms"] = 5
-    info["hash"] = _own_hash(info)
+    info["hash"] = own_hash(info)
     (folder / "bundle.json").write_text(json.dumps(info))
     refuses(folder, "bundle-damaged")
 
@@ -132,11 +132,11 @@ def test_a_consistent_bundle_of_another_network_is_refused(folder):
     ],
 )
 def test_a_consistent_bundle_that_promises_what_its_network_cannot_is_refused(folder, part, change):
-    from pulsebayes.inference.bundle import _own_hash
+    from pulsebayes.inference.bundle import own_hash
 
     info = json.loads((folder / "bundle.json").read_text())
     info[part] = info[part] | change if isinstance(change, dict) else change
-    info["hash"] = _own_hash(info)
+    info["hash"] = own_hash(info)
     (folder / "bundle.json").write_text(json.dumps(info))
     refuses(folder, "bundle-damaged")
 
