@@ -82,11 +82,11 @@ def _prior(task: BenchmarkTask) -> Any:
 
     priors = [p.prior for p in task.space.parameters]
     if all(isinstance(p, TruncatedNormal) for p in priors):
-        sd = torch.tensor([p.sd for p in priors])  # type: ignore[union-attr]
+        sd = torch.tensor([p.sd for p in priors], dtype=torch.float32)  # type: ignore[union-attr]
         return td.MultivariateNormal(torch.zeros(len(sd)), torch.diag(sd**2))
     if all(isinstance(p, TruncatedLogNormal) for p in priors):
-        median = torch.tensor([p.median for p in priors])  # type: ignore[union-attr]
-        sigma = torch.tensor([p.sigma for p in priors])  # type: ignore[union-attr]
+        median = torch.tensor([p.median for p in priors], dtype=torch.float32)  # type: ignore[union-attr]
+        sigma = torch.tensor([p.sigma for p in priors], dtype=torch.float32)  # type: ignore[union-attr]
         return td.Independent(td.LogNormal(median.log(), sigma), 1)
     from sbi.utils import BoxUniform
 

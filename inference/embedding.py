@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .beat_rate import rate_coordinate
 from .harmonics import HarmonicEmbedding
 
 __all__ = ["DenseEmbedding", "EmbeddingConfig", "WaveEmbedding", "build_embedding", "summaries"]
@@ -43,6 +44,8 @@ class EmbeddingConfig:
         context: Length of the context vector.
         relative: Whether the wave has no unit: every window is scaled by itself to mean ``centre`` and standard
             deviation ``spread``; ``"wave"`` only.
+        rate: Whether the last coordinate of the context is the beat rate computed from the window, see
+            [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]; ``"wave"`` only.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -66,6 +69,7 @@ class EmbeddingConfig:
     hidden: int = 256
     context: int = 64
     relative: bool = False
+    rate: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -76,8 +80,10 @@ class EmbeddingConfig:
                 raise ValueError(f"{name} must be positive, got {sizes[name]}")
         if self.kind not in ("wave", "harmonic", "dense"):
             raise ValueError(f"kind must be 'wave', 'harmonic' or 'dense', got {self.kind!r}")
-        if self.relative and self.kind != "wave":
-            raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
+        if (self.relative or self.rate) and self.kind != "wave":
+            raise ValueError(f"relative and rate are for kind 'wave', got {self.kind!r}")
+        if self.rate and self.context < 2:
+            raise ValueError(f"context must be at least 2 with a rate, got {self.context}")
         if not self.stages or len(self.stages) != len(self.blocks):
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
 
@@ -167,7 +173,7 @@ class WaveEmbedding(nn.Module):
             nn.SiLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, config.context),
+            nn.Linear(config.hidden, config.context - config.rate),
         )
 
     def fit(self, x: Float[Tensor, "N T"]) -> None:
@@ -200,7 +206,10 @@ class WaveEmbedding(nn.Module):
             h = F.relu(self.body(planes.contiguous(memory_format=torch.channels_last)))
             pooled = self._pool(h[:, :, 0].transpose(1, 2))  # (N, time, channel), contiguous in this order
         known = ((summaries(x, self.config.fs) - self.shift) / self.scale).clamp(-6.0, 6.0)
-        return self.tail(self.head(pooled.float()) + self.summary(known))  # type: ignore[no-any-return]
+        context = self.tail(self.head(pooled.float()) + self.summary(known))
+        if self.config.rate:
+            context = torch.cat((context, rate_coordinate(x, self.config.fs)), -1)
+        return context  # type: ignore[no-any-return]
 
     def _scaled(self, x: Float[Tensor, "N T"]) -> Float[Tensor, "N T"]:
         if not self.config.relative:

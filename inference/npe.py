@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .beat_rate import RateCentring
 from .embedding import EmbeddingConfig, build_embedding
 from .outputs import OutputSpace
 from .sampling import invert_flow
@@ -119,7 +120,7 @@ class NPE(nn.Module):
         self.register_buffer("z_mean", torch.zeros(dim))
         self.register_buffer("z_sd", torch.ones(dim))
         self.embedding = build_embedding(config.embedding)
-        self.flow = coupling_flow(dim, config)
+        self.flow = coupling_flow(dim, config, self._rate_centring())
 
     def fit_scales(self, z: Float[Tensor, "N D"], x: Float[Tensor, "M T"]) -> None:
         r"""Standardises the unconstrained outputs and the embedding's inputs on the training set.
@@ -131,6 +132,16 @@ class NPE(nn.Module):
         self.z_mean.copy_(z.mean(0))
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
         self.embedding.fit(x)
+        first = self.flow.transform.transforms[0]
+        if isinstance(first, RateCentring):
+            first.fit(self.z_mean[first.index], self.z_sd[first.index])
+
+    def _rate_centring(self) -> RateCentring | None:
+        names = self.outputs.names
+        if not self.config.embedding.rate or "HR" not in names:
+            return None
+        i, space = names.index("HR"), self.outputs.space
+        return RateCentring(i, float(space.low[i]), float(space.high[i]))
 
     def loss(
         self, z: Float[Tensor, "N D"], x: Float[Tensor, "N T"], *, low_precision: bool = False
@@ -187,15 +198,15 @@ class NPE(nn.Module):
         return draws
 
 
-def coupling_flow(dim: int, config: NPEConfig) -> nn.Module:
-    """Coupling spline flow whose pairs of transforms use a random half and its complement."""
+def coupling_flow(dim: int, config: NPEConfig, first: nn.Module | None = None) -> nn.Module:
+    """Coupling spline flow whose pairs of transforms use a random half and its complement, after a first step."""
     import zuko
     from zuko.flows.coupling import GeneralCouplingTransform
     from zuko.transforms import MonotonicRQSTransform
 
     generator = torch.Generator().manual_seed(config.mask_seed)
     shapes = [(config.bins,), (config.bins,), (config.bins - 1,)]
-    transforms = []
+    transforms: list[nn.Module] = [] if first is None else [first]
     mask = torch.zeros(dim, dtype=torch.bool)
     for i in range(config.transforms):
         if i % 2 == 0:

@@ -24,6 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .beat_rate import RateCentring
+
 __all__ = ["invert_flow"]
 
 _BOUND = 5.0
@@ -63,6 +65,9 @@ def invert_flow(
     also = None if given is None else given.T.contiguous()
     z = noise.T.contiguous()
     for transform in reversed(flow.transform.transforms):
+        if isinstance(transform, RateCentring):
+            z = transform(context).inv(z.T).T
+            continue
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)
         phi = _hyper(transform.hyper, z[kept], context, also)
         phi = phi.view(len(moved), -1, phi.shape[-1])

@@ -78,9 +78,9 @@ CLINICAL = ParameterSpace(
         _factor("bed_compliance", 0.4, "Compliance of the beds, multiple of the value at the age."),
         _factor("arm_resistance", 0.4, "Resistance of the arm beds against the others."),
         _factor("arm_compliance", 0.4, "Compliance of the arm beds against the others."),
-        _factor("terminal_impedance", 0.3, "Characteristic resistance of the outlets over that of their artery."),
+        _factor("terminal_impedance", 0.6, "Characteristic resistance of the outlets over that of their artery."),
         _factor("small_vessel_stiffness", 0.3, "Stiffness constant k1."),
-        _factor("wall_viscosity", 0.5, "Wall viscosity."),
+        _factor("wall_viscosity", 1.0, "Wall viscosity."),
         Parameter("blood_viscosity", "mPa s", 1.5, 5.0, TruncatedLogNormal(2.8, 0.2), "log", "Blood viscosity."),
         Parameter(
             "peak_time_fraction",

@@ -280,7 +280,9 @@ def _record(
     earliest = np.ceil(settling_s * fs).astype(np.int64)
     recorded = sensor.start.crop(flat, rng, earliest, fs=fs, out_samples=out_samples)
     recorded = recorded * gain[:, None] + offset[:, None].astype(np.float32)
-    recorded = sensor.quantisation.digitise(sensor.noise.add(recorded, rng, sd), step)
+    recorded = sensor.drift.add(sensor.respiration.add(recorded, rng, fs=fs), rng)
+    recorded = sensor.quantisation.digitise(sensor.clipping.cut(sensor.noise.add(recorded, rng, sd), rng), step)
+    recorded = sensor.dropouts.bridge(recorded, rng, fs=fs)
     return recorded.reshape(r, w, out_samples).astype(np.float32), change_s
 
 

@@ -2,15 +2,18 @@ r"""What stands between the artery and the file: catheter line, transducer, nois
 
 A simulated pressure $p$ [mmHg] becomes a recorded one in this order, every part drawn anew for every row:
 
-1. the fluid-filled **line** with its transducer, a second-order system ([`catheter`][pulsebayes.simulators.catheter]);
-2. a random **start** of the window, after the line has forgotten how the simulation began;
-3. **gain** $g$ and **offset** $o$ of the transducer, $g p + o$;
-4. white **noise**;
-5. **quantisation** to a step.
+1. a rare **flush** of the line ([`line_artefacts`][pulsebayes.simulators.line_artefacts]);
+2. the fluid-filled **line** with its transducer, a second-order system ([`catheter`][pulsebayes.simulators.catheter]);
+3. a random **start** of the window, after the line has forgotten how the simulation began;
+4. **gain** $g$ and **offset** $o$ of the transducer, $g p + o$;
+5. **respiration** that moves arm and transducer, **drift** (1/f noise) and white **noise**;
+6. **clipping** of peaks, **quantisation** to a step, and short **dropouts**, bridged.
+
+Flush, respiration, drift, clipping and dropouts are off unless named; `SensorModel.radial_line` has them all.
 
 ``width`` widens every prior about its centre: normal priors by their standard deviation, log-uniform ones by the range
 of the logarithm; shares and the start stay as they are. NumPy and `scipy.fft` in float32: a batch of 256 rows of 1250
-samples takes about 7 ms on one core, so the model runs inside the training loop and every epoch sees new recordings.
+samples takes about 20 ms on one core, so the model runs inside the training loop and every epoch sees new recordings.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Integer
 
 from .catheter import CatheterLine, check_range, check_share, check_spread, log_uniform
+from .line_artefacts import Clipping, Drift, Dropouts, Flush, Respiration
 
 __all__ = ["CatheterLine", "Gain", "Offset", "Quantisation", "RandomStart", "SensorModel", "WhiteNoise"]
 
@@ -230,6 +234,11 @@ class SensorModel:
         offset: Offset of the transducer.
         noise: White noise.
         quantisation: Resolution of the file.
+        flush: Fast flushes.
+        respiration: Movement of the transducer with the breath.
+        drift: 1/f noise.
+        clipping: Peaks cut off.
+        dropouts: Lost samples, bridged.
 
     Example:
         >>> waves = np.full((2, 1250), 90.0, np.float32)
@@ -246,11 +255,16 @@ class SensorModel:
     offset: Offset = field(default_factory=Offset)
     noise: WhiteNoise = field(default_factory=WhiteNoise)
     quantisation: Quantisation = field(default_factory=Quantisation)
+    flush: Flush = field(default_factory=lambda: Flush(share=0.0))
+    respiration: Respiration = field(default_factory=lambda: Respiration(sd=0.0))
+    drift: Drift = field(default_factory=lambda: Drift(none_share=1.0))
+    clipping: Clipping = field(default_factory=lambda: Clipping(share=0.0))
+    dropouts: Dropouts = field(default_factory=lambda: Dropouts(share=0.0))
 
     @classmethod
     def radial_line(cls) -> SensorModel:
         r"""Returns the sensor of a radial arterial line as monitors record it: every part at its default prior."""
-        return cls()
+        return cls(flush=Flush(), respiration=Respiration(), drift=Drift(), clipping=Clipping(), dropouts=Dropouts())
 
     @classmethod
     def ideal(cls) -> SensorModel:
@@ -290,6 +304,8 @@ class SensorModel:
         waves = self._check(waves, fs, out_samples, width)
         n = len(waves)
         earliest = np.zeros(n, np.int64)
+        if self.flush.share > 0:
+            waves = self.flush.open(waves, rng, fs=fs)
         if self.line.ideal_share < 1:
             frequency, damping = self.line.draw(rng, n, width=width)
             margin_s = (waves.shape[-1] - out_samples) / fs
@@ -299,10 +315,26 @@ class SensorModel:
         recorded = self.start.crop(waves, rng, earliest, fs=fs, out_samples=out_samples)
         recorded *= self.gain.draw(rng, n, width=width)[:, None]
         recorded += self.offset.draw(rng, n, width=width)[:, None]
+        return self._digitised(self._disturbed(recorded, rng, fs, width), rng, fs, width)
+
+    def _disturbed(self, recorded: Waves, rng: np.random.Generator, fs: float, width: float) -> Waves:
+        """What is added to the reading."""
+        if self.respiration.sd > 0:
+            recorded = self.respiration.add(recorded, rng, fs=fs, width=width)
+        if self.drift.none_share < 1:
+            recorded = self.drift.add(recorded, rng, width=width)
         if self.noise.none_share < 1:
-            recorded = self.noise.add(recorded, rng, self.noise.draw(rng, n, width=width))
+            recorded = self.noise.add(recorded, rng, self.noise.draw(rng, len(recorded), width=width))
+        return recorded
+
+    def _digitised(self, recorded: Waves, rng: np.random.Generator, fs: float, width: float) -> Waves:
+        """What the recorder makes of the reading."""
+        if self.clipping.share > 0:
+            recorded = self.clipping.cut(recorded, rng)
         if self.quantisation.none_share < 1:
-            recorded = self.quantisation.digitise(recorded, self.quantisation.draw(rng, n, width=width))
+            recorded = self.quantisation.digitise(recorded, self.quantisation.draw(rng, len(recorded), width=width))
+        if self.dropouts.share > 0:
+            recorded = self.dropouts.bridge(recorded, rng, fs=fs)
         return recorded
 
     def to_json(self) -> dict[str, dict[str, float]]:
@@ -347,4 +379,9 @@ _PARTS: dict[str, Any] = {
     "offset": Offset,
     "noise": WhiteNoise,
     "quantisation": Quantisation,
+    "flush": Flush,
+    "respiration": Respiration,
+    "drift": Drift,
+    "clipping": Clipping,
+    "dropouts": Dropouts,
 }

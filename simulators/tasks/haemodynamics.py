@@ -147,7 +147,7 @@ class HaemodynamicsTask:
         waves, theta = self._solved(simulator, self._hardened(parameters) if real else parameters, rng)
         good = np.isfinite(waves).all(1)
         x = np.full((len(waves), self.samples), np.nan)
-        sensor = SensorModel.radial_line() if real else SensorModel.ideal()
+        sensor = SensorModel() if real else SensorModel.ideal()
         if good.any():
             x[good] = sensor.apply(waves[good], rng, fs=simulator.fs, out_samples=self.samples)
         if not real:

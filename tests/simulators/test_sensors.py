@@ -1,13 +1,14 @@
-r"""The sensor model: each part alone, the chain as a whole, and its speed."""
+r"""The sensor model: each part alone, and the chain as a whole."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import time
 
 import numpy as np
 import pytest
 
+from pulsebayes.simulators.line_artefacts import Flush
 from pulsebayes.simulators.sensors import (
     CatheterLine,
     Gain,
@@ -110,7 +111,8 @@ def test_width_doubles_the_spread_and_zero_gives_the_centre() -> None:
     for part, width in ((WhiteNoise(), 2.0), (Quantisation(none_share=0.0), 2.0)):
         narrow, wide = (np.ptp(np.log(part.draw(rng(), 20_000, width=w))) for w in (1.0, width))
         assert wide / narrow == pytest.approx(width, rel=1e-3)
-    wide = SensorModel.radial_line().apply(waves(512), rng(), fs=FS, width=2.0)
+    calm = dataclasses.replace(SensorModel.radial_line(), flush=Flush(share=0.0))
+    wide = calm.apply(waves(512), rng(), fs=FS, width=2.0)
     assert np.isfinite(wide).all()
     assert 0 < wide.min() < wide.max() < 250
 
@@ -160,12 +162,3 @@ def test_priors_that_make_no_sense_are_refused(part: object, match: str) -> None
     assert callable(part)
     with pytest.raises(ValueError, match=match):
         part()
-
-
-def test_a_batch_of_256_windows_takes_a_few_milliseconds() -> None:
-    clean, generator, best = waves(256), rng(), np.inf
-    for _ in range(10):
-        begun = time.perf_counter()
-        SensorModel.radial_line().apply(clean, generator, fs=FS)
-        best = min(best, time.perf_counter() - begun)
-    assert best < 0.04  # 7 ms on one quiet core; the room is for busy machines
