@@ -8,6 +8,7 @@ from typing import Any
 _HOMES: dict[str, str] = {
     "Beta": ".parameters",
     "CatheterLine": ".sensors",
+    "ClusterError": ".cluster",
     "Continuous": ".continuous",
     "ElementWindkessel": ".windkessels",
     "Gain": ".sensors",
@@ -55,6 +56,7 @@ _HOMES: dict[str, str] = {
 __all__ = [
     "Beta",
     "CatheterLine",
+    "ClusterError",
     "Continuous",
     "ElementWindkessel",
     "Gain",

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
+from typing import Protocol
 
-__all__ = ["Worker", "WorkerPool"]
+__all__ = ["Hand", "Worker", "WorkerPool"]
 
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -25,6 +26,16 @@ _ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
 }
 _XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+class Hand(Protocol):
+    r"""Whoever takes a shard: a process of this machine, or a place in a cluster's queue."""
+
+    shard: int | None
+    is_warm: bool
+
+    def tell(self, message: Mapping[str, object]) -> None:
+        r"""Sends a message."""
 
 
 class Worker:
@@ -122,6 +133,9 @@ class WorkerPool:
         for key, _ in self._selector.select(timeout_s):
             for message in key.data.hear():
                 yield key.data, message
+
+    def withdraw(self) -> None:
+        r"""Takes back shards that nobody has begun: there are none, a worker is only told what it does at once."""
 
     def __enter__(self) -> WorkerPool:
         return self

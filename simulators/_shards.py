@@ -12,17 +12,21 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .registry import Simulated, Simulator
 from .status import count_status
+
+if TYPE_CHECKING:
+    import zarr
 
 ARRAYS = ("theta", "waves", "quantities", "status")
 _DIMENSIONS = {
@@ -32,6 +36,7 @@ _DIMENSIONS = {
     "status": ("simulation",),
 }
 _KEYS = {"theta": "c/{}/0", "waves": "c/{}/0/0", "quantities": "c/{}/0", "status": "c/{}"}
+_PLACES = tuple(f"{name}/{_KEYS[name]}" for name in ARRAYS)
 _NEVER_FLOAT = float(np.finfo(np.float32).min)
 """Fill value: Zarr writes no file for a shard of fill values, so it must be what no simulator gives; NaN they do."""
 
@@ -91,20 +96,7 @@ def create(
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     group = zarr.open_group(partial, mode="w", attributes=dict(attributes))
-    rows, chunk = layout.shard_size, layout.chunk_rows
-    shapes: dict[str, tuple[int, ...]] = {
-        "theta": (widths[0],), "waves": site_shape, "quantities": (widths[1],), "status": ()
-    }  # fmt: skip
-    for name, rest in shapes.items():
-        group.create_array(
-            name,
-            shape=(layout.n, *rest),
-            chunks=(chunk, 1, rest[1]) if name == "waves" else (rows, *rest),
-            shards=(rows, *rest),
-            dtype={"theta": "float64", "status": "uint8"}.get(name, "float32"),
-            fill_value=255 if name == "status" else _NEVER_FLOAT,
-            dimension_names=_DIMENSIONS[name],
-        )
+    _create_arrays(group, layout, site_shape, widths)
     with warnings.catch_warnings():  # that Zarr v3 has no word yet on consolidated metadata: readers may ignore it
         warnings.simplefilter("ignore")
         zarr.consolidate_metadata(partial)
@@ -148,7 +140,7 @@ def write_shard(out: Path, layout: Layout, shard: int, theta: np.ndarray, rows: 
     r"""Writes the files of a shard, and then its mark.
 
     Arguments:
-        out: The set.
+        out: The set, or an empty folder that takes only this shard's files, in the same places.
         layout: Rows and shards.
         shard: Number of the shard.
         theta: Parameters of its rows.
@@ -157,23 +149,91 @@ def write_shard(out: Path, layout: Layout, shard: int, theta: np.ndarray, rows: 
     Returns:
         Number of rows of each status, by name.
     """
-    import zarr
+    files, span = _encode(layout, shard, theta, rows), layout.rows(shard)
+    counts = count_status(rows.status)
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    mark = {"shard": shard, "rows": [span.start, span.stop], "status": counts, "sha256": sums}
+    files[mark_name(shard)] = (json.dumps(mark, sort_keys=True) + "\n").encode()
+    install(out, files)
+    return counts
 
+
+def mark_name(shard: int) -> str:
+    r"""Place of a shard's mark in its set."""
+    return f"done/{shard:06d}.json"
+
+
+def install(out: Path, files: Mapping[str, bytes]) -> None:
+    r"""Puts files in their places, each whole or not at all, in the order given: the mark comes last.
+
+    Whoever writes the same shard at the same time writes the same bytes, so that it does not matter who is last.
+
+    Arguments:
+        out: The set.
+        files: Contents by place.
+    """
+    for name, data in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def is_whole(shard: int, files: Mapping[str, bytes]) -> bool:
+    r"""Tells whether files that were sent are those that their mark names.
+
+    Arguments:
+        shard: Number of the shard.
+        files: Contents by place, the mark among them.
+    """
+    try:
+        sums = json.loads(files[mark_name(shard)])["sha256"]
+        return set(sums) == {name.format(shard) for name in _PLACES} and all(
+            hashlib.sha256(files[name]).hexdigest() == value for name, value in sums.items()
+        )
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def _create_arrays(group: zarr.Group, layout: Layout, site_shape: tuple[int, ...], widths: tuple[int, ...]) -> None:
+    rows, chunk = layout.shard_size, layout.chunk_rows
+    shapes: dict[str, tuple[int, ...]] = {
+        "theta": (widths[0],), "waves": site_shape, "quantities": (widths[1],), "status": ()
+    }  # fmt: skip
+    for name, rest in shapes.items():
+        group.create_array(
+            name,
+            shape=(layout.n, *rest),
+            chunks=(chunk, 1, rest[1]) if name == "waves" else (rows, *rest),
+            shards=(rows, *rest),
+            dtype={"theta": "float64", "status": "uint8"}.get(name, "float32"),
+            fill_value=255 if name == "status" else _NEVER_FLOAT,
+            dimension_names=_DIMENSIONS[name],
+        )
+
+
+def _encode(layout: Layout, shard: int, theta: np.ndarray, rows: Simulated) -> dict[str, bytes]:
+    """The files of a shard by their places, as Zarr writes them: in memory, so that none is ever half there."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    held: dict[str, Any] = {}
+    group = zarr.open_group(MemoryStore(held), mode="w")
+    _create_arrays(group, layout, rows.waves.shape[1:], (theta.shape[1], rows.quantities.shape[1]))
     span = layout.rows(shard)
     values = {"theta": theta, "waves": rows.waves, "quantities": rows.quantities, "status": rows.status}
-    sums = {}
     for name, value in values.items():
-        path = out / name / _KEYS[name].format(shard)
-        path.unlink(missing_ok=True)  # the last shard is not full: Zarr would read what a killed run left
-        array = zarr.open_array(out / name, mode="r+")
-        array[span.start : span.stop] = value
-        _sync_file(path)
-        _sync_folder(path.parent)
-        sums[f"{name}/{_KEYS[name].format(shard)}"] = _sha256(path)
-    counts = count_status(rows.status)
-    mark = {"shard": shard, "rows": [span.start, span.stop], "status": counts, "sha256": sums}
-    _write_whole(out / "done" / f"{shard:06d}.json", json.dumps(mark, sort_keys=True) + "\n")
-    return counts
+        zarr.open_array(MemoryStore(held), path=name, mode="r+")[span.start : span.stop] = value
+    return {place.format(shard): held[place.format(shard)].to_bytes() for place in _PLACES}
 
 
 def read_marks(out: Path, layout: Layout, *, verify: bool) -> dict[int, dict[str, int]]:
@@ -221,21 +281,6 @@ def _sums_hold(out: Path, sums: Mapping[str, str]) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    _sync_folder(path.parent)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

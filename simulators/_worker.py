@@ -13,14 +13,19 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TextIO
 
+from ._identity import software
 from ._shards import Layout, simulate_shard, write_shard
 from .registry import Simulator, build
 
 __all__ = ["describe"]
+
+_CORES: set[int] = set()
+"""Cores that this process may run on, before it is pinned to one."""
 
 
 def describe(simulator: Simulator) -> dict[str, object]:
@@ -46,6 +51,7 @@ def describe(simulator: Simulator) -> dict[str, object]:
         "sites": list(simulator.sites),
         "quantity_names": list(names),
         "quantity_units": in_order,
+        "software": software(),
     }
 
 
@@ -61,6 +67,8 @@ def _serve(tasks: SimpleQueue[dict[str, object]], answers: TextIO) -> None:
     begun = time.perf_counter()
     trial = Layout(layout.batch_size, layout.batch_size, layout.batch_size)
     _, rows = simulate_shard(simulator, trial, seed=0, shard=0)
+    if not setup.get("pinned", True):
+        _unpin()
     say(kind="warm", seconds=time.perf_counter() - begun, wave_shape=rows.waves.shape[1:])
     while True:
         task = tasks.get()
@@ -86,7 +94,16 @@ def _listen(tasks: SimpleQueue[dict[str, object]]) -> None:
 def _pin() -> None:
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
+        _CORES.update(cores)
         os.sched_setaffinity(0, {cores[int(os.environ.get("PULSEBAYES_WORKER", "0")) % len(cores)]})
+
+
+def _unpin() -> None:
+    """Lets the threads go to any core again: XLA has counted its cores by now, and stays with one thread."""
+    if hasattr(os, "sched_setaffinity"):
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), _CORES)
 
 
 def main() -> None:

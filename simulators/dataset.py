@@ -10,8 +10,6 @@ shards in progress, and the same call with ``resume=True`` goes on. Rows that fa
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -22,16 +20,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ._pool import Worker, WorkerPool
+from ._identity import attributes_of, differences
+from ._pool import Hand, WorkerPool
 from ._shards import Layout, create, read_marks, sweep
 from .registry import SimulatorSpec
 from .status import STATUS, usable_names
 from .training_set import TrainingSet
+
+if TYPE_CHECKING:
+    from .cluster import ClusterPool
 
 __all__ = [
     "Progress",
@@ -43,12 +44,10 @@ __all__ = [
     "make_training_set",
 ]
 
-SCHEMA = 1
 _PASSED_ON: dict[str, type[Exception]] = {
     "ValueError": ValueError, "TypeError": TypeError, "ImportError": ImportError, "ModuleNotFoundError": ImportError,
     "MemoryError": MemoryError,
 }  # fmt: skip
-_SOFTWARE = ("pulsebayes", "numpy", "scipy", "jax", "jaxlib", "zarr", "numcodecs")
 
 
 class Progress(NamedTuple):
@@ -165,6 +164,7 @@ def make_training_set(
     resume: bool = False,
     force: bool = False,
     device: str = "cpu",
+    scheduler: str = "",
     progress: Callable[[Progress], None] | None = None,
 ) -> TrainingSetReport:
     r"""Simulates a training set, or goes on with one.
@@ -180,6 +180,7 @@ def make_training_set(
         resume: Go on with what stands at ``out``: verified, nothing done twice. Starts anew where nothing stands.
         force: Replace the training set that stands at ``out``; anything else there is never touched.
         device: ``"cpu"`` or ``"cuda"``, where JAX simulates.
+        scheduler: Address of a Dask scheduler, or its scheduler file, whose workers simulate; empty for this machine.
         progress: Called whenever rows are finished.
 
     Returns:
@@ -190,7 +191,8 @@ def make_training_set(
         TrainingSetError: If something stands at ``out`` and neither ``resume`` nor ``force``
             is given; if ``resume`` meets a set of another simulator, configuration, seed or size.
         OSError: If ``out`` cannot be written, or the disk is full.
-        ChildProcessError: If a worker is killed.
+        ChildProcessError: If a worker on this machine is killed.
+        ClusterError: If the cluster cannot be reached, is lost, or runs other software.
         TrainingSetInterrupted: After Ctrl-C, once the shards in progress are finished; a second Ctrl-C ends at once.
 
     Example:
@@ -201,15 +203,12 @@ def make_training_set(
     path = Path(out)
     size = min(shard_size, n)
     layout = Layout(n, size, min(batch_size, size))
-    _check(seed, workers, device, resume=resume, force=force)
+    _check(seed, workers, device, scheduler, resume=resume, force=force)
     _make_room(path, resume=resume, force=force)
     _check_writable(path)
     run = _Run(SimulatorSpec(*simulator_spec), layout, path, seed, device, progress, begun=time.perf_counter())
     setup = {"name": run.spec.name, "config": dict(run.spec.config), "seed": seed, "layout": vars(layout)}
-    n_workers = min(workers or default_workers(), layout.n_shards)
-    double = run.spec.config.get("precision") == "float64"
-    environment = {"JAX_PLATFORMS": device, "JAX_ENABLE_X64": str(int(double))}
-    with _interrupts() as interrupts, WorkerPool(setup, n_workers, environment=environment) as pool, run:
+    with _interrupts() as interrupts, _pool(run, setup, workers, scheduler) as pool, run:
         while not run.is_complete:
             for worker, message in pool.hear(0.2):
                 if interrupts and not run.stopping:
@@ -217,8 +216,10 @@ def make_training_set(
                 run.take(worker, message)
             if interrupts and not run.stopping:
                 run.stop()
-            if run.stopping and not run.busy:
-                break
+            if run.stopping:
+                pool.withdraw()
+                if not run.busy:
+                    break
     return run.report()
 
 
@@ -261,7 +262,7 @@ class _Run:
         self.pending.clear()
         self._tell()
 
-    def take(self, worker: Worker, message: dict[str, object]) -> None:
+    def take(self, worker: Hand, message: dict[str, object]) -> None:
         kind = message["kind"]
         if kind == "built" and not self.attributes:
             self._built(cast("dict[str, object]", message["description"]))
@@ -275,6 +276,8 @@ class _Run:
         elif kind == "done":
             self._done(int(str(message["shard"])), cast("dict[str, int]", message["status"]))
             self._assign(worker)
+        elif kind == "withdrawn":
+            self.busy.discard(int(str(message["shard"])))
         elif kind == "failed":
             raise _failure(message, self.out, worker.shard)
 
@@ -296,7 +299,7 @@ class _Run:
         )
 
     def _built(self, description: dict[str, object]) -> None:
-        self.attributes = _attributes(description, self.layout, seed=self.seed, device=self.device)
+        self.attributes = attributes_of(description, self.layout, seed=self.seed, device=self.device)
         if not _is_free(self.out):
             self._open()
 
@@ -325,7 +328,7 @@ class _Run:
         self.is_open = True
         self._tell()
 
-    def _assign(self, worker: Worker) -> None:
+    def _assign(self, worker: Hand) -> None:
         worker.shard = None
         if self.pending:
             worker.shard = self.pending.popleft()
@@ -343,11 +346,23 @@ class _Run:
             self.progress(Progress(self.rows, self.layout.n, self.stopping))
 
 
-def _check(seed: int, workers: int, device: str, *, resume: bool, force: bool) -> None:
+def _pool(run: _Run, setup: Mapping[str, object], workers: int, scheduler: str) -> WorkerPool | ClusterPool:
+    double = run.spec.config.get("precision") == "float64"
+    environment = {"JAX_PLATFORMS": run.device, "JAX_ENABLE_X64": str(int(double))}
+    if not scheduler:
+        return WorkerPool(setup, min(workers or default_workers(), run.layout.n_shards), environment=environment)
+    from .cluster import ClusterPool
+
+    return ClusterPool(scheduler, setup, run.out, device=run.device, environment=environment)
+
+
+def _check(seed: int, workers: int, device: str, scheduler: str, *, resume: bool, force: bool) -> None:
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if workers < 0:
         raise ValueError(f"workers must not be negative, got {workers}: 0 takes one for each core")
+    if workers and scheduler:
+        raise ValueError("workers counts processes of this machine, the scheduler has its own: give one of them")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
     if resume and force:
@@ -388,56 +403,16 @@ def _is_free(out: Path) -> bool:
     return not out.exists() or (out.is_dir() and not any(out.iterdir()))
 
 
-def _attributes(description: Mapping[str, object], layout: Layout, *, seed: int, device: str) -> dict[str, object]:
-    described = cast("Mapping[str, Mapping[str, object]]", description)
-    identity: dict[str, object] = {
-        **{key: description[key] for key in ("simulator", "version", "config")},
-        "schema": SCHEMA,
-        "seed": seed,
-        "device": device,
-        **vars(layout),
-        "software": _software(),
-    }
-    text = json.dumps([identity, description["parameter_space"]], sort_keys=True)
-    return {
-        **description,
-        **identity,
-        "fs": described["config"].get("fs"),
-        "status_names": {str(code): name for code, name in STATUS.items()},
-        "identity": sorted(identity),
-        "fingerprint": hashlib.sha256(text.encode()).hexdigest(),
-    }
-
-
-def _software() -> dict[str, str]:
-    found = {}
-    for name in _SOFTWARE:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
 def _check_same(out: Path, attributes: Mapping[str, object]) -> None:
     there = TrainingSet.read_attributes(out)
     if there.get("fingerprint") == attributes["fingerprint"]:
         return
-    keys = [*cast("list[str]", attributes["identity"]), "parameter_space"]
-    found = [text for key in keys for text in _differences(key, there.get(key), attributes[key])]
+    found = differences(there, attributes)
     raise TrainingSetError(
         f"{out.name} was made otherwise and cannot be resumed: {'; '.join(found) or 'its fingerprint differs'}",
         code="differs",
         hint="ask for what it was made with, or replace it with --force",
     )
-
-
-def _differences(name: str, there: object, asked: object) -> Iterator[str]:
-    if isinstance(there, dict) and isinstance(asked, dict):
-        for key in sorted(set(there) | set(asked)):
-            yield from _differences(f"{name}.{key}", there.get(key), asked.get(key))
-    elif there != asked:
-        yield f"{name} differs" if isinstance(asked, list) else f"{name} is {there!r} there, {asked!r} asked"
 
 
 def _failure(message: Mapping[str, object], out: Path, shard: int | None) -> Exception:

@@ -123,7 +123,7 @@ def describe(error: BaseException) -> Failure:
         return Failure(exit_code, code, text, hint)
     if "BundleError" in names:
         return Failure(ExitCode.BUNDLE, code or "bundle", text, hint)
-    if "SourceError" in names:
+    if "SourceError" in names or "ClusterError" in names:
         return Failure(ExitCode.SOURCE, code or "source", text, hint)
     if "ClickException" in names:
         return Failure(ExitCode.USAGE, "usage", _usage_text(error), hint or "add --help to see what it takes")

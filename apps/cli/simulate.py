@@ -36,6 +36,9 @@ def simulate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the set that stands at --out.")] = False,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: --threads, else one a core.")] = 0,
+    scheduler: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or its file, whose workers simulate.")
+    ] = "",
     shard_size: Annotated[int, typer.Option(min=1, help="Simulations per shard, the unit of work.")] = 1024,
     batch_size: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 256,
     *,
@@ -44,7 +47,8 @@ def simulate(
     r"""Make a training set: parameters, waveforms, quantities and a status for every simulation.
 
     The set is a Zarr folder, given with --out. The same seed gives the same bytes with any number of workers. Stopped
-    or killed, the same command with --resume goes on; simulations that failed are kept and counted.
+    or killed, the same command with --resume goes on; simulations that failed are kept and counted. With --scheduler
+    the workers of a Dask cluster simulate, and write the same bytes.
 
     Arguments:
         model: Name of the simulator.
@@ -57,6 +61,7 @@ def simulate(
         assign: Other settings of the model, as KEY=VALUE.
         resume: Go on with the set that stands at `--out`.
         workers: Number of processes.
+        scheduler: Address of a Dask scheduler, or its scheduler file.
         shard_size: Simulations per shard.
         batch_size: Simulations at a time.
         settings: The shared options.
@@ -73,7 +78,8 @@ def simulate(
     with _shown(settings, n) as progress:
         report = _make(
             model, config, n, settings,
-            resume=resume, workers=workers or settings.threads, sizes=(shard_size, batch_size), progress=progress,
+            resume=resume, workers=workers or (0 if scheduler else settings.threads), scheduler=scheduler,
+            sizes=(shard_size, batch_size), progress=progress,
         )  # fmt: skip
     write_run_record(
         settings.out,
@@ -93,6 +99,7 @@ def _make(
     *,
     resume: bool,
     workers: int,
+    scheduler: str,
     sizes: tuple[int, int],
     progress: Callable[[Progress], None],
 ) -> TrainingSetReport:
@@ -102,7 +109,8 @@ def _make(
         return make_training_set(
             (model, config), n, settings.out,
             seed=settings.seed, shard_size=sizes[0], batch_size=sizes[1], workers=workers,
-            resume=resume, force=settings.force, device=settings.device.value, progress=progress,
+            resume=resume, force=settings.force, device=settings.device.value, scheduler=scheduler,
+            progress=progress,
         )  # fmt: skip
     except TrainingSetInterrupted as stop:
         raise CommandError(str(stop), code="interrupted", hint=stop.hint, exit_code=ExitCode.INTERRUPTED) from None

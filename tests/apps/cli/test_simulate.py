@@ -112,3 +112,20 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on() -> None:
     assert "of 6400 rows are done" in told
     assert "run the same command with --resume to go on" in told
     assert len(list(Path("set.zarr/done").iterdir())) * 64 == int(told.split("set.zarr: ")[1].split(" of")[0])
+
+
+def test_a_cluster_that_does_not_answer_ends_with_the_code_for_the_network(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask = pytest.importorskip("dask", reason="the extra 'cluster' is not installed")
+    words = ["simulate", TOY, "-n", "96", "--out", "set.zarr", "--scheduler", "tcp://127.0.0.1:9", "--json"]
+    with dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}):
+        assert run(words) == 7
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["code"] == "cluster-unreachable"
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9" in told["message"]
+    assert run([*words, "--workers", "2"]) == 2
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert run(words) == 2
+    assert "pip install 'pulsebayes[cluster]'" in capsys.readouterr().out
+    assert not Path("set.zarr").exists()
