@@ -19,6 +19,7 @@ from ..inference.checkpoint import Checkpoint
 from ..inference.domain import DomainModel, fit_domain
 from ..inference.npe import PRESETS, NPEConfig
 from ..inference.outputs import OutputSpace
+from ..inference.ranks import Ranks
 from ..inference.recipe import Recipe
 from ..inference.streaming import PartSource, SetSource
 from ..inference.training import Progress, TrainConfig, TrainData, TrainResult, train
@@ -30,6 +31,7 @@ from .refusals import refused_shares, simulated_cases
 
 __all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "remeasure", "sensor_of", "with_domain"]
 
+_ALONE = Ranks()
 DOMAIN_ROWS = 16_000
 """Most training rows that the domain model is fitted on."""
 LEAST_DOMAIN_ROWS = 2000
@@ -168,6 +170,7 @@ def produce(
     resume: bool = False,
     force: bool = False,
     checkpoint: Checkpoint | None = None,
+    ranks: Ranks = _ALONE,
     progress: Callable[[Progress], None] = lambda _: None,
     measuring: Callable[[int], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -183,12 +186,14 @@ def produce(
         resume: Whether to go on from the checkpoint.
         force: Whether a bundle at ``out`` is replaced.
         checkpoint: Where the run is kept after each epoch.
+        ranks: Processes that train together; the first measures and writes.
         progress: Called while training.
         measuring: Called with the number of held-out windows done.
         should_stop: Asked after each epoch.
 
     Returns:
-        The bundle as it was written, None if the run was interrupted; and the training's result.
+        The bundle as it was written, None if the run was interrupted or another rank writes it; and the training's
+            result.
 
     Raises:
         FileExistsError: If ``out`` holds files and ``force`` is not given.
@@ -210,10 +215,11 @@ def produce(
         config,
         checkpoint=checkpoint,
         resume=resume,
+        ranks=ranks,
         progress=progress,
         should_stop=should_stop,
     )
-    if result.interrupted:
+    if result.interrupted or not ranks.is_first:
         return None, result
     keep = np.flatnonzero(data.usable(outputs)[0])[:PRIOR_DRAWS]
     bundle = Bundle(

@@ -24,7 +24,10 @@ from ..simulators.status import count_status, usable
 from .checkpoint import Checkpoint, CheckpointError
 from .npe import NPE, NPEConfig
 from .outputs import OutputSpace
+from .ranks import Ranks
 from .streaming import Batches, Sensor, Source
+
+_ALONE = Ranks()
 
 __all__ = ["Progress", "TrainConfig", "TrainData", "TrainResult", "low_precision_pays", "train"]
 
@@ -183,13 +186,18 @@ class TrainResult:
     interrupted: bool = False
 
 
-def low_precision_pays() -> bool:
-    r"""Tells whether this processor has fast bfloat16 convolutions.
+def low_precision_pays(device: str = "cpu") -> bool:
+    r"""Tells whether this processor, or CUDA device, has fast bfloat16 convolutions.
+
+    Arguments:
+        device: ``"cpu"``, or ``"cuda"`` with or without a number.
 
     Example:
         >>> isinstance(low_precision_pays(), bool)
         True
     """
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
     supported = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16")]
     return any(bool(check()) for check in supported if check is not None)
 
@@ -203,6 +211,7 @@ def train(
     start: NPE | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    ranks: Ranks = _ALONE,
     progress: Callable[[Progress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
@@ -216,6 +225,7 @@ def train(
         start: Estimator whose weights and scales to go on from; None for fresh ones.
         checkpoint: Where to keep the run after each epoch; None for nowhere.
         resume: Whether to go on from the checkpoint.
+        ranks: Processes that train together, each called with the same arguments; the first keeps the checkpoint.
         progress: Called every few batches and after each epoch.
         should_stop: Asked after each epoch; true ends the run there.
 
@@ -223,7 +233,8 @@ def train(
         The estimator with the best averaged weights.
 
     Raises:
-        ValueError: If fewer than two rows can be used, or if ``start`` has another shape or other outputs.
+        ValueError: If fewer than two rows can be used, or fewer in a batch than there are ranks; if ``start`` has
+            another shape or other outputs.
         CheckpointError: If the checkpoint is missing or of another run.
 
     Example:
@@ -236,30 +247,33 @@ def train(
         >>> result.counts["kept"]
         200
     """
-    run = _Run(data, outputs, network, config)
+    run = _Run(data, outputs, network, config, ranks)
     if start is not None:
         run.start_from(start)
     if resume:
         if checkpoint is None:
             raise CheckpointError("resume needs a checkpoint, got none: name the folder of the run")
         run.restore(checkpoint)
+    ranks.spread((run.npe, run.average, run.best))
     interrupted = False
     while not run.finished:
         run.epoch_of_training(progress)
         run.validate(progress)
-        if checkpoint is not None:
+        if checkpoint is not None and ranks.is_first:
             run.save(checkpoint)
-        if should_stop() and not run.finished:
+        if ranks.any(should_stop()) and not run.finished:
             interrupted = True
             break
-    return TrainResult(run.best.eval(), run.history, run.counts, interrupted)
+    return TrainResult(run.best.cpu().eval(), run.history, run.counts, interrupted)
 
 
 class _Run:
     """State of a training run."""
 
-    def __init__(self, data: TrainData, outputs: OutputSpace, network: NPEConfig, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(
+        self, data: TrainData, outputs: OutputSpace, network: NPEConfig, config: TrainConfig, ranks: Ranks = _ALONE
+    ) -> None:
+        self.config, self.ranks = config, ranks
         keep, self.counts = data.usable(outputs)
         self.counts["status"] = count_status(np.asarray(data.status))
         if keep.sum() < 2:
@@ -274,17 +288,22 @@ class _Run:
             data.source, z, keep, data.sensor, data.fs, network.embedding.samples, config.batch, seed=config.seed
         )
         self.batches = dataclasses.replace(whole, keep=training)
-        self.held_out = tuple(map(torch.from_numpy, whole.fixed(slice(len(keep) - held, None), seed=config.seed)))
+        if min(config.batch, int(training.sum())) < ranks.size:
+            raise ValueError(f"a batch must have a row for each of {ranks.size} processes, got {config.batch}")
+        fixed = whole.fixed(slice(len(keep) - held, None), seed=config.seed)
+        self.held_out = tuple(torch.from_numpy(part).to(ranks.device) for part in fixed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = NPE(outputs, network)
         first = whole.fixed(slice(0, 4096), seed=config.seed)[0]
         self.npe.fit_scales(torch.from_numpy(z[training]), torch.from_numpy(first))
+        self.npe.to(ranks.device)
         self.average, self.best = copy.deepcopy(self.npe), copy.deepcopy(self.npe)
         self.optimizer = torch.optim.AdamW(
             self.npe.parameters(), lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
-        self.low_precision = config.precision == "bfloat16" or (config.precision == "auto" and low_precision_pays())
+        pays = bool(ranks.agree(float(low_precision_pays(ranks.device))))
+        self.low_precision = config.precision == "bfloat16" or (config.precision == "auto" and pays)
         self.epoch, self.step, self.elapsed, self.stale, self.skipped = 0, 0, 0.0, 0, 0
         self.best_loss, self.last_loss = math.inf, math.nan
         self.history: list[dict[str, float]] = []
@@ -312,7 +331,7 @@ class _Run:
         for i, (x, z) in enumerate(self.batches.epoch(self.epoch)):
             total += self._update(torch.from_numpy(x), torch.from_numpy(z)) * len(x)
             rows += len(x)
-            self.elapsed = before + time.monotonic() - begun
+            self.elapsed = self.ranks.agree(before + time.monotonic() - begun)
             if i % 10 == 0 or self.share >= 1.0:
                 progress(self._where(total / rows, rows / max(self.elapsed - before, 1e-9)))
             if self.share >= 1.0:
@@ -329,14 +348,16 @@ class _Run:
         with torch.no_grad():
             parts = [
                 float(self.average.loss(z[i : i + 512], x[i : i + 512])) * len(x[i : i + 512])
-                for i in range(0, len(x), 512)
+                for i in range(512 * self.ranks.rank, len(x), 512 * self.ranks.size)
             ]
-        self.last_loss = sum(parts) / max(len(x), 1)
+        total = torch.tensor([sum(parts)], dtype=torch.float64, device=self.ranks.device)
+        self.ranks.add([total])
+        self.last_loss = float(total) / max(len(x), 1)
         self.stale += 1
         if self.last_loss < self.best_loss:
             self.best_loss, self.stale = self.last_loss, 0
             self.best.load_state_dict(self.average.state_dict())
-        self.elapsed += time.monotonic() - begun
+        self.elapsed = self.ranks.agree(self.elapsed + time.monotonic() - begun)
         self.history[-1] |= {"validation": self.last_loss}
         progress(self._where(self.history[-1]["train"], self.history[-1]["rate"], done=True))
 
@@ -372,14 +393,19 @@ class _Run:
         return {**settings, "rows": self.counts["rows"], "kept": self.counts["kept"]}
 
     def _update(self, x: Tensor, z: Tensor) -> float:
+        n = len(x)
         warm = min(1.0, (self.step + 1) / self.config.warmup) if self.config.warmup else 1.0
         rate = self.config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.share)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         rough = self.low_precision and self.share < 1 - self.config.exact / self.config.epochs
-        loss = self.npe.loss(z, x, low_precision=rough)
+        part = self.ranks.part(len(x))
+        x, z = x[part].to(self.ranks.device), z[part].to(self.ranks.device)
+        loss = self.npe.loss(z, x, low_precision=rough) * (len(x) / n)
         loss.backward()  # type: ignore[no-untyped-call]
+        value = loss.detach()
+        self.ranks.add([value, *(p.grad for p in self.npe.parameters() if p.grad is not None)])
         norm = torch.nn.utils.clip_grad_norm_(self.npe.parameters(), self.config.clip)
         self.step += 1
         if not bool(torch.isfinite(norm)):
@@ -390,7 +416,7 @@ class _Run:
         with torch.no_grad():
             for slow, fast in zip(self.average.parameters(), self.npe.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
-        return float(loss.detach())
+        return float(value)
 
     def _where(self, loss: float, rate: float, *, done: bool = False) -> Progress:
         return Progress(self.epoch + (not done), self.share, loss, self.last_loss, rate, self.elapsed, done)

@@ -131,3 +131,7 @@ def main() -> None:
         True
     """
     sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from .train_layer import train_layer
 if TYPE_CHECKING:
     from ...calibration.produce import Held
     from ...inference.bundle import Bundle
+    from ...inference.ranks import Ranks
     from ...inference.recipe import Recipe
     from ...inference.training import TrainResult
 
@@ -52,7 +54,7 @@ def train(
 
     With SET.zarr it trains on that set, the last rows held out; without, the recipe simulates its own sets first.
     The bundle is a folder with weights, bundle.json and card.md. A recipe such as symbolic-ode draws random equations
-    instead and makes the model that `recover` asks for candidates.
+    instead and makes the model that `recover` asks for candidates. Started by torchrun, its processes share each batch.
 
     Arguments:
         training_set: A training set.
@@ -71,6 +73,7 @@ def train(
     if not settings.has_out:
         raise CommandError("train needs the folder of the bundle", code="no-out", hint="--out BUNDLE")
     limit = parse_duration(max_time)
+    _check_launcher(recipe)
     if train_equations(recipe, training_set, limit, resume, settings, _interrupts):
         return
     if train_layer(recipe, training_set, resume, settings):
@@ -81,10 +84,15 @@ def train(
     work = settings.out.parent / f"{settings.out.name}.run"
     if not settings.force and not resume and settings.out.exists():
         raise CommandError(f"{settings.out.name} exists", code="exists", hint="--force, or another --out")
-    threads = _set_threads(settings, chosen.preset)
-    training, test = _sets(training_set, chosen, work, resume, settings)
-    settings.talk(f"{training.stop - training.start} rows to train on, {threads} threads")
-    _train(chosen, training, test, work, limit, resume, settings)
+    from ...inference.ranks import join_ranks
+
+    with join_ranks(settings.device.value) as ranks:
+        settings = settings if ranks.is_first else dataclasses.replace(settings, quiet=True)
+        threads = _set_threads(settings, chosen.preset)
+        training, test = _sets(training_set, chosen, work, ranks, settings)
+        together = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
+        settings.talk(f"{training.stop - training.start} rows to train on, {threads} threads{together}")
+        _train(chosen, training, test, work, limit, resume, ranks, settings)
 
 
 def parse_duration(text: str) -> float:
@@ -134,18 +142,27 @@ def _recipe(name: str, preset: str, outputs: str, settings: Settings) -> Recipe:
     return found
 
 
+def _check_launcher(recipe: str) -> None:
+    """Only bundles train in several processes: a layer or an equation model would be written by each of them."""
+    from ...inference.recipe import shipped_recipes
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and recipe not in shipped_recipes() and not Path(recipe).is_file():
+        raise CommandError(f"{recipe} trains in one process", code="launcher", hint="pulsebayes train without torchrun")
+
+
 def _set_threads(settings: Settings, preset: str) -> int:
     """Small networks lose by a second thread, larger ones win half again as much."""
     import torch
 
     from ...simulators.dataset import default_workers
 
-    threads = settings.threads or (1 if preset == "small" else default_workers())
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    threads = settings.threads or (1 if preset == "small" else max(1, default_workers() // here))
     torch.set_num_threads(threads)
     return threads
 
 
-def _sets(path: Path | None, recipe: Recipe, work: Path, resume: bool, settings: Settings) -> tuple[Held, Held]:
+def _sets(path: Path | None, recipe: Recipe, work: Path, ranks: Ranks, settings: Settings) -> tuple[Held, Held]:
     from ...calibration.produce import Held
     from ...simulators.dataset import TrainingSet, make_training_set
 
@@ -164,27 +181,28 @@ def _sets(path: Path | None, recipe: Recipe, work: Path, resume: bool, settings:
                 hint="pulsebayes simulate with a greater -n",
             )
         return Held(found, 0, found.n - held), Held(found, found.n - held, found.n)
-    made = []
     spec = recipe.simulate
     for name, n, seed in (("train", spec.n, spec.seed), ("test", recipe.test.n, recipe.test.seed)):
-        out = work / f"{name}.zarr"
+        if not ranks.is_first:
+            break
         settings.talk(f"simulating {n} rows ({name})")
         make_training_set(
             (spec.model, spec.config),
             n,
-            out,
+            work / f"{name}.zarr",
             seed=seed,
             workers=settings.threads,
             resume=True,
             shard_size=spec.shard_size,
             batch_size=spec.batch_size,
         )
-        made.append(Held(TrainingSet.open(out), 0, n))
-    return made[0], made[1]
+    ranks.wait()
+    made = [TrainingSet.open(work / f"{name}.zarr") for name in ("train", "test")]
+    return Held(made[0], 0, made[0].n), Held(made[1], 0, made[1].n)
 
 
 def _train(
-    recipe: Recipe, training: Held, test: Held, work: Path, limit: float, resume: bool, settings: Settings
+    recipe: Recipe, training: Held, test: Held, work: Path, limit: float, resume: bool, ranks: Ranks, settings: Settings
 ) -> None:
     from ...calibration.produce import produce
     from ...inference.checkpoint import Checkpoint
@@ -201,9 +219,12 @@ def _train(
             resume=resume and checkpoint.exists,
             force=settings.force or resume,
             checkpoint=checkpoint,
+            ranks=ranks,
             progress=_narrate(settings),
             should_stop=lambda: bool(stop),
         )
+    if bundle is None and not result.interrupted:
+        return  # another process measures and writes
     if bundle is None:
         epochs = len(result.history)
         settings.talk(f"stopped after epoch {epochs}; go on with the same command and --resume")

@@ -134,3 +134,21 @@ def test_bundle_that_stands_there_is_kept(folder: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7200), ("40m", 2400), ("90s", 90), ("90", 90), ("1h1m1s", 3661)])
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
+
+
+def test_processes_of_torchrun_make_one_bundle(folder: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    words = ["train", "--recipe", str(folder / "toy.toml"), "--out", str(folder / "together"), "--quiet"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pulsebayes.apps.cli.main"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-m", *launcher, *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("# toy") == 1, "the card is printed once"
+    alone, together = (json.loads((folder / name / "bundle.json").read_text()) for name in ("toy", "together"))
+    assert together["training"]["fingerprint"] == alone["training"]["fingerprint"]
+    assert together["training"]["validation_loss"] == pytest.approx(alone["training"]["validation_loss"], abs=1e-3)
