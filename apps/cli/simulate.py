@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -16,6 +17,7 @@ from .run_record import write_run_record
 
 if TYPE_CHECKING:
     from ...simulators.dataset import Progress, TrainingSetReport
+    from ...simulators.published import DataRecipe
 
 __all__ = ["simulate"]
 
@@ -24,8 +26,12 @@ __all__ = ["simulate"]
 def simulate(
     model: Annotated[
         str, typer.Argument(help="linear-network, network, windkessel[2-4], or module:Class of your own.")
-    ],
-    n: Annotated[int, typer.Option("-n", "--number", min=1, help="Simulations to make.")],
+    ] = "",
+    n: Annotated[int, typer.Option("-n", "--number", min=0, help="Simulations to make; 0: the recipe's.")] = 0,
+    recipe: Annotated[str, typer.Option(help="Data set to make from nothing: clinical-v1, or a TOML file.")] = "",
+    verify: Annotated[
+        Path, typer.Option(metavar="SET.zarr", help="Only compare a set's files with their sums.", show_default=False)
+    ] = Path(),
     population: Annotated[str, typer.Option(help="Population: clinical or healthy [the model's].")] = "",
     beat: Annotated[str, typer.Option(help="Beats: aperiodic or periodic [the model's].")] = "",
     sites: Annotated[str, typer.Option(help="Sites, with commas between them [the model's].")] = "",
@@ -39,8 +45,8 @@ def simulate(
     scheduler: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or its file, whose workers simulate.")
     ] = "",
-    shard_size: Annotated[int, typer.Option(min=1, help="Simulations per shard, the unit of work.")] = 1024,
-    batch_size: Annotated[int, typer.Option(min=1, help="Simulations at a time.")] = 256,
+    shard_size: Annotated[int, typer.Option(min=0, help="Simulations per shard; 0: 1024, or the recipe's.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=0, help="Simulations at a time; 0: 256, or the recipe's.")] = 0,
     *,
     settings: Settings,
 ) -> None:
@@ -48,11 +54,14 @@ def simulate(
 
     The set is a Zarr folder, given with --out. The same seed gives the same bytes with any number of workers. Stopped
     or killed, the same command with --resume goes on; simulations that failed are kept and counted. With --scheduler
-    the workers of a Dask cluster simulate, and write the same bytes.
+    the workers of a Dask cluster simulate, and write the same bytes. With --recipe instead of MODEL it makes a public
+    data set, with its card and sums; --verify compares a set with them, exit code 3 where a file is missing or differs.
 
     Arguments:
         model: Name of the simulator.
         n: Simulations to make.
+        recipe: Recipe of a data set, instead of a model.
+        verify: A set to compare with its sums, instead of making one.
         population: Population to draw from.
         beat: Kind of beats.
         sites: Sites, with commas between them.
@@ -71,44 +80,103 @@ def simulate(
         >>> run(["simulate", "--help"])  # doctest: +ELLIPSIS
         Usage: ...
     """
+    if verify != Path():
+        _verify(verify, settings)
+        return
     if not settings.has_out:
         raise CommandError("simulate needs a folder to write to", code="usage", hint="--out SET.zarr")
     given = {"population": population, "beat": beat, "sites": _split(sites), "duration_s": duration, "fs": fs}
     config = {key: value for key, value in given.items() if value} | dict(_assignment(text) for text in assign or [])
-    with _shown(settings, n) as progress:
+    order = _order(model, n, recipe, config, (shard_size, batch_size), settings)
+    with _shown(settings, order.n) as progress:
         report = _make(
-            model, config, n, settings,
+            order, settings,
             resume=resume, workers=workers or (0 if scheduler else settings.threads), scheduler=scheduler,
-            sizes=(shard_size, batch_size), progress=progress,
+            progress=progress,
         )  # fmt: skip
+    if order.recipe is not None:
+        from ...simulators.published import publish
+
+        publish(settings.out, order.recipe)
+    sizes = {"shard_size": order.shard_size, "batch_size": order.batch_size}
     write_run_record(
         settings.out,
         command="simulate",
-        config={"model": model, "n": n, "shard_size": shard_size, "batch_size": batch_size, **config},
+        config={"model": order.model, "n": order.n, **({"recipe": recipe} if recipe else {}), **sizes, **order.config},
         outputs=(settings.out.name,),
-        seed=settings.seed,
+        seed=order.seed,
     )
-    typer.echo(json.dumps(_as_json(report, settings)) if settings.json else _as_text(model, report))
+    typer.echo(json.dumps(_as_json(report, settings)) if settings.json else _as_text(recipe or order.model, report))
+
+
+class _Order(NamedTuple):
+    """What is to be made: by a model and its options, or by a recipe."""
+
+    model: str
+    config: Mapping[str, object]
+    n: int
+    seed: int
+    shard_size: int
+    batch_size: int
+    recipe: DataRecipe | None = None
+
+
+def _order(
+    model: str, n: int, recipe: str, config: dict[str, object], sizes: tuple[int, int], settings: Settings
+) -> _Order:
+    if bool(model) == bool(recipe):
+        got = "both" if model else "neither"
+        hint = "simulate linear-network -n 1000, or simulate --recipe clinical-v1"
+        raise CommandError(f"simulate needs a MODEL or a --recipe, got {got}", code="usage", hint=hint)
+    if not recipe:
+        if not n:
+            raise CommandError("simulate MODEL needs the number of simulations", code="usage", hint="-n 1000")
+        return _Order(model, config, n, settings.seed, sizes[0] or 1024, sizes[1] or 256)
+    if config or any(sizes) or settings.seed:
+        what = ", ".join(
+            [*config, *(["shard or batch size"] if any(sizes) else []), *(["seed"] if settings.seed else [])]
+        )
+        hint = "leave them out, or write a recipe of your own"
+        raise CommandError(f"{recipe} says itself what it simulates: {what} cannot differ", code="usage", hint=hint)
+    from ...simulators.published import find_data_recipe
+
+    found = find_data_recipe(recipe)
+    return _Order(found.model, found.config, n or found.n, found.seed, found.shard_size, found.batch_size, found)
+
+
+def _verify(path: Path, settings: Settings) -> None:
+    from ...simulators.published import verify
+
+    try:
+        found = verify(path)
+    except ValueError as error:
+        hint = "name the folder that pulsebayes simulate wrote"
+        raise CommandError(str(error), code="bad-set", hint=hint, exit_code=ExitCode.UNREADABLE) from error
+    if settings.json:
+        typer.echo(json.dumps({"set": path.name, "whole": found.is_whole, **found._asdict()}))
+    else:
+        typer.echo(f"{path.name}: {found.shards} of {found.of} shards whole" + ("" if found.is_whole else ", damaged:"))
+        for name in found.damaged:
+            typer.echo(f"  {name}")
+    if not found.is_whole:
+        raise typer.Exit(int(ExitCode.UNREADABLE))
 
 
 def _make(
-    model: str,
-    config: dict[str, object],
-    n: int,
+    order: _Order,
     settings: Settings,
     *,
     resume: bool,
     workers: int,
     scheduler: str,
-    sizes: tuple[int, int],
     progress: Callable[[Progress], None],
 ) -> TrainingSetReport:
     from ...simulators.dataset import TrainingSetInterrupted, make_training_set
 
     try:
         return make_training_set(
-            (model, config), n, settings.out,
-            seed=settings.seed, shard_size=sizes[0], batch_size=sizes[1], workers=workers,
+            (order.model, order.config), order.n, settings.out,
+            seed=order.seed, shard_size=order.shard_size, batch_size=order.batch_size, workers=workers,
             resume=resume, force=settings.force, device=settings.device.value, scheduler=scheduler,
             progress=progress,
         )  # fmt: skip
@@ -120,7 +188,7 @@ def _make(
     except TypeError as error:
         text = re.sub(r"^\S*__init__\(\) ", "", str(error))
         hint = "leave the option out" if "unexpected" in text else "give the setting a value of its own kind"
-        raise CommandError(f"{model} does not take that: {text}", code="config", hint=hint) from error
+        raise CommandError(f"{order.model} does not take that: {text}", code="config", hint=hint) from error
 
 
 @contextmanager

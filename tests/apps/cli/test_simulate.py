@@ -129,3 +129,59 @@ def test_a_cluster_that_does_not_answer_ends_with_the_code_for_the_network(
     assert run(words) == 2
     assert "pip install 'pulsebayes[cluster]'" in capsys.readouterr().out
     assert not Path("set.zarr").exists()
+
+
+RECIPE = """
+name = "toy-v1"
+title = "Damped pulses"
+licence = "CC BY 4.0"
+model = "toy_simulator:DampedPulse"
+n = 96
+seed = 3
+shard_size = 32
+batch_size = 16
+population = "Pulses."
+physics = "None."
+sensor = "None."
+[config]
+fs = 40.0
+"""
+
+
+def test_a_recipe_makes_a_data_set_that_can_be_verified(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("toy.toml").write_text(RECIPE)
+    assert run(["simulate", "--recipe", "toy.toml", "--out", "toy.zarr", "--workers", "1"]) == 0
+    found = TrainingSet.open("toy.zarr")
+    assert (found.n, found.attributes["seed"], found.attributes["fs"]) == (96, 3, 40.0)
+    assert "# toy-v1" in Path("toy.zarr/card.md").read_text()
+    capsys.readouterr()
+    assert run(["simulate", "--verify", "toy.zarr"]) == 0
+    assert capsys.readouterr().out == "toy.zarr: 3 of 3 shards whole\n"
+    Path("toy.zarr/waves/c/1/0/0").write_bytes(b"damaged")
+    assert run(["simulate", "--verify", "toy.zarr", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["whole"], told["shards"], told["damaged"]) == (False, 2, ["waves/c/1/0/0", "done/000001.json"])
+    words = ["simulate", "--recipe", "toy.toml", "--out", "toy.zarr", "--workers", "1"]
+    assert run([*words, "--resume"]) == 0
+    assert run(["simulate", "--verify", "toy.zarr"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--recipe", "toy.toml", TOY], "needs a MODEL or a --recipe, got both"),
+        ([], "needs a MODEL or a --recipe, got neither"),
+        ([TOY], "needs the number of simulations"),
+        (["--recipe", "toy.toml", "--fs", "100"], "toy.toml says itself what it simulates: fs cannot differ"),
+        (["--recipe", "no-such"], "recipe must be one of ['clinical-v1'] or a TOML file"),
+    ],
+)
+def test_a_recipe_is_instead_of_a_model(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("toy.toml").write_text(RECIPE)
+    assert run(["simulate", *words, "--out", "toy.zarr"]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_verify_of_what_is_no_set_ends_with_the_code_for_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "--verify", "nothing.zarr"]) == 3
+    assert "nothing.zarr must be a training set" in capsys.readouterr().err
