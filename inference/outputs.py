@@ -40,6 +40,8 @@ OUTPUTS: Mapping[str, Parameter] = {
         Parameter("MAP-DBP", "mmHg", 0.5, 120.0, scale="log", description="Aortic mean minus diastolic pressure."),
         Parameter("CO", "L/min", 0.2, 40.0, scale="log", description="Cardiac output."),
         Parameter("SVR", "dyn s cm^-5", 50.0, 20000.0, scale="log", description="Systemic vascular resistance."),
+        Parameter("D_AorticRoot", "mm", 8.0, 80.0, scale="log", description="Diameter of the aortic root."),
+        Parameter("D_Carotid", "mm", 1.5, 20.0, scale="log", description="Diameter of the carotid artery."),
         Parameter("PP", "mmHg", 1.0, 250.0, scale="log", description="Aortic pulse pressure."),
     )
 }
@@ -198,7 +200,7 @@ def check_independent(names: tuple[str, ...]) -> None:
     r"""Refuses outputs that depend on each other: the rank of their Jacobian tells, at a typical patient.
 
     Arguments:
-        names: Names of outputs; those that the catalogue does not hold are taken as independent.
+        names: Names of outputs; those that do not follow from the independent set are taken as independent of it.
 
     Raises:
         ValueError: If the Jacobian with respect to the independent set has less than full rank.
@@ -206,7 +208,8 @@ def check_independent(names: tuple[str, ...]) -> None:
     Example:
         >>> check_independent(("HR", "SV", "MAP"))
     """
-    known = [name for name in names if name in OUTPUTS]
+    derived = _derive(dict(zip(INDEPENDENT, _TYPICAL, strict=True)))
+    known = [name for name in names if name in derived]
     point = np.log(np.array(_TYPICAL))
 
     def values(log_point: Float[np.ndarray, " nine"]) -> Float[np.ndarray, " known"]:

@@ -137,6 +137,8 @@ _ALL: Final = (
     Quantity("SBP", "aortic systolic pressure", "mmHg", "mean over beats of the largest aortic-root pressure", 0),
     Quantity("DBP", "aortic diastolic pressure", "mmHg", "mean over beats of the least aortic-root pressure", 0),
     Quantity("PP", "aortic pulse pressure", "mmHg", "SBP - DBP", 0),
+    Quantity("D_AorticRoot", "diameter of the aortic root", "mm", "lumen diameter at diastolic pressure", 1),
+    Quantity("D_Carotid", "diameter of the carotid artery", "mm", "lumen diameter at diastolic pressure", 1),
     Quantity("CI", "cardiac index", "L/min/m^2", "CO / body surface area", 1, 2.5, 4.0, _TABLE_SOURCE),
 )
 

@@ -18,6 +18,7 @@ __all__ = [
     "DYN_S_CM5_PER_MMHG_S_PER_ML",
     "MMHG_PER_CMH2O",
     "MMHG_PER_KPA",
+    "MM_PER_M",
     "MS_PER_S",
     "ML_PER_L",
     "ML_PER_M3",
@@ -49,6 +50,8 @@ MS_PER_S: Final = 1000.0
 """Milliseconds in a second [ms/s]."""
 CM_PER_M: Final = 100.0
 """Centimetres in a metre [cm/m]."""
+MM_PER_M: Final = 1000.0
+"""Millimetres in a metre [mm/m]."""
 ML_PER_L: Final = 1000.0
 """Millilitres in a litre [mL/L]."""
 ML_PER_M3: Final = 1.0e6

@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, UInt8
 
+from ...waveforms.units import MM_PER_M
 from ..clinical import CLINICAL, clinical_subject, closing_share
 from ..parameters import ParameterSpace
 from ..population import HEALTHY, WALL_VISCOSITY, Subject, healthy_subject
 from .elimination import Plan, assemble, plan_elimination, solve_nodes
+from .flow import Gauges, gauge_flow, place_gauges, tissue_volume
 from .geometry import adult_network, scaled_radii
 from .inflow import flow_coefficients, venous_coefficients, window_samples
 from .outlets import Outlets, make_outlets, outlet_admittance
@@ -42,6 +44,7 @@ __all__ = [
     "Simulated",
     "beat_extremes",
     "make_tubes",
+    "site_diameters",
     "solve_network",
     "total_compliance",
 ]
@@ -178,8 +181,8 @@ class LinearNetwork:
         population: `clinical` (27 parameters), `healthy` (the PWDB recipe, 7 parameters), or `clinical-fixed-lengths`
             (clinical, but arteries as long as at 1.70 m whatever the height: a simulator that is wrong on purpose).
         beat: `aperiodic` (windows with beat-to-beat variability) or `periodic` (one steady beat).
-        sites: Names of measurement sites, by themselves for pressure [mmHg]; at the end of a terminal artery with
-            `:ppg` for a photoplethysmogram scaled to 0..1.
+        sites: Names of measurement sites, by themselves for pressure [mmHg], with `:flow` for flow [mL/s] or `:ppg`
+            for a photoplethysmogram scaled to 0..1.
         duration_s: Length of the output window [s]; aperiodic only.
         window_s: Shortest total time of the drawn beats [s]; the window repeats after them.
         fs: Output sampling rate [Hz]; aperiodic only.
@@ -187,6 +190,7 @@ class LinearNetwork:
         n_phases: Samples of a beat; periodic only.
         element_mm: Longest transmission-line element [mm].
         precision: `float32` or `float64` (needs `jax.enable_x64`).
+        diameters: Sites whose lumen diameter at diastolic pressure [mm] is a quantity too, named `D_` and the site.
 
     Example:
         >>> simulator = LinearNetwork(beat="periodic", n_frequencies=20)
@@ -205,6 +209,7 @@ class LinearNetwork:
     n_phases: int = 256
     element_mm: float = 50.0
     precision: str = "float32"
+    diameters: tuple[str, ...] = ()
 
     name = "linear-network"
     version = "1"
@@ -214,9 +219,11 @@ class LinearNetwork:
         _one_of("population", self.population, ("clinical", "healthy", "clinical-fixed-lengths"))
         _one_of("beat", self.beat, ("aperiodic", "periodic"))
         _one_of("precision", self.precision, ("float32", "float64"))
-        object.__setattr__(self, "sites", tuple(self.sites))
+        for field in ("sites", "diameters"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         for site in self.sites:
-            _check_site(site)
+            parse_site(site)
+        place_sites(adult_network(), self.diameters)
         if not self.sites:
             raise ValueError("sites must name at least one site, got none")
         if not 2.0 <= self.window_s <= 8.0:
@@ -239,12 +246,14 @@ class LinearNetwork:
     @property
     def quantity_names(self) -> tuple[str, ...]:
         """Symbols of the returned quantities."""
-        return tuple(QUANTITY_UNITS)
+        return (*QUANTITY_UNITS, *(f"D_{site}" for site in self.diameters))
 
     @property
     def units(self) -> dict[str, str]:
-        """Unit of every returned variable; `waves` of pressure sites, `1` where there are none."""
-        return {"waves": "1" if all(self._beds) else "mmHg", **QUANTITY_UNITS}
+        """Unit of every returned variable; `waves` of the pressure sites where there are any, else of the first."""
+        first = "pressure" if "pressure" in self._signals else self._signals[0]
+        waves = {"pressure": "mmHg", "flow": "mL/s", "ppg": "1"}[first]
+        return {"waves": waves, **QUANTITY_UNITS, **{f"D_{site}": "mm" for site in self.diameters}}
 
     @property
     def n_samples(self) -> int:
@@ -253,19 +262,31 @@ class LinearNetwork:
 
     @property
     def config(self) -> dict[str, Any]:
-        """All fields, JSON-able."""
-        return {**dataclasses.asdict(self), "sites": list(self.sites)}
+        """All fields, JSON-able; diameters only where some are asked for, so that older sets keep their name."""
+        fields = {**dataclasses.asdict(self), "sites": list(self.sites), "diameters": list(self.diameters)}
+        return {name: value for name, value in fields.items() if name != "diameters" or value}
 
     @cached_property
-    def _beds(self) -> tuple[bool, ...]:
-        """Whether each site is asked for its photoplethysmogram."""
-        return tuple(parse_site(site)[1] == "ppg" for site in self.sites)
+    def _signals(self) -> tuple[str, ...]:
+        """What each site is asked for."""
+        return tuple(parse_site(site)[1] for site in self.sites)
 
     @cached_property
-    def _structure(self) -> tuple[Plan, Pieces, tuple[int, ...]]:
-        nodes, splits = place_sites(adult_network(), [parse_site(site)[0] for site in self.sites])
+    def _gauged(self) -> tuple[int, ...]:
+        """Sites where flow must be known: that which is asked for, and behind it the volume where an artery goes on."""
+        ends = [terminal_of(adult_network(), parse_site(site)[0]) is not None for site in self.sites]
+        needs = zip(self._signals, ends, strict=True)
+        return tuple(k for k, (signal, end) in enumerate(needs) if signal == "flow" or (signal == "ppg" and not end))
+
+    @cached_property
+    def _structure(self) -> tuple[Plan, Pieces, tuple[int, ...], Gauges]:
+        """Plan, pieces, nodes of the root, of the sites and of the ends of the gauges' pieces, and the gauges."""
+        names = [parse_site(site)[0] for site in self.sites]
+        nodes, splits = place_sites(adult_network(), names)
         pieces = cut_segments(adult_network(), splits, element_mm=self.element_mm)
-        return plan_elimination(pieces.inlet, pieces.outlet, (0, *nodes)), pieces, nodes
+        gauges = place_gauges(pieces, [names[k] for k in self._gauged])
+        wanted = (0, *nodes, *(node for ends in gauges.nodes for node in ends))
+        return plan_elimination(pieces.inlet, pieces.outlet, wanted), pieces, wanted, gauges
 
     def subjects(self, theta: Float[Array, "N D"]) -> tuple[Subject, Variability]:
         """The adults of a batch of parameters, and how their beats vary.
@@ -327,24 +348,27 @@ class LinearNetwork:
         tubes = make_tubes(subject)
         outlets = make_outlets(subject, tubes)
         pressure = self._pressure(subject, variability, train, tubes, outlets)
-        waves = jax.vmap(self._sample)(pressure[:, 1:], train.period, keys)
+        waves = jax.vmap(self._sample)(pressure[:, 1 : 1 + len(self.sites)], train.period, keys)
         extremes = jax.vmap(beat_extremes)(pressure[:, 0], train)
         quantities = network_quantities(
             subject, train, total_compliance(tubes, outlets), pressure[:, 0, 0].real, extremes
         )
         status = _status(waves, quantities, outlets)
-        if any(self._beds):
-            waves = self._with_ppg(waves, pressure, subject, variability, train, outlets, keys)
+        if set(self._signals) != {"pressure"}:
+            lines = self._lines(subject, variability, train)
+            waves = self._with_others(waves, pressure, tubes, outlets, lines, train, keys)
+        if self.diameters:
+            quantities = jnp.concatenate([quantities, site_diameters(tubes, self.diameters).T], axis=-1)
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status
 
     def _pressure(
         self, subject: Subject, variability: Variability, train: BeatTrain, tubes: Tubes, outlets: Outlets
     ) -> Complex[Array, "B K F"]:
-        """Coefficients at the aortic root and then at every site."""
-        plan, pieces, nodes = self._structure
+        """Coefficients at the aortic root, at every site and at both ends of every gauge's piece."""
+        plan, pieces, nodes, _ = self._structure
         omega, drain = self._lines(subject, variability, train)
         flow = jax.vmap(partial(flow_coefficients, n_frequencies=self.n_frequencies, n_samples=_FINE))(subject, train)
-        return solve_network(plan, pieces, tubes, outlets, omega, flow, drain, (0, *nodes))
+        return solve_network(plan, pieces, tubes, outlets, omega, flow, drain, nodes)
 
     def _lines(
         self, subject: Subject, variability: Variability, train: BeatTrain
@@ -357,25 +381,35 @@ class LinearNetwork:
         )
         return omega, drain
 
-    def _with_ppg(
+    def _with_others(
         self,
         waves: Float[Array, "B K T"],
-        pressure: Complex[Array, "B K+1 F"],
-        subject: Subject,
-        variability: Variability,
-        train: BeatTrain,
+        pressure: Complex[Array, "B N F"],
+        tubes: Tubes,
         outlets: Outlets,
+        lines: tuple[Float[Array, "B F"], Complex[Array, "B F"]],
+        train: BeatTrain,
         keys: Array,
     ) -> Float[Array, "B K T"]:
-        """The waves, with photoplethysmograms where they are asked for."""
-        omega, drain = self._lines(subject, variability, train)
-        for k, site in enumerate(self.sites):
-            terminal = terminal_of(adult_network(), parse_site(site)[0])
-            if not self._beds[k] or terminal is None:
+        """The waves, with flows and photoplethysmograms where they are asked for."""
+        omega, drain = lines
+        ends = pressure[:, 1 + len(self.sites) :]
+        gauges = self._structure[3]
+        flows = gauge_flow(gauges, tubes, omega, ends[:, ::2], ends[:, 1::2]) if self._gauged else ends
+        for k, signal in enumerate(self._signals):
+            if signal == "pressure":
                 continue
-            bed = bed_pressure(outlets, terminal, omega, pressure[:, k + 1], drain)
-            volume = jax.vmap(self._sample)(bed[:, None], train.period, keys)[:, 0]
-            waves = waves.at[:, k].set(scaled_ppg(volume, rotate=self.beat == "periodic"))
+            flow = flows[:, self._gauged.index(k)] if k in self._gauged else None
+            if signal == "flow":
+                wave = flow
+            elif flow is not None:
+                wave = tissue_volume(flow, pressure[:, k + 1], drain, omega)
+            else:
+                terminal = terminal_of(adult_network(), parse_site(self.sites[k])[0])
+                wave = bed_pressure(outlets, cast("int", terminal), omega, pressure[:, k + 1], drain)
+            sampled = jax.vmap(self._sample)(cast("Array", wave)[:, None], train.period, keys)[:, 0]
+            scaled = scaled_ppg(sampled, rotate=self.beat == "periodic") if signal == "ppg" else sampled
+            waves = waves.at[:, k].set(scaled)
         return waves
 
     def _sample(self, pressure: Complex[Array, "K F"], period: Array, key: Array) -> Float[Array, "K T"]:
@@ -392,12 +426,24 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def _check_site(text: str) -> None:
-    """A photoplethysmogram is to be had where an artery ends in a bed."""
-    name, signal = parse_site(text, signals=("pressure", "ppg"))
-    if signal == "ppg" and terminal_of(adult_network(), name) is None:
-        ends = [place for place in SITES if terminal_of(adult_network(), place) is not None]
-        raise ValueError(f"a photoplethysmogram is to be had at {', '.join(ends)}, got {text!r}: or use model network")
+def site_diameters(tubes: Tubes, names: tuple[str, ...]) -> Float[Array, "K B"]:
+    """Lumen diameter at sites, at diastolic pressure [mm].
+
+    Arguments:
+        tubes: Segments, fields of shape (S, B).
+        names: Names of sites.
+
+    Returns:
+        Diameters.
+
+    Example:
+        >>> tubes = make_tubes(healthy_subject(jnp.zeros((1, 7)).at[:, 0].set(25.0)))
+        >>> 30 < float(site_diameters(tubes, ("AorticRoot",))[0, 0]) < 40
+        True
+    """
+    places = [(SITES[name].segment - 1, SITES[name].fraction) for name in names]
+    radii = [tubes.inlet_radius[s] * (1 - x) + tubes.outlet_radius[s] * x for s, x in places]
+    return 2.0 * MM_PER_M * jnp.stack(radii)
 
 
 def beat_extremes(coefficients: Complex[Array, " F"], train: BeatTrain) -> tuple[Float[Array, ""], Float[Array, ""]]:

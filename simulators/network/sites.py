@@ -111,7 +111,7 @@ def place_sites(network: Network, names: Sequence[str]) -> tuple[tuple[int, ...]
     """
     nodes: list[int] = []
     splits: dict[int, list[tuple[float, int]]] = {}
-    fresh = network.n_nodes
+    placed: dict[Site, int] = {}
     for name in names:
         if name not in SITES:
             raise ValueError(f"site must be one of {', '.join(SITES)}, got {name!r}")
@@ -120,7 +120,8 @@ def place_sites(network: Network, names: Sequence[str]) -> tuple[tuple[int, ...]
         if site.fraction in (0.0, 1.0):
             nodes.append(int((network.inlet if site.fraction == 0.0 else network.outlet)[segment]))
             continue
-        splits.setdefault(segment, []).append((site.fraction, fresh))
-        nodes.append(fresh)
-        fresh += 1
+        if site not in placed:  # asked for twice, as pressure and as flow, a place is cut once
+            placed[site] = network.n_nodes + len(placed)
+            splits.setdefault(segment, []).append((site.fraction, placed[site]))
+        nodes.append(placed[site])
     return tuple(nodes), splits
