@@ -2,7 +2,7 @@ r"""What the freedoms of the clinical population buy: how near real recordings c
 
 Each variant takes a group of freedoms from the population (its parameters held at their medians), or doubles it, or
 samples heart rate otherwise. Nearness is the distance of a real window to its nearest simulations in the pulse shape
-of the domain verdict, over that of windows of the first population itself, in one metric for all variants: the
+of the domain verdict, over that of windows of the clinical population itself, in one metric for all variants: the
 median over the windows of a recording, then over recordings. Contraction is the share of log variance that
 gradient-boosted trees on the same pulse shapes remove on held-out simulations of the variant: a floor, alike for all;
 `radial-abp` reaches more. Real recordings need `$PULSEBAYES_DATA` or `../shared/data`; without them, no nearness.
@@ -42,9 +42,6 @@ SWINGS = {"rate_swing": 0.02, "stroke_swing": 0.03, "irregularity": 0.02}
 """Least variability of the variant that cannot be calm."""
 TOLD = ("SV", "CO", "SVR", "LVET", "PWV", "C")
 
-NARROW = ("wall_viscosity", "terminal_impedance")
-"""Freedoms that ship twice as wide (on the logarithm) as in the first population, on which all variants stand."""
-
 Change = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], None]
 
 
@@ -54,12 +51,10 @@ def held(names: tuple[str, ...], theta: dict[str, np.ndarray], median: dict[str,
         theta[name][:] = median[name]
 
 
-def doubled(
-    names: tuple[str, ...], theta: dict[str, np.ndarray], median: dict[str, np.ndarray], power: float = 2.0
-) -> None:
+def doubled(names: tuple[str, ...], theta: dict[str, np.ndarray], median: dict[str, np.ndarray]) -> None:
     """Squares the ratio of factors to their medians."""
     for name in names:
-        theta[name][:] = median[name] * (theta[name] / median[name]) ** power
+        theta[name][:] = theta[name] ** 2 / median[name]
 
 
 def never_calm(theta: dict[str, np.ndarray], median: dict[str, np.ndarray]) -> None:
@@ -74,16 +69,16 @@ def lognormal_rate(theta: dict[str, np.ndarray], median: dict[str, np.ndarray]) 
     theta["heart_rate"][:] = np.clip(75 * np.exp(0.2 * draws), 35, 160)
 
 
-FIRST, SHIPPED = "first population", "as shipped"
+CLINICAL, WIDE = "clinical", "clinical-wide"
 VARIANTS: dict[str, Change | None] = {
-    FIRST: None,
+    CLINICAL: None,
     **{f"{group} held": partial(held, names) for group, names in GROUPS.items()},
     "all five held": partial(held, FREEDOMS),
     "arm doubled": partial(doubled, GROUPS["arm"]),
     "terminals doubled": partial(doubled, GROUPS["terminals"]),
     "wall viscosity doubled": partial(doubled, ("wall_viscosity",)),
     "terminal impedance doubled": partial(doubled, ("terminal_impedance",)),
-    SHIPPED: partial(doubled, NARROW),
+    WIDE: partial(doubled, ("wall_viscosity", "terminal_impedance")),
     "stiffening doubled": partial(doubled, GROUPS["stiffening"]),
     "never calm": never_calm,
     "heart rate lognormal": lognormal_rate,
@@ -103,10 +98,8 @@ def simulated(variant: str, n: int) -> tuple[list[PulseShape], np.ndarray]:
     names = simulator.space.names
     columns = dict(zip(names, simulator.space.sample(np.random.default_rng(SEED), n).T.copy(), strict=True))
     middle = simulator.space.sample_quantiles(np.full((1, simulator.space.dim), 0.5))[0]
-    median = dict(zip(names, middle, strict=True))
-    doubled(NARROW, columns, median, power=0.5)
     if (change := VARIANTS[variant]) is not None:
-        change(columns, median)
+        change(columns, dict(zip(names, middle, strict=True)))
     quantities = [str(name) for name in simulator.quantity_names]
     theta, sensor = np.stack([columns[name] for name in names], axis=1), SensorModel()
     shapes, told = [], []
@@ -134,8 +127,8 @@ def real_shapes() -> dict[str, list[PulseShape]]:
 
 @cache
 def distances(variant: str, view: str, n: int) -> np.ndarray:
-    """Distance of each real recording to the variant over that of the first population to itself, in one view."""
-    reference = views_of(simulated(FIRST, n)[0])[view]
+    """Distance of each real recording to the variant over that of the clinical population to itself, in one view."""
+    reference = views_of(simulated(CLINICAL, n)[0])[view]
     points = views_of(simulated(variant, n)[0])[view]
     half = len(reference) // 2
     plain = Nearness.of({f"{view}/{k}": value for k, value in reduce_view(view, reference[:half]).items()}, view)
@@ -148,10 +141,10 @@ def distances(variant: str, view: str, n: int) -> np.ndarray:
 def nearness(variant: str, n: int) -> Iterator[tuple[str, float]]:
     """What the distances of real recordings say of a variant."""
     for view in ("pulse", "upstroke"):
-        here, first = distances(variant, view, n), distances(FIRST, view, n)
+        here, first = distances(variant, view, n), distances(CLINICAL, view, n)
         yield f"{view}, median recording", float(np.median(here))
         yield f"{view}, farthest recording", float(here.max())
-        yield f"{view}, recordings nearer by 2 % than the first population", float((here < 0.98 * first).sum())
+        yield f"{view}, recordings nearer by 2 % than the clinical population", float((here < 0.98 * first).sum())
         yield f"{view}, recordings farther by 2 %", float((here > 1.02 * first).sum())
 
 

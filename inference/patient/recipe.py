@@ -191,8 +191,8 @@ def _made(
 
 def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.ndarray]:
     """Adults of the population, their waves through a sensor of their own, and the window model's context."""
+    from ...simulators.photoplethysmograph import sensor_from_json
     from ...simulators.registry import build
-    from ...simulators.sensors import SensorModel
     from ...simulators.status import usable
 
     simulator = build(recipe.simulate.model, **recipe.simulate.config)
@@ -207,7 +207,7 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
     good = usable(np.concatenate([np.asarray(part.status) for part in made]))
     good = good & np.isfinite(outputs).all(1) & bundle.outputs.space.contains(outputs)
     fs, samples = bundle.contract.fs, bundle.contract.samples
-    seen = SensorModel.radial_line().apply(waves[good], rng, fs=fs, out_samples=samples)
+    seen = sensor_from_json(bundle.training.get("sensor", {})).apply(waves[good], rng, fs=fs, out_samples=samples)
     with torch.no_grad():
         context = [bundle.npe.embedding(torch.from_numpy(seen[i : i + 512])).numpy() for i in range(0, len(seen), 512)]
     return {

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float, UInt8
 
 from ...waveforms.units import MM_PER_M
-from ..clinical import CLINICAL, clinical_subject, closing_share
+from ..clinical import CLINICAL, CLINICAL_WIDE, clinical_subject, closing_share
 from ..parameters import ParameterSpace
 from ..population import HEALTHY, WALL_VISCOSITY, Subject, healthy_subject
 from .elimination import Plan, assemble, plan_elimination, solve_nodes
@@ -173,13 +173,17 @@ def solve_network(
     return solve_nodes(plan, edges, shunts, currents, nodes)
 
 
+_POPULATIONS = ("clinical", "clinical-wide", "healthy", "clinical-fixed-lengths")
+
+
 @dataclasses.dataclass(frozen=True)
 class LinearNetwork:
     r"""Simulator of windows (or single beats) at sites of the adult network.
 
     Arguments:
-        population: `clinical` (27 parameters), `healthy` (the PWDB recipe, 7 parameters), or `clinical-fixed-lengths`
-            (clinical, but arteries as long as at 1.70 m whatever the height: a simulator that is wrong on purpose).
+        population: `clinical` (27 parameters), `clinical-wide` (the same with more viscous walls and other terminals),
+            `healthy` (the PWDB recipe, 7 parameters), or `clinical-fixed-lengths` (clinical, but arteries as long as
+            at 1.70 m whatever the height: a simulator that is wrong on purpose).
         beat: `aperiodic` (windows with beat-to-beat variability) or `periodic` (one steady beat).
         sites: Names of measurement sites, by themselves for pressure [mmHg], with `:flow` for flow [mL/s] or `:ppg`
             for a photoplethysmogram scaled to 0..1.
@@ -216,7 +220,7 @@ class LinearNetwork:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        _one_of("population", self.population, ("clinical", "healthy", "clinical-fixed-lengths"))
+        _one_of("population", self.population, _POPULATIONS)
         _one_of("beat", self.beat, ("aperiodic", "periodic"))
         _one_of("precision", self.precision, ("float32", "float64"))
         for field in ("sites", "diameters"):
@@ -241,7 +245,7 @@ class LinearNetwork:
     @property
     def space(self) -> ParameterSpace:
         """Prior of the population's parameters."""
-        return HEALTHY if self.population == "healthy" else CLINICAL
+        return {"healthy": HEALTHY, "clinical-wide": CLINICAL_WIDE}.get(self.population, CLINICAL)
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
@@ -297,7 +301,7 @@ class LinearNetwork:
         Returns:
             Adults and variability, fields of shape (N,); the healthy population does not vary.
         """
-        if self.population == "clinical":
+        if self.population in ("clinical", "clinical-wide"):
             return clinical_subject(theta)
         if self.population == "clinical-fixed-lengths":
             subject, variability = clinical_subject(theta)

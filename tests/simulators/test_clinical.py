@@ -11,6 +11,7 @@ import pytest
 
 from pulsebayes.simulators.clinical import (
     CLINICAL,
+    CLINICAL_WIDE,
     CLOSING_GAP,
     EJECTION_TIME,
     LONGEST_EJECTION,
@@ -19,6 +20,7 @@ from pulsebayes.simulators.clinical import (
     clinical_subject,
     closing_share,
 )
+from pulsebayes.simulators.network.linear import LinearNetwork
 from pulsebayes.simulators.network.rhythm import Variability
 from pulsebayes.simulators.population import Subject, carotid_femoral_velocity
 
@@ -171,3 +173,17 @@ def test_venous_swings_reach_the_beds_in_the_share_left_by_closing(drawn: Any) -
     theta, _, _, share = drawn
     closing = theta[:, CLINICAL.index("closing_fraction")]
     np.testing.assert_allclose(share, 1 - closing, atol=1e-3)
+
+
+def test_the_wide_population_differs_in_two_freedoms_only() -> None:
+    assert CLINICAL_WIDE.names == CLINICAL.names
+    changed = {a.name for a, b in zip(CLINICAL.parameters, CLINICAL_WIDE.parameters, strict=True) if a != b}
+    assert changed == {"wall_viscosity", "terminal_impedance"}
+    quantile = np.full((1, CLINICAL.dim), 0.8)
+    narrow, wide = (np.log(space.sample_quantiles(quantile)[0]) for space in (CLINICAL, CLINICAL_WIDE))
+    i = [CLINICAL.index(name) for name in sorted(changed)]
+    np.testing.assert_allclose(wide[i], 2 * narrow[i], rtol=1e-5)
+    waves = LinearNetwork(population="clinical-wide", beat="periodic", n_frequencies=20).simulate(
+        CLINICAL_WIDE.sample(np.random.default_rng(0), 4), seed=1
+    )
+    assert np.isfinite(waves.waves).all()
