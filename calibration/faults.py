@@ -15,11 +15,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..inference.answering import domain_model
+from ..inference.answer import Prior
+from ..inference.answering import Question, domain_model
 from ..inference.bundle import Bundle
+from ..inference.channel_answering import ChannelDesk
 from ..simulators.catheter import CatheterLine
 from ..waveforms.quality import assess
 from ..waveforms.roles import PRESSURE_ROLES
+from ..waveforms.windows import Window
 from .diagnostics.intervals import coverage
 from .predictive_checks import relative_windows
 
@@ -98,9 +101,10 @@ PULSE_MMHG = 40.0
 
 def sensitivity(
     bundle: Bundle,
-    x: Windows,
+    x: Float[np.ndarray, "N *window"],
     truth: Mapping[str, Float[np.ndarray, " N"]],
     *,
+    n: int = 100,
     n_draws: int = 300,
     seed: int = 0,
     faults: Mapping[str, Fault] = FAULTS,
@@ -110,8 +114,9 @@ def sensitivity(
 
     Arguments:
         bundle: The model.
-        x: Held-out windows [mmHg].
+        x: Held-out windows [mmHg]; of several channels NaN where one is missing.
         truth: What was simulated, by quantity.
+        n: Most windows; of several channels, for each the first that hold it.
         n_draws: Draws a window.
         seed: Seed of faults and draws.
         faults: Faults by name.
@@ -120,24 +125,53 @@ def sensitivity(
     Returns:
         For each fault the share ``answered``, and over the answered windows ``coverage`` of the 90 % intervals and
         ``shift``, the median distance that the posterior median moved, in standard deviations of the posterior
-        without the fault; no table where fewer than 20 windows are answered.
+        without the fault; no table where fewer than 20 windows are answered. Of several channels, each fault is put on
+        one channel at a time, whose name stands before the fault's, and a window is answered from what passes.
 
     Example:
         >>> sensitivity(bundle, windows, truth)["noise of 1 mmHg"]["answered"]  # doctest: +SKIP
         1.0
     """
-    model, fs, role = domain_model(bundle), bundle.contract.fs, bundle.contract.role
-    if role not in PRESSURE_ROLES:
-        x, faults = PULSE_MMHG / 3 * relative_windows(x), {_in_pulses(name): fault for name, fault in faults.items()}
+    found: dict[str, dict[str, Any]] = {}
+    for c, channel in enumerate(bundle.contract.channels):
+        rows = np.arange(len(x))[:n]
+        if bundle.contract.several:
+            rows = np.flatnonzero(np.isfinite(x[:, c]).all(-1))[:n]
+        own = {name: values[rows] for name, values in truth.items()}
+        before = f"{channel.name}: " if bundle.contract.several else ""
+        named = {before + name: fault for name, fault in faults.items()}
+        found |= _sensitivity(bundle, np.asarray(x)[rows], own, c, named, n_draws, seed, progress)
+    return found
+
+
+def _sensitivity(
+    bundle: Bundle,
+    x: Float[np.ndarray, "N *window"],
+    truth: Mapping[str, Float[np.ndarray, " N"]],
+    place: int,
+    faults: Mapping[str, Fault],
+    n_draws: int,
+    seed: int,
+    progress: Callable[[str], None],
+) -> dict[str, dict[str, Any]]:
+    """Faults of one channel."""
+    fs, several = bundle.contract.fs, bool(bundle.contract.several)
+    clean = np.asarray(x[:, place] if several else x, np.float64)
+    if bundle.contract.channels[place].role not in PRESSURE_ROLES:
+        clean, faults = PULSE_MMHG / 3 * relative_windows(clean), {_in_pulses(n): fault for n, fault in faults.items()}
+    answerable = _answerable_channels if several else _answerable
     before: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     found: dict[str, dict[str, Any]] = {}
-    for name, fault in {"none": FAULTS["none"], **faults}.items():
+    none = f"{bundle.contract.channels[place].name}: none" if several else "none"
+    for name, fault in {none: FAULTS["none"], **faults}.items():
         progress(name)
-        seen = np.asarray(fault(np.asarray(x, np.float64), np.random.default_rng([seed, 5]), fs), np.float32)
-        kept = [i for i, row in enumerate(seen) if assess(row, fs, role=role, unit=bundle.contract.unit).usable]
-        if model is not None:
-            kept = [i for i in kept if model.assess(seen[i]).verdict != "outside"]
-        row: dict[str, Any] = {"n": len(x), "answered": round(len(kept) / len(x), 4)}
+        seen = np.asarray(fault(clean, np.random.default_rng([seed, 5]), fs), np.float32)
+        if several:
+            rest = np.array(x, np.float32)
+            rest[:, place] = seen
+            seen = rest
+        seen, kept = answerable(bundle, seen)
+        row: dict[str, Any] = {"n": len(x), "answered": round(len(kept) / max(len(x), 1), 4)}
         if len(kept) >= 20:
             generator = torch.Generator().manual_seed(seed)
             draws = bundle.outputs.derive(bundle.npe.sample(torch.from_numpy(seen[kept]), n_draws, generator))
@@ -146,6 +180,31 @@ def sensitivity(
             row |= _compared(draws, truth, before, np.array(kept))
         found[name] = row
     return found
+
+
+def _answerable(bundle: Bundle, seen: Windows) -> tuple[Windows, list[int]]:
+    """Windows that pass the gate and are not outside."""
+    contract, model = bundle.contract, domain_model(bundle)
+    kept = [i for i, w in enumerate(seen) if assess(w, contract.fs, role=contract.role, unit=contract.unit).usable]
+    return seen, kept if model is None else [i for i in kept if model.assess(seen[i]).verdict != "outside"]
+
+
+def _answerable_channels(
+    bundle: Bundle, seen: Float[np.ndarray, "N C T"]
+) -> tuple[Float[np.ndarray, "N C T"], list[int]]:
+    """Windows with what passes the gate and is not outside, and those that have any of it."""
+    desk = ChannelDesk.of(bundle, Question(), Prior.of(bundle))
+    contract, left, kept = bundle.contract, np.full_like(seen, np.nan), []
+    for i, window in enumerate(seen):
+        verdicts = tuple(
+            assess(wave, contract.fs, role=channel.role, unit=None if channel.unit == "1" else channel.unit)
+            for wave, channel in zip(window, contract.channels, strict=True)
+        )
+        place = desk.choose(Window(0.0, contract.window_s, window, contract.fs, verdicts[0], contract.names, verdicts))
+        if place.waves and (place.verdict is None or place.verdict.verdict != "outside"):
+            left[i] = contract.arrange(place.waves)
+            kept.append(i)
+    return left, kept
 
 
 def _in_pulses(name: str) -> str:

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..inference.bundle import Bundle
-from ..simulators.photoplethysmograph import sensor_from_json
+from ..simulators.channels import ChannelSensor, any_sensor_from_json
 from ..simulators.registry import Simulator, build
 from ..simulators.sensors import SensorModel
 from ..simulators.status import usable
@@ -62,7 +62,7 @@ def window_features(x: Float[np.ndarray, "N T"], *, fs: float) -> Float[np.ndarr
 
 def predictive_check(
     bundle: Bundle,
-    x: Float[np.ndarray, "N T"],
+    x: Float[np.ndarray, "N *window"],
     draws: Mapping[str, Float[np.ndarray, "N S"]],
     *,
     n: int = 48,
@@ -81,7 +81,8 @@ def predictive_check(
 
     Returns:
         ``n``, ``replicates``, ``discrepancy`` (median root mean square of the standardised features) and for each
-        feature the share of windows ``inside`` the range of their replicates (calibrated: (R - 1)/(R + 1)), and ``p``;
+        feature the share of windows ``inside`` the range of their replicates (calibrated: (R - 1)/(R + 1)), and ``p``,
+        of several channels for each over the windows that hold it, with the largest discrepancy;
         empty where the simulator cannot be asked for the quantities.
 
     Raises:
@@ -103,18 +104,55 @@ def predictive_check(
     if found is None:
         return {}
     waves, good = found
-    sensor = sensor_from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
+    sensor = any_sensor_from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
+    if isinstance(sensor, ChannelSensor):
+        return _checked_channels(bundle, sensor, np.asarray(x[:n]), waves, good, simulator.sites, rng)
     fs, samples = bundle.contract.fs, bundle.contract.samples
     site = simulator.sites.index(str((training.get("recipe") or {}).get("site", simulator.sites[0])))
     seen = sensor.apply(np.where(good[:, None], waves[:, site], 0.0), rng, fs=fs, out_samples=samples)
-    x = np.asarray(x[:n])
+    return _checked(np.asarray(x[:n]), seen, good, bundle.contract.role, fs)
+
+
+def _checked_channels(
+    bundle: Bundle,
+    sensor: ChannelSensor,
+    x: Float[np.ndarray, "n C T"],
+    waves: Float[np.ndarray, "K sites W"],
+    good: Bool[np.ndarray, " K"],
+    sites: Sequence[str],
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Each channel by itself, over the windows that hold it; replicates hold what their window holds."""
+    contract, found = bundle.contract, {}
+    places = [sites.index(channel["site"]) for channel in bundle.training["recipe"]["channels"]]
+    given = np.repeat(np.isfinite(x).all(-1), len(good) // len(x), axis=0)
+    clean = np.where(good[:, None, None], waves[:, places], 0.0)
+    seen = sensor.observe(clean, rng, given, fs=contract.fs, out_samples=contract.samples)
+    for c, channel in enumerate(contract.channels):
+        own = np.isfinite(x[:, c]).all(-1)
+        table = (
+            _checked(x[own, c], seen[given[:, c], c], good[given[:, c]], channel.role, contract.fs) if own.any() else {}
+        )
+        found |= {channel.name: table} if table else {}
+    if not found:
+        return {}
+    first = next(iter(found.values()))
+    features = {f"{name}: {key}": row for name, table in found.items() for key, row in table["features"].items()}
+    worst = max(table["discrepancy"] for table in found.values())
+    return {**first, "n": len(x), "discrepancy": worst, "features": features}
+
+
+def _checked(
+    x: Float[np.ndarray, "n T"], seen: Float[np.ndarray, "K T"], good: Bool[np.ndarray, " K"], role: str, fs: float
+) -> dict[str, Any]:
+    """Windows of one channel against their replicates."""
     names: tuple[str, ...] = FEATURES
     start = 0
-    if bundle.contract.role not in PRESSURE_ROLES:  # no unit: windows of mean 0 and standard deviation 1
+    if role not in PRESSURE_ROLES:  # no unit: windows of mean 0 and standard deviation 1
         seen, x = relative_windows(seen), relative_windows(x)
         names, start = tuple(name.replace("mmHg", "1") for name in FEATURES[2:]), 2
-    features = window_features(seen, fs=fs)[:, start:].reshape(n, replicates, -1)
-    features = np.where(good.reshape(n, replicates, 1), features, np.nan)
+    features = window_features(seen, fs=fs)[:, start:].reshape(len(x), len(seen) // len(x), -1)
+    features = np.where(good.reshape(*features.shape[:2], 1), features, np.nan)
     return _compared(window_features(x, fs=fs)[:, start:], features, names)
 
 

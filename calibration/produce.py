@@ -13,23 +13,38 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ..inference.bundle import Bundle, InputContract
+from ..inference.bundle import Bundle
 from ..inference.card import render_card
+from ..inference.channel_domain import fit_channel_domains
 from ..inference.checkpoint import Checkpoint
-from ..inference.domain import DomainModel, fit_domain
+from ..inference.contract import ChannelContract, InputContract
+from ..inference.domain import fit_domain
+from ..inference.embedding import ChannelScale
 from ..inference.npe import PRESETS, NPEConfig
 from ..inference.outputs import OutputSpace
 from ..inference.ranks import Ranks
 from ..inference.recipe import Recipe
-from ..inference.streaming import PartSource, SetSource
+from ..inference.streaming import ChannelSource, PartSource, SetSource, Source
 from ..inference.training import Progress, TrainConfig, TrainData, TrainResult, train
+from ..simulators.channels import ChannelSensor, ClockOffset, SensedChannel
 from ..simulators.dataset import TrainingSet
 from ..simulators.photoplethysmograph import PPGSensor, sensor_from_json
 from ..simulators.sensors import SensorModel
+from .channel_measures import measure_given
 from .evaluate import measure
-from .refusals import refused_shares, simulated_cases
+from .refusals import refusals_of
 
-__all__ = ["Held", "held_out_windows", "network_of", "produce", "read_rows", "remeasure", "sensor_of", "with_domain"]
+__all__ = [
+    "Held",
+    "contract_of",
+    "held_out_windows",
+    "network_of",
+    "produce",
+    "read_rows",
+    "remeasure",
+    "sensor_of",
+    "with_domain",
+]
 
 _ALONE = Ranks()
 DOMAIN_ROWS = 16_000
@@ -63,19 +78,43 @@ class Held:
     stop: int
 
 
-def sensor_of(recipe: Recipe) -> SensorModel | PPGSensor:
-    r"""Returns the sensor model of a recipe: that of its role where it names none.
+def sensor_of(recipe: Recipe) -> SensorModel | PPGSensor | ChannelSensor:
+    r"""Returns the sensor model of a recipe: that of its role where it names none, or of each of its channels.
 
     Arguments:
         recipe: The recipe.
+
+    Raises:
+        ValueError: If a channel's role has no sensor of its own and the recipe names none.
 
     Example:
         >>> sensor_of(Recipe("mine")) == SensorModel.radial_line()
         True
     """
-    if recipe.sensor:
-        return sensor_from_json(recipe.sensor)
-    return PPGSensor.finger() if recipe.role == "PLETH" else SensorModel.radial_line()
+    if not recipe.channels:
+        return _sensor(recipe.sensor, recipe.role)
+    sensed = (SensedChannel(c.name, _sensor(c.sensor, c.role), ClockOffset(**c.clock)) for c in recipe.channels)
+    return ChannelSensor(tuple(sensed), recipe.given)
+
+
+def _sensor(given: Mapping[str, Any], role: str) -> SensorModel | PPGSensor:
+    if given:
+        return sensor_from_json(given)
+    return PPGSensor.finger() if role == "PLETH" else SensorModel.radial_line()
+
+
+def contract_of(recipe: Recipe) -> InputContract:
+    r"""Returns what a recipe's model reads.
+
+    Arguments:
+        recipe: The recipe.
+
+    Example:
+        >>> contract_of(Recipe("mine")).reads
+        'ART [mmHg]'
+    """
+    several = tuple(ChannelContract(c.role, c.unit, c.name, c.uninformative) for c in recipe.channels)
+    return InputContract(recipe.role, recipe.unit, recipe.fs, recipe.samples, several)
 
 
 def network_of(recipe: Recipe) -> NPEConfig:
@@ -96,8 +135,11 @@ def network_of(recipe: Recipe) -> NPEConfig:
         raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {recipe.preset!r}")
     preset = PRESETS[recipe.preset]
     changes = dict(recipe.network)
-    relative = recipe.role == "PLETH"
-    given = {"samples": recipe.samples, "fs": recipe.fs, "relative": relative, **dict(changes.pop("embedding", {}))}
+    own: dict[str, Any] = {"relative": recipe.role == "PLETH"}
+    if recipe.channels:
+        scales = tuple(ChannelScale(c.name, c.unit == "1", c.centre, c.spread) for c in recipe.channels)
+        own = {"kind": "channels", "channels": scales}
+    given = {"samples": recipe.samples, "fs": recipe.fs, **own, **dict(changes.pop("embedding", {}))}
     embedding = dataclasses.replace(preset.embedding, **given)
     return dataclasses.replace(preset, embedding=embedding, **changes)
 
@@ -117,21 +159,25 @@ def read_rows(held: Held, recipe: Recipe) -> TrainData:
         100
     """
     found = held.training_set
-    if recipe.site not in found.sites:
-        raise ValueError(f"site must be one of {list(found.sites)}, got {recipe.site!r}: simulate it, or name another")
+    sites = [channel.site for channel in recipe.channels] or [recipe.site]
+    for site in sites:
+        if site not in found.sites:
+            raise ValueError(f"site must be one of {list(found.sites)}, got {site!r}: simulate it, or name another")
     fs = found.attributes.get("fs")
     if fs is not None and float(str(fs)) != recipe.fs:
         raise ValueError(f"the set must be sampled at {recipe.fs:g} Hz, got {fs} Hz: simulate at that rate")
     rows = slice(held.start, held.stop)
     columns = {name: found.theta[rows, d] for d, name in enumerate(found.space.names)}
     columns |= {name: found.quantities[rows, d] for d, name in enumerate(found.quantity_names)}
-    source = PartSource(SetSource(found.waves, found.sites.index(recipe.site)), held.start, held.stop)
+    places = tuple(found.sites.index(site) for site in sites)
+    waves: Source = ChannelSource(found.waves, places) if recipe.channels else SetSource(found.waves, places[0])
+    source = PartSource(waves, held.start, held.stop)
     return TrainData(source, columns, sensor_of(recipe), found.status[rows], recipe.fs)
 
 
 def held_out_windows(
     held: Held, recipe: Recipe, outputs: OutputSpace, *, seed: int, width: float = 1.0
-) -> tuple[Float[np.ndarray, "N T"], Float[np.ndarray, "N D"]]:
+) -> tuple[Float[np.ndarray, "N *window"], Float[np.ndarray, "N D"]]:
     r"""Observes usable held-out rows.
 
     Arguments:
@@ -142,7 +188,7 @@ def held_out_windows(
         width: Factor on the width of the sensor's priors.
 
     Returns:
-        Windows, and the outputs that were simulated.
+        Windows, of several channels with those given drawn for each row, and the outputs that were simulated.
 
     Raises:
         ValueError: If there are too few usable rows to measure anything.
@@ -150,14 +196,20 @@ def held_out_windows(
     Example:
         >>> x, theta = held_out_windows(Held(training_set, 0, 500), recipe, outputs, seed=2)  # doctest: +SKIP
     """
+    waves, theta = _held_out_waves(held, recipe, outputs)
+    rng = np.random.default_rng([seed, 2])
+    windows = sensor_of(recipe).apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples, width=width)
+    return windows, theta
+
+
+def _held_out_waves(
+    held: Held, recipe: Recipe, outputs: OutputSpace
+) -> tuple[Float[np.ndarray, "N *wave"], Float[np.ndarray, "N D"]]:
     data = read_rows(held, recipe)
     keep = np.flatnonzero(data.usable(outputs)[0])
     if len(keep) < LEAST_HELD_OUT:
         raise ValueError(f"at least {LEAST_HELD_OUT} usable rows must be held out, got {len(keep)}: simulate more")
-    waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
-    rng = np.random.default_rng([seed, 2])
-    windows = data.sensor.apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples, width=width)
-    return windows, outputs.encode(data.columns)[keep]
+    return data.source.rows(0, int(keep[-1]) + 1)[keep], outputs.encode(data.columns)[keep]
 
 
 def produce(
@@ -226,7 +278,7 @@ def produce(
         recipe.name,
         result.npe,
         outputs.encode({name: column[keep] for name, column in data.columns.items()}).astype(np.float32),
-        InputContract(recipe.role, recipe.unit, recipe.fs, recipe.samples),
+        contract_of(recipe),
         training=_described(recipe, training, test, config, result),
         uninformative=recipe.uninformative,
     )
@@ -235,7 +287,8 @@ def produce(
     bundle = with_domain(bundle, recipe, training)
     draws, seed = recipe.test.draws, recipe.test.seed
     measured = measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
-    bundle = _with_measures(bundle, recipe, {**measured, **_refusals(bundle, recipe, test)})
+    measured |= _given(bundle, recipe, test, measuring) | _refusals(bundle, recipe, test)
+    bundle = _with_measures(bundle, recipe, measured)
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
 
@@ -267,7 +320,7 @@ def remeasure(
     attributes = test.training_set.attributes
     training = {**bundle.training, "test_fingerprint": test.training_set.fingerprint, "recipe": recipe.to_json()}
     training["seeds"] = {**training.get("seeds", {}), "test": attributes.get("seed")}
-    measured = {**measured, **_refusals(bundle, recipe, test)}
+    measured |= _given(bundle, recipe, test, measuring) | _refusals(bundle, recipe, test)
     return _with_measures(dataclasses.replace(bundle, training=training), recipe, measured)
 
 
@@ -287,13 +340,25 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
     """
     data = read_rows(training, recipe)
     keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:DOMAIN_ROWS]
-    if recipe.role not in ("ART", "PLETH") or len(keep) < LEAST_DOMAIN_ROWS:
+    if len(keep) < LEAST_DOMAIN_ROWS:
         return bundle
-    waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
-    model = fit_domain(
-        waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, role=recipe.role
-    )
+    waves, seed = data.source.rows(0, int(keep[-1]) + 1)[keep], recipe.simulate.seed
+    if isinstance(data.sensor, ChannelSensor):
+        arrays = fit_channel_domains(waves, data.sensor, bundle.contract, seed=seed)
+        return dataclasses.replace(bundle, domain=arrays)
+    if recipe.role not in ("ART", "PLETH"):
+        return bundle
+    model = fit_domain(waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=seed, role=recipe.role)
     return dataclasses.replace(bundle, domain=model.to_arrays())
+
+
+def _given(bundle: Bundle, recipe: Recipe, test: Held, measuring: Callable[[int], None]) -> dict[str, Any]:
+    """What is measured for each set of channels given; nothing for a model of one channel."""
+    sensor = sensor_of(recipe)
+    if not isinstance(sensor, ChannelSensor):
+        return {}
+    waves, theta = _held_out_waves(test, recipe, bundle.outputs)
+    return {"given": measure_given(bundle, sensor, waves, theta, draws=recipe.test.draws, seed=recipe.test.seed)}
 
 
 def _refusals(bundle: Bundle, recipe: Recipe, test: Held) -> dict[str, Any]:
@@ -304,8 +369,7 @@ def _refusals(bundle: Bundle, recipe: Recipe, test: Held) -> dict[str, Any]:
     narrow, wide = (
         held_out_windows(test, recipe, bundle.outputs, seed=seed, width=width)[0][:REFUSAL_ROWS] for width in (1, 2)
     )
-    model = DomainModel.from_arrays(bundle.domain)
-    return {"refused": refused_shares(model, simulated_cases(narrow, wide), fs=recipe.fs)}
+    return {"refused": refusals_of(bundle, narrow, wide)}
 
 
 def _with_measures(bundle: Bundle, recipe: Recipe, measured: Mapping[str, Any]) -> Bundle:

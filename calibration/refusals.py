@@ -11,10 +11,37 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from ..inference.bundle import Bundle
+from ..inference.channel_domain import ChannelDomains
 from ..inference.domain import DomainModel
 from ..waveforms.quality import assess
 
-__all__ = ["refused_shares", "simulated_cases"]
+__all__ = ["refusals_of", "refused_shares", "simulated_cases"]
+
+
+def refusals_of(
+    bundle: Bundle, narrow: Float[np.ndarray, "N *window"], wide: Float[np.ndarray, "M *window"]
+) -> dict[str, dict[str, float]]:
+    r"""Shares refused of held-out simulations and what is made of them; of several channels, of each by itself.
+
+    Arguments:
+        bundle: A model with a domain verdict.
+        narrow: Held-out windows through the sensor, NaN where a channel is missing.
+        wide: Held-out windows through the sensor with twice its prior width.
+
+    Example:
+        >>> refusals_of(bundle, narrow, wide)["simulated"]["outside"]  # doctest: +SKIP
+        0.004
+    """
+    fs = bundle.contract.fs
+    if not bundle.contract.several:
+        return refused_shares(DomainModel.from_arrays(bundle.domain), simulated_cases(narrow, wide), fs=fs)
+    shares = {}
+    for name, model in ChannelDomains.of(bundle).models.items():
+        place = bundle.contract.names.index(name)
+        cases = simulated_cases(*(x[np.isfinite(x[:, place]).all(-1), place] for x in (narrow, wide)))
+        shares |= {f"{name}: {case}": row for case, row in refused_shares(model, cases, fs=fs).items()}
+    return shares
 
 
 def simulated_cases(

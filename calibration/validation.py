@@ -15,7 +15,7 @@ from jaxtyping import Float
 from ..inference.bundle import Bundle
 from ..inference.recipe import Recipe, Simulate, Test
 from ..simulators.training_set import TrainingSet
-from .diagnostics.groups import subgroups
+from .channel_measures import groups_of
 from .diagnostics.intervals import level_coverage, shortest_coverage
 from .diagnostics.shrinkage import recovery, z_scores
 from .diagnostics.verdict import LEVELS, Judgement, Samples, judge
@@ -47,7 +47,7 @@ class HeldOut:
         2
     """
 
-    x: Float[np.ndarray, "N T"]
+    x: Float[np.ndarray, "N *window"]
     theta: Float[np.ndarray, "N D"]
     columns: Mapping[str, Float[np.ndarray, " N"]]
     source: str
@@ -100,7 +100,7 @@ def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) 
     recipe = recipe_of(bundle)
     data = read_rows(Held(found, 0, found.n), recipe)
     keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:n]
-    waves = data.source.rows(0, int(keep[-1]) + 1)[keep] if len(keep) else np.zeros((0, recipe.samples))
+    waves = data.source.rows(0, int(keep[-1]) + 1 if len(keep) else 0)[keep]
     rng = np.random.default_rng([seed, 2])
     x = data.sensor.apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples)
     theta = bundle.outputs.encode(data.columns)[keep]
@@ -220,9 +220,7 @@ def validate(
         bundle, held, n_draws=n_draws, seed=seed, progress=lambda n: progress(f"{n} of {held.n} windows")
     )
     progress("tests")
-    judgement = judge(
-        samples, subgroups(held.columns, held.x, fs=bundle.contract.fs, role=bundle.contract.role), seed=seed
-    )
+    judgement = judge(samples, groups_of(bundle.contract, held.columns, held.x), seed=seed)
     good = samples.good()
     kept = samples if good.all() else samples.rows(good)
     measured = measure_draws(bundle.outputs, dict(kept.draws), held.theta[good], bundle.prior, keep=True)
@@ -234,9 +232,9 @@ def validate(
             bundle, held.x[good], _some_draws(bundle, kept, n_predictive), n=n_predictive, seed=seed
         )
     if n_faults:
-        some = held.x[:n_faults]
-        truth = {name: values[:n_faults] for name, values in samples.truth.items()}
-        found["faults"] = sensitivity(bundle, some, truth, seed=seed, progress=lambda name: progress(f"fault: {name}"))
+        found["faults"] = sensitivity(
+            bundle, held.x, samples.truth, n=n_faults, seed=seed, progress=lambda name: progress(f"fault: {name}")
+        )
     measured |= {"validation": found, "not_calibrated": judgement.not_calibrated()}
     better = dataclasses.replace(
         bundle, measured={**bundle.measured, **measured}, card=_with_section(bundle, judgement)

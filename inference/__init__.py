@@ -19,7 +19,7 @@ _HOMES: dict[str, str] = {
     "Estimate": ".answer",
     "ExactAnswers": ".exact",
     "HarmonicEmbedding": ".harmonics",
-    "InputContract": ".bundle",
+    "InputContract": ".contract",
     "NPE": ".npe",
     "NPEConfig": ".npe",
     "NetCDFWriter": ".netcdf",

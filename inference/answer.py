@@ -27,6 +27,7 @@ from jaxtyping import Float
 
 from ._source_lines import calibration_line, domain_line, model_line, patient_line, pool_line, regions_line, signal_line
 from .bundle import Bundle
+from .contract import joined
 
 if TYPE_CHECKING:
     from .patient.layer import PatientEvidence
@@ -313,7 +314,7 @@ class Refusal:
 
 def answer_window(
     bundle: Bundle,
-    window: Float[np.ndarray, " T"],
+    window: Float[np.ndarray, "*C T"],
     *,
     start_s: float,
     end_s: float,
@@ -329,7 +330,8 @@ def answer_window(
 
     Arguments:
         bundle: The trained estimator.
-        window: Samples in the unit and at the rate of the bundle's contract.
+        window: Samples in the units and at the rate of the bundle's contract; of several channels (C, T), those that
+            are missing NaN.
         start_s: Start of the window [s].
         end_s: End of the window [s].
         prior: Prior of the bundle's quantities, from ``Prior.of``.
@@ -360,11 +362,8 @@ def answer_window(
     import torch
 
     window = np.asarray(window, dtype=np.float32)
-    if window.shape != (bundle.contract.samples,) or not np.isfinite(window).all():
-        raise ValueError(
-            f"window must hold {bundle.contract.samples} finite samples at {bundle.contract.fs:g} Hz, got shape "
-            f"{window.shape} with {int((~np.isfinite(window)).sum())} not finite: cut and gate it first"
-        )
+    bundle.contract.check(window)
+    given = bundle.contract.given(window)
     if not 0 < level < 1 or n_draws < 2:
         raise ValueError(f"level must lie in (0, 1) and n_draws be at least 2, got {level} and {n_draws}")
     signal = dict(signal or {})
@@ -382,8 +381,10 @@ def answer_window(
         hint = "the network gives no numbers here: the window is far from every simulation"
         return Refusal(start_s, end_s, "outside", hint, signal, domain)
     draws = bundle.outputs.derive(theta)
-    estimates = prior.estimates(draws, level=level, uninformative=bundle.uninformative)
+    share = bundle.contract.uninformative(given, bundle.uninformative)
+    estimates = prior.estimates(draws, level=level, uninformative=share)
     measured = bundle.measured if evidence is None else evidence.measured
+    measured = {**measured, **measured.get("given", {}).get(joined(given), {})}
     told = None
     if evidence is not None and informed is not None:
         told = {"known": evidence.patient.text, "effective_draws": round(informed.effective)}

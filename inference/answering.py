@@ -93,7 +93,8 @@ class AnsweredWindow:
     r"""A window and what it was answered.
 
     Arguments:
-        values: Samples in the unit and at the rate of the model's contract.
+        values: Samples in the units and at the rate of the model's contract; of several channels (C, T), NaN where one
+            was not answered from.
         result: The answer or refusal.
         scored: Draws that conformal regions are made from; empty where they are the answer's or there are none.
 
@@ -102,7 +103,7 @@ class AnsweredWindow:
         'flat'
     """
 
-    values: Float[np.ndarray, " T"]
+    values: Float[np.ndarray, "*C T"]
     result: Answer | Refusal
     scored: Mapping[str, Float[np.ndarray, "*fold draw"]] = field(default_factory=dict)
 
@@ -120,7 +121,7 @@ def answer_recording(
 
     Arguments:
         bundle: The model.
-        recording: The recording; must hold the channel that the model reads.
+        recording: The recording; must hold the channel that the model reads, or one of several.
         question: Which windows, how many draws, which level.
         prior: Prior of the bundle's quantities, where it is known already.
         workers: Threads; each wants torch to use one thread of its own.
@@ -174,8 +175,12 @@ def answer_windows(
         >>> answer_windows.__kwdefaults__["workers"]
         1
     """
-    desk = _Desk(bundle, question, prior or Prior.of(bundle), domain_model(bundle), evidence)
-    return in_order(windows, desk, workers)
+    prior = prior or Prior.of(bundle)
+    if bundle.contract.several:
+        from .channel_answering import ChannelDesk
+
+        return in_order(windows, ChannelDesk.of(bundle, question, prior), workers)
+    return in_order(windows, _Desk(bundle, question, prior, domain_model(bundle), evidence), workers)
 
 
 def question_windows(bundle: Bundle, recording: Recording, question: Question) -> Iterator[Window]:
@@ -194,17 +199,14 @@ def question_windows(bundle: Bundle, recording: Recording, question: Question) -
         'Iterator[Window]'
     """
     contract = bundle.contract
+    if contract.several:
+        from .channel_answering import channel_windows
+
+        return channel_windows(bundle, recording, question)
     channel = recording.channel(contract.role)
     if contract.role in PRESSURE_ROLES:
         require_pressure_unit(recording, contract.role)
-    if question.start_s >= recording.duration_s:
-        raise RecordingError(
-            f"the question starts at {question.start_s:g} s, the recording ends at {recording.duration_s:g} s",
-            code="beyond-end",
-            file=recording.name,
-            hint=f"--start below {recording.duration_s:g}s",
-        )
-    end_s = min(question.end_s, recording.duration_s)
+    end_s = question_end(recording, question)
     require_data(recording, channel.name, question.start_s, end_s)
     return cut_windows(
         recording,
@@ -214,6 +216,31 @@ def question_windows(bundle: Bundle, recording: Recording, question: Question) -
         fs=contract.fs,
         start_s=question.start_s,
         end_s=end_s,
+    )
+
+
+def question_end(recording: Recording, question: Question) -> float:
+    r"""Where a question about a recording ends [s].
+
+    Arguments:
+        recording: The recording.
+        question: Which windows.
+
+    Raises:
+        RecordingError: If the question starts beyond the recording's end.
+
+    Example:
+        >>> recording = Recording.from_arrays("demo", {"ABP": np.full(2000, 80.0)}, fs=125, units={"ABP": "mmHg"})
+        >>> question_end(recording, Question())
+        16.0
+    """
+    if question.start_s < recording.duration_s:
+        return min(question.end_s, recording.duration_s)
+    raise RecordingError(
+        f"the question starts at {question.start_s:g} s, the recording ends at {recording.duration_s:g} s",
+        code="beyond-end",
+        file=recording.name,
+        hint=f"--start below {recording.duration_s:g}s",
     )
 
 

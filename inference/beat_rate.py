@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
-__all__ = ["RateCentring", "beat_rate", "rate_coordinate"]
+__all__ = ["RateCentring", "beat_rate", "coordinate_of", "rate_coordinate", "repetition"]
 
 _SHORTEST_S, _LONGEST_S = 0.27, 2.2  # beats of 222 and 27 /min
 _NEAR_BEST = 0.7  # the first peak within this of the best is the beat, later ones its multiples
@@ -69,6 +69,28 @@ def beat_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
         for multiple in (1, 2, 4, 8, 16):
             interval = _sharpen(r, interval, multiple)
     return 60.0 * fs / interval.clamp(first, last)
+
+
+def repetition(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
+    r"""Likeness of windows to themselves shifted by the beat interval that `beat_rate` finds.
+
+    Arguments:
+        x: Windows.
+        fs: Sampling rate [Hz].
+
+    Returns:
+        Likeness, 1 where every beat is as the one before.
+
+    Example:
+        >>> t = torch.arange(1000) / 125.0
+        >>> wave = torch.exp(torch.cos(2 * math.pi * t * 75 / 60))[None]
+        >>> round(float(repetition(wave, 125.0)[0]), 2)
+        1.0
+    """
+    with torch.no_grad():
+        r = _likeness(x, int(0.8 * x.shape[-1]))
+        lag = (60.0 * fs / beat_rate(x, fs)).round().long()
+        return r.gather(1, lag[:, None])[:, 0]
 
 
 def _likeness(x: Float[Tensor, "N T"], lags: int) -> Float[Tensor, "N lags"]:
@@ -121,7 +143,20 @@ def rate_coordinate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, "N 1"]:
         >>> abs(float(rate_coordinate(torch.cos(2 * math.pi * t * 75 / 60)[None], 125.0))) < 0.01
         True
     """
-    return (torch.log(beat_rate(x, fs) / _TYPICAL) / _SPREAD)[:, None]
+    return coordinate_of(beat_rate(x, fs)[:, None])
+
+
+def coordinate_of(rate: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    r"""Coordinate of a beat rate in a context.
+
+    Arguments:
+        rate: Beat rate [1/min].
+
+    Example:
+        >>> float(coordinate_of(torch.tensor(75.0)))
+        0.0
+    """
+    return torch.log(rate / _TYPICAL) / _SPREAD
 
 
 class RateCentring(nn.Module):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ..waveforms.roles import PRESSURE_ROLES, ROLES
+from .contract import InputContract
 from .npe import NPE, NPEConfig
 from .outputs import OutputSpace
 
@@ -29,13 +28,15 @@ __all__ = [
     "BundleError",
     "InputContract",
     "find_bundle",
+    "of_one_channel",
     "own_hash",
+    "reads_several",
     "sha256_of",
     "shipped_bundles",
 ]
 
-SCHEMA = 1
-"""Version of the folder's layout; a bundle with a greater one is refused."""
+SCHEMA = 2
+"""Version of the folder's layout; a bundle with a greater one is refused. Models of one channel are of version 1."""
 
 _WEIGHTS, _DOMAIN, _INFO, _CARD = "weights.safetensors", "domain.safetensors", "bundle.json", "card.md"
 
@@ -57,48 +58,6 @@ class BundleError(ValueError):
         super().__init__(message)
         self.code = code
         self.hint = hint
-
-
-@dataclass(frozen=True)
-class InputContract:
-    r"""What a model reads.
-
-    Arguments:
-        role: Role of the channel.
-        unit: Its unit.
-        fs: Sampling rate of a window [Hz].
-        samples: Samples of a window.
-
-    Raises:
-        ValueError: If the role is unknown, a pressure is not in mmHg (as recordings give it), or a number is not
-            positive.
-
-    Example:
-        >>> InputContract().window_s
-        8.0
-    """
-
-    role: str = "ART"
-    unit: str = "mmHg"
-    fs: float = 125.0
-    samples: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise ValueError(f"role must be one of {', '.join(ROLES)}, got {self.role!r}")
-        if self.role in PRESSURE_ROLES and self.unit != "mmHg":
-            raise ValueError(f"unit of {self.role} must be mmHg, as recordings give pressures, got {self.unit!r}")
-        if not (0 < self.fs < math.inf and self.samples >= 1):
-            raise ValueError(f"fs [Hz] and samples must be positive, got {self.fs} and {self.samples}")
-
-    @property
-    def window_s(self) -> float:
-        r"""Length of a window [s]."""
-        return self.samples / self.fs
-
-    def to_json(self) -> dict[str, Any]:
-        r"""Returns the contract as a JSON-able dictionary."""
-        return {"role": self.role, "unit": self.unit, "fs": self.fs, "samples": self.samples}
 
 
 @dataclass(frozen=True)
@@ -146,6 +105,11 @@ class Bundle:
         if self.prior.ndim != 2 or self.prior.shape[1] != self.npe.outputs.space.dim:
             raise ValueError(f"prior must have shape (M, {self.npe.outputs.space.dim}), got {self.prior.shape}")
         reads = self.npe.config.embedding
+        if [c.name for c in self.contract.several] != [c.name for c in reads.channels]:
+            raise ValueError(
+                f"contract must have the network's channels, {[c.name for c in reads.channels]}, got "
+                f"{[c.name for c in self.contract.several]}"
+            )
         if (self.contract.samples, self.contract.fs) != (reads.samples, reads.fs):
             raise ValueError(
                 f"contract must be the network's, {reads.samples} samples at {reads.fs:g} Hz, got "
@@ -212,7 +176,7 @@ class Bundle:
             npe = NPE(outputs, NPEConfig.from_json(info["network"]))
             state = {k[4:]: _widen(v) for k, v in arrays.items() if k.startswith("npe/")}
             npe.load_state_dict(state)
-            contract = InputContract(**info["input"])
+            contract = InputContract.from_json(info["input"])
             prior = arrays["prior"]
             known = {key: info[key] for key in ("name", "training", "measured", "uninformative")}
             domain = _read_arrays(folder / _DOMAIN) if _DOMAIN in info["files"] else {}
@@ -229,7 +193,7 @@ class Bundle:
 
     def _info(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMA if self.contract.several else 1,
             "name": self.name,
             "input": self.contract.to_json(),
             "outputs": self.outputs.to_json(),
@@ -279,6 +243,42 @@ def find_bundle(model: str | Path) -> Path:
             hint=f"shipped models: {', '.join(shipped) or 'none'}; or name the folder of a bundle",
         )
     return folder
+
+
+def reads_several(folder: Path) -> bool:
+    r"""Whether the model in a folder reads several channels, without loading its weights.
+
+    Arguments:
+        folder: Folder of a bundle.
+
+    Example:
+        >>> reads_several(find_bundle("radial-abp"))
+        False
+    """
+    return "channels" in _read_info(folder).get("input", {})
+
+
+def of_one_channel(bundle: Bundle, what: str) -> Bundle:
+    r"""The bundle, if it reads a single channel; else the refusal of what needs one.
+
+    Arguments:
+        bundle: The bundle.
+        what: What needs a model of one channel.
+
+    Raises:
+        BundleError: If the model reads several.
+
+    Example:
+        >>> of_one_channel(Bundle.load(find_bundle("radial-abp")), "RoPE").name
+        'radial-abp'
+    """
+    if not bundle.contract.several:
+        return bundle
+    raise BundleError(
+        f"{what} takes a model of one channel, {bundle.name} reads {bundle.contract.reads}",
+        code="several-channels",
+        hint=f"models of one channel: {', '.join(n for n, f in shipped_bundles().items() if not reads_several(f))}",
+    )
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

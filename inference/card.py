@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .bundle import InputContract
+from .contract import InputContract
 from .recipe import shipped_recipes
 
 __all__ = ["render_card"]
@@ -44,6 +44,7 @@ def render_card(
         _use(contract),
         _data(training),
         _results(measured, units) if measured else "## Measured\n\nNothing was measured.",
+        *([_given(measured["given"], units)] if measured.get("given") else []),
         *([_refused(measured["refused"])] if measured.get("refused") else []),
         _limits(),
         "## Licence\n\nApache-2.0. The training data are simulated; no patient's data were used.",
@@ -54,7 +55,7 @@ def render_card(
 def _use(contract: InputContract) -> str:
     return (
         "## Intended use\n\n"
-        f"Research on haemodynamics. Reads {contract.window_s:g} s of {contract.role} [{contract.unit}] at "
+        f"Research on haemodynamics. Reads {contract.window_s:g} s of {contract.reads} at "
         f"{contract.fs:g} Hz and returns a posterior over the quantities below. Its answers are those of a simulator "
         "of adults with a sensor model; they were not compared with reference measurements in patients here."
     )
@@ -99,6 +100,23 @@ def _results(measured: Mapping[str, Any], units: Mapping[str, str]) -> str:
     columns = ["quantity", "prior 5-95 %", "contraction", "median error", "90 % interval", "cover 50 %", "cover 90 %"]
     columns += ["SBC p", "SBC p (Holm)"]
     rows = [_result_row(quantity, measured, units) for quantity in measured["contraction"]]
+    return head + _table(columns, rows)
+
+
+def _given(found: Mapping[str, Mapping[str, Any]], units: Mapping[str, str]) -> str:
+    head = "## By what is given\n\n"
+    head += (
+        "The same held-out recordings with channels taken away; the table above has one set drawn for each window.\n"
+    )
+    head += "Contraction, and the shares held by 50 % and 90 % intervals in per cent.\n\n"
+    columns = ["quantity", *(f"{given}: {what}" for given in found for what in ("contraction", "50 %", "90 %"))]
+    rows = []
+    for name, unit in units.items():
+        row = [f"{name} [{unit}]"]
+        for measured in found.values():
+            held = (f"{100 * measured['coverage'][level][name]:.1f}" for level in ("0.5", "0.9"))
+            row += [f"{measured['contraction'][name]:.2f}", *held]
+        rows.append(row)
     return head + _table(columns, rows)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -21,7 +21,38 @@ from torch.nn import functional as F
 from .beat_rate import rate_coordinate
 from .harmonics import HarmonicEmbedding
 
-__all__ = ["DenseEmbedding", "EmbeddingConfig", "WaveEmbedding", "build_embedding", "summaries"]
+if TYPE_CHECKING:
+    from .channels import ChannelEmbedding
+
+__all__ = ["ChannelScale", "DenseEmbedding", "EmbeddingConfig", "WaveEmbedding", "build_embedding", "summaries"]
+
+
+@dataclass(frozen=True)
+class ChannelScale:
+    r"""How one of several channels is scaled before it is embedded.
+
+    Arguments:
+        name: Name of the channel.
+        relative: Whether it has no unit: every window is scaled by itself to mean 0 and standard deviation 1.
+        centre: Value that is mapped to zero otherwise, in the channel's unit.
+        spread: Difference that is mapped to one.
+
+    Raises:
+        ValueError: If the name is empty or the spread is not positive.
+
+    Example:
+        >>> ChannelScale("PLETH", relative=True).centre
+        90.0
+    """
+
+    name: str
+    relative: bool = False
+    centre: float = 90.0
+    spread: float = 25.0
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.spread > 0:
+            raise ValueError(f"a channel needs a name and a positive spread, got {self.name!r} and {self.spread}")
 
 
 @dataclass(frozen=True)
@@ -29,7 +60,8 @@ class EmbeddingConfig:
     r"""Shape of an embedding.
 
     Arguments:
-        kind: ``"wave"`` for pressure windows, ``"harmonic"`` for steady beats, ``"dense"`` for short observations.
+        kind: ``"wave"`` for pressure windows, ``"channels"`` for several channels of which any may be missing,
+            ``"harmonic"`` for steady beats, ``"dense"`` for short observations.
         samples: Length T of a window.
         centre: Pressure that is mapped to zero [mmHg].
         spread: Pressure difference that is mapped to one [mmHg].
@@ -45,7 +77,8 @@ class EmbeddingConfig:
         relative: Whether the wave has no unit: every window is scaled by itself to mean ``centre`` and standard
             deviation ``spread``; ``"wave"`` only.
         rate: Whether the last coordinate of the context is the beat rate computed from the window, see
-            [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]; ``"wave"`` only.
+            [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]; not with ``"harmonic"`` and ``"dense"``.
+        channels: The channels in their order, at least two; ``"channels"`` only.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -55,7 +88,7 @@ class EmbeddingConfig:
         64
     """
 
-    kind: Literal["wave", "harmonic", "dense"] = "wave"
+    kind: Literal["wave", "channels", "harmonic", "dense"] = "wave"
     samples: int = 1000
     centre: float = 90.0
     spread: float = 25.0
@@ -70,22 +103,43 @@ class EmbeddingConfig:
     context: int = 64
     relative: bool = False
     rate: bool = False
+    channels: tuple[ChannelScale, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
         object.__setattr__(self, "blocks", tuple(self.blocks))
+        scales = tuple(c if isinstance(c, ChannelScale) else ChannelScale(**c) for c in self.channels)
+        object.__setattr__(self, "channels", scales)
+        self._check_channels()
         sizes = dataclasses.asdict(self)
         for name in ("samples", "spread", "fs", "stem", "kernel", "stride", "heads", "hidden", "context"):
             if not sizes[name] > 0:
                 raise ValueError(f"{name} must be positive, got {sizes[name]}")
-        if self.kind not in ("wave", "harmonic", "dense"):
-            raise ValueError(f"kind must be 'wave', 'harmonic' or 'dense', got {self.kind!r}")
-        if (self.relative or self.rate) and self.kind != "wave":
-            raise ValueError(f"relative and rate are for kind 'wave', got {self.kind!r}")
+        if self.kind not in ("wave", "channels", "harmonic", "dense"):
+            raise ValueError(f"kind must be 'wave', 'channels', 'harmonic' or 'dense', got {self.kind!r}")
+        if self.relative and self.kind != "wave":
+            raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
+        if self.rate and self.kind not in ("wave", "channels"):
+            raise ValueError(f"rate is for kinds 'wave' and 'channels', got {self.kind!r}")
         if self.rate and self.context < 2:
             raise ValueError(f"context must be at least 2 with a rate, got {self.context}")
         if not self.stages or len(self.stages) != len(self.blocks):
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
+
+    def _check_channels(self) -> None:
+        names = [channel.name for channel in self.channels]
+        if (len(names) >= 2) != (self.kind == "channels") or len(set(names)) < len(names):
+            raise ValueError(
+                f"kind 'channels' takes two channels or more, each name once, and other kinds none, got {names} for "
+                f"{self.kind!r}"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        r"""Returns the configuration as a JSON-able dictionary; channels stand in it where there are several."""
+        fields = dataclasses.asdict(self)
+        if not self.channels:
+            del fields["channels"]
+        return fields
 
 
 def summaries(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, "N S"]:
@@ -274,7 +328,9 @@ class DenseEmbedding(nn.Module):
         return self.net((x - self.shift) / self.scale)  # type: ignore[no-any-return]
 
 
-def build_embedding(config: EmbeddingConfig) -> WaveEmbedding | HarmonicEmbedding | DenseEmbedding:
+def build_embedding(
+    config: EmbeddingConfig,
+) -> WaveEmbedding | ChannelEmbedding | HarmonicEmbedding | DenseEmbedding:
     r"""Builds the embedding that a configuration names.
 
     Arguments:
@@ -284,6 +340,10 @@ def build_embedding(config: EmbeddingConfig) -> WaveEmbedding | HarmonicEmbeddin
         >>> type(build_embedding(EmbeddingConfig(kind="dense", samples=10))).__name__
         'DenseEmbedding'
     """
+    if config.kind == "channels":
+        from .channels import ChannelEmbedding
+
+        return ChannelEmbedding(config)
     if config.kind == "harmonic":
         return HarmonicEmbedding(config)
     return WaveEmbedding(config) if config.kind == "wave" else DenseEmbedding(config)

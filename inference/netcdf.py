@@ -2,7 +2,8 @@ r"""Answers as netCDF in ArviZ's schema, written window by window.
 
 Groups ``posterior`` (chain = 1, draw, window), ``prior`` (chain = 1, draw) and ``observed_data`` (window, time; refused
 windows with their reasons beside them, conformal regions as ``region0_CO (window, end)`` with what they promise in the
-attribute ``regions``), as ``arviz.from_netcdf`` reads them. Each answer is written as it comes, so
+attribute ``regions``), as ``arviz.from_netcdf`` reads them. A model of several channels has a wave of each, NaN where a
+window was not answered from it, and what it was answered from in ``given``. Each answer is written as it comes, so
 memory does not grow with the recording.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -69,7 +71,7 @@ class NetCDFWriter:
         self._start_posterior(n_draws, dict(bundle.measured.get("not_calibrated") or {}))
         self._start_observed(bundle)
         self._answered = self._refused = 0
-        self._waiting: list[tuple[Answer, Float[np.ndarray, " T"]]] = []
+        self._waiting: list[tuple[Answer, Float[np.ndarray, "*C T"]]] = []
 
     def __enter__(self) -> NetCDFWriter:
         return self
@@ -84,12 +86,12 @@ class NetCDFWriter:
         self._flush()
         self._file.close()
 
-    def write(self, result: Answer | Refusal, window: Float[np.ndarray, " T"]) -> None:
+    def write(self, result: Answer | Refusal, window: Float[np.ndarray, "*C T"]) -> None:
         r"""Appends a window.
 
         Arguments:
             result: Its answer or refusal.
-            window: Its samples; kept for answers only.
+            window: Its samples, (T,) or (C, T) of several channels; kept for answers only.
 
         Raises:
             ValueError: If the answer has another number of draws than the file.
@@ -118,7 +120,13 @@ class NetCDFWriter:
             group["end_s"][at] = [r.end_s for r in results]
         for name in self._units:
             posterior[name][0, :, at] = np.stack([r.draws[name] for r in results], axis=-1).astype(np.float32)
-        observed[self._role][at] = np.stack([window for _, window in self._waiting])
+        waves = np.stack([np.atleast_2d(window) for _, window in self._waiting])
+        for c, name in enumerate(self._names):
+            observed[name][at] = waves[:, c]
+        if "given" in observed:
+            given = [tuple(str(r.signal.get("given", "")).split("+")) for r in results]
+            observed["given"][at] = np.array(["+".join(names) for names in given], dtype=object)
+            observed["uninformative"][at] = [self._share(names) for names in given]
         domains = [r.domain for r in results]
         observed["domain"][at] = np.array(["not assessed" if d is None else d.verdict for d in domains], dtype=object)
         observed["domain_p"][at] = [np.nan if d is None else d.p for d in domains]
@@ -173,16 +181,20 @@ class NetCDFWriter:
 
     def _start_observed(self, bundle: Bundle) -> None:
         group, contract = self._file["observed_data"], bundle.contract
-        self._role = contract.role
+        self._names, self._share = contract.names, partial(contract.uninformative, share=bundle.uninformative)
         _grow(group, "window")
         _spans(group, "window")
         group.dimensions["time"] = contract.samples
         time = group.create_variable("time", ("time",), data=np.arange(contract.samples) / contract.fs)
         time.attrs["units"] = "s"
-        wave = group.create_variable(
-            contract.role, ("window", "time"), np.float32, chunks=(1, contract.samples), fillvalue=np.float32(np.nan)
-        )
-        wave.attrs["units"] = contract.unit
+        for channel in contract.channels:
+            wave = group.create_variable(
+                channel.name, ("window", "time"), np.float32, chunks=(1, contract.samples), fillvalue=np.float32(np.nan)
+            )
+            wave.attrs["units"] = channel.unit
+        if contract.several:
+            group.create_variable("given", ("window",), _text(), chunks=(256,))
+            group.create_variable("uninformative", ("window",), np.float64, chunks=(256,))
         group.create_variable("domain", ("window",), _text(), chunks=(256,))
         group.create_variable("domain_p", ("window",), np.float64, chunks=(256,), fillvalue=np.nan)
         group.create_variable("about", ("window",), _text(), chunks=(256,))

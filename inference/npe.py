@@ -9,7 +9,8 @@ q(\theta \mid x) = q_z\!\left(\tfrac{z(\theta) - \mu}{\sigma} \,\middle|\, h(x)\
 \prod_d \frac{1}{\sigma_d} \left|\frac{dz_d}{d\theta_d}\right|,
 $$
 
-trained by minimising $-\mathbb{E} \log q$ over simulations. No draw can leave the outputs' intervals.
+trained by minimising $-\mathbb{E} \log q$ over simulations. No draw can leave the outputs' intervals. Windows are
+(N, T) for an embedding of one channel and (N, C, T) for one of several, a missing channel being a row of NaN.
 
 References:
     | Neural Spline Flows (Durkan et al., 2019), https://arxiv.org/abs/1906.04032
@@ -70,7 +71,7 @@ class NPEConfig:
 
     def to_json(self) -> dict[str, object]:
         r"""Returns the configuration as a JSON-able dictionary."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "embedding": self.embedding.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> NPEConfig:
@@ -122,7 +123,7 @@ class NPE(nn.Module):
         self.embedding = build_embedding(config.embedding)
         self.flow = coupling_flow(dim, config, self._rate_centring())
 
-    def fit_scales(self, z: Float[Tensor, "N D"], x: Float[Tensor, "M T"]) -> None:
+    def fit_scales(self, z: Float[Tensor, "N D"], x: Float[Tensor, "M *window"]) -> None:
         r"""Standardises the unconstrained outputs and the embedding's inputs on the training set.
 
         Arguments:
@@ -144,7 +145,7 @@ class NPE(nn.Module):
         return RateCentring(i, float(space.low[i]), float(space.high[i]))
 
     def loss(
-        self, z: Float[Tensor, "N D"], x: Float[Tensor, "N T"], *, low_precision: bool = False
+        self, z: Float[Tensor, "N D"], x: Float[Tensor, "N *window"], *, low_precision: bool = False
     ) -> Float[Tensor, ""]:
         r"""Mean negative log density of standardised unconstrained outputs, in nats a window.
 
@@ -157,7 +158,7 @@ class NPE(nn.Module):
         return -self.flow(context).log_prob((z - self.z_mean) / self.z_sd).mean()  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def log_prob(self, theta: Float[np.ndarray, "N D"], x: Float[Tensor, "N T"]) -> Float[np.ndarray, " N"]:
+    def log_prob(self, theta: Float[np.ndarray, "N D"], x: Float[Tensor, "N *window"]) -> Float[np.ndarray, " N"]:
         r"""Log density of outputs given windows.
 
         Arguments:
@@ -177,7 +178,7 @@ class NPE(nn.Module):
         return np.where(inside, log_q, -np.inf)
 
     @torch.no_grad()
-    def sample(self, x: Float[Tensor, "W T"], n: int, generator: torch.Generator) -> Float[np.ndarray, "W n D"]:
+    def sample(self, x: Float[Tensor, "W *window"], n: int, generator: torch.Generator) -> Float[np.ndarray, "W n D"]:
         r"""Draws outputs given windows, one window at a time.
 
         Arguments:

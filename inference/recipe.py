@@ -2,7 +2,14 @@ r"""Recipes: everything that makes a shipped model from nothing, as a TOML file.
 
 A recipe names the simulator and its configuration, how many rows of which seed, the sensor, the site and the input's
 contract, the size of the network and the training budget, and a test set of another seed. ``pulsebayes train --recipe
-NAME`` runs it; the bundle carries it.
+NAME`` runs it; the bundle carries it. A model of several channels, of which any may be missing, has a table for each:
+
+    [[channels]]
+    site = "Digital:ppg"
+    role = "PLETH"
+    unit = "1"
+    sensor = { motion = { share = 0.1 } }
+    clock = { near_s = 0.15 }
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from typing import Any
 
 from .outputs import INDEPENDENT
 
-__all__ = ["Recipe", "Simulate", "Test", "find_recipe", "shipped_recipes"]
+__all__ = ["ChannelRecipe", "Recipe", "Simulate", "Test", "find_recipe", "shipped_recipes"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,42 @@ class Test:
 
 
 @dataclass(frozen=True)
+class ChannelRecipe:
+    r"""One of several channels.
+
+    Arguments:
+        site: Site whose waveform it carries.
+        role: Role of the channel.
+        unit: Its unit; "1" for none, which is then scaled by itself.
+        name: Its name, where roles do not tell channels apart; empty for the role.
+        sensor: Configuration of its sensor model; empty for that of its role.
+        clock: Prior of its clock's offset from the first channel's, as
+            [`ClockOffset`][pulsebayes.simulators.channels.ClockOffset] takes it.
+        uninformative: Share of the prior's interval above which an answer from channels like it is uninformative; 0
+            for the recipe's.
+        centre: Value that the network takes for zero, in the channel's unit.
+        spread: Difference that it takes for one.
+
+    Example:
+        >>> ChannelRecipe("Radial").name
+        'ART'
+    """
+
+    site: str
+    role: str = "ART"
+    unit: str = "mmHg"
+    name: str = ""
+    sensor: Mapping[str, Any] = field(default_factory=dict)
+    clock: Mapping[str, float] = field(default_factory=dict)
+    uninformative: float = 0.0
+    centre: float = 90.0
+    spread: float = 25.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.role)
+
+
+@dataclass(frozen=True)
 class Recipe:
     r"""Everything that makes a model.
 
@@ -99,9 +142,13 @@ class Recipe:
         train: Settings of the training.
         half: Whether weights are kept in half precision.
         uninformative: Share of the prior's interval above which an answer is called uninformative.
+        channels: Several channels of which any may be missing; they take the place of ``site``, ``role``, ``unit`` and
+            ``sensor``, which are then the first channel's.
+        given: Weights with which one, two, ... of several channels are given in training; empty for as many as there
+            are down to 1.
 
     Raises:
-        ValueError: If training and test set share a seed, or the share is not positive.
+        ValueError: If training and test set share a seed, the share is not positive, or there is a single channel.
 
     Example:
         >>> Recipe.from_toml('name = "mine"\n[simulate]\nn = 1000').simulate.n
@@ -124,13 +171,27 @@ class Recipe:
     train: Mapping[str, Any] = field(default_factory=dict)
     half: bool = True
     uninformative: float = 0.8
+    channels: tuple[ChannelRecipe, ...] = ()
+    given: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        self._take_channels()
         if not self.uninformative > 0:
             raise ValueError(f"uninformative must be a positive share, got {self.uninformative}")
         object.__setattr__(self, "outputs", tuple(self.outputs))
         if self.simulate.seed == self.test.seed:
             raise ValueError(f"simulate.seed and test.seed must differ, got {self.test.seed} for both")
+
+    def _take_channels(self) -> None:
+        channels = tuple(c if isinstance(c, ChannelRecipe) else ChannelRecipe(**c) for c in self.channels)
+        object.__setattr__(self, "channels", channels)
+        object.__setattr__(self, "given", tuple(self.given))
+        if not channels:
+            return
+        if len(channels) < 2:
+            raise ValueError("channels must be two or more, got one: say site, role, unit and sensor instead")
+        for name in ("site", "role", "unit", "sensor"):
+            object.__setattr__(self, name, getattr(channels[0], name))
 
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
@@ -151,8 +212,9 @@ class Recipe:
         return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
-        r"""Returns the recipe as a JSON-able dictionary."""
-        return dataclasses.asdict(self)
+        r"""Returns the recipe as a JSON-able dictionary; channels stand in it where there are several."""
+        fields = dataclasses.asdict(self)
+        return fields if self.channels else {k: v for k, v in fields.items() if k not in ("channels", "given")}
 
 
 def shipped_recipes() -> dict[str, Path]:

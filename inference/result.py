@@ -26,7 +26,8 @@ class Result:
         model: Name of the model.
         file: Name of the recording.
         windows: Answers and refusals in order of time.
-        waves: Samples of the answered windows, in order of time.
+        waves: Samples of the answered windows, in order of time; of a model of several channels those of the one
+            that most windows were answered from, NaN where a window was answered without it.
         times: Times of their samples from the window's start [s].
         role: Role of the channel that was read.
         unit: Its unit.
@@ -86,15 +87,15 @@ def _read(file: Any, level: float, uninformative: float | None) -> Result:
     posterior, prior_group, observed = file["posterior"], file["prior"], file["observed_data"]
     names = [n for n, v in posterior.variables.items() if v.dimensions == ("chain", "draw", "window")]
     prior = _prior(prior_group, names)
-    share = float(posterior.attrs.get("uninformative", 0.8)) if uninformative is None else uninformative
     starts, ends = np.array(posterior["start_s"]), np.array(posterior["end_s"])
+    shares = _shares(posterior, observed, len(starts), uninformative)
     draws = {name: np.array(posterior[name])[0] for name in names}
     verdicts, p = _words(observed, "domain", len(starts)), np.array(observed["domain_p"])
     about = [json.loads(text or "{}") for text in _words(observed, "about", len(starts))]
     windows: list[Answer | Refusal] = []
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         own = {name: values[:, i] for name, values in draws.items()}
-        estimates = prior.estimates(own, level=level, uninformative=share)
+        estimates = prior.estimates(own, level=level, uninformative=float(shares[i]))
         answer = Answer(
             float(start),
             float(end),
@@ -110,7 +111,8 @@ def _read(file: Any, level: float, uninformative: float | None) -> Result:
         )
         windows.append(answer)
     windows += _refusals(observed)
-    role = next(n for n, v in observed.variables.items() if v.dimensions == ("window", "time"))
+    roles = [n for n, v in observed.variables.items() if v.dimensions == ("window", "time")]
+    role = next(iter(roles)) if len(roles) == 1 else max(roles, key=lambda n: int(np.isfinite(observed[n][:, 0]).sum()))
     return Result(
         str(posterior.attrs["model"]),
         str(posterior.attrs.get("file", "")),
@@ -120,6 +122,13 @@ def _read(file: Any, level: float, uninformative: float | None) -> Result:
         role,
         str(observed[role].attrs["units"]),
     )
+
+
+def _shares(posterior: Any, observed: Any, n: int, asked: float | None) -> Float[np.ndarray, " window"]:
+    """Share of the prior's interval above which each window's quantities are uninformative."""
+    if asked is None and "uninformative" in observed:  # several channels: it depends on which were given
+        return np.array(observed["uninformative"])
+    return np.full(n, float(posterior.attrs.get("uninformative", 0.8)) if asked is None else asked)
 
 
 def _regions(observed: Any, i: int) -> list[dict[str, Any]]:

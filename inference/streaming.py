@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["ArraySource", "Batches", "PartSource", "Sensor", "SetSource", "Source", "WholeWindow"]
+__all__ = ["ArraySource", "Batches", "ChannelSource", "PartSource", "Sensor", "SetSource", "Source", "WholeWindow"]
 
-Batch = tuple[Float[np.ndarray, "B T"], Float[np.ndarray, "B D"]]
+Batch = tuple[Float[np.ndarray, "B *window"], Float[np.ndarray, "B D"]]
 
 
 class Source(Protocol):
@@ -34,8 +34,8 @@ class Source(Protocol):
     def n(self) -> int:
         r"""Number of rows."""
 
-    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n T"]:
-        r"""Reads the waveforms of rows ``start`` to ``stop``."""
+    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n *wave"]:
+        r"""Reads the waveforms of rows ``start`` to ``stop``: (n, T), or (n, C, T) of several channels."""
 
 
 class Sensor(Protocol):
@@ -47,7 +47,7 @@ class Sensor(Protocol):
 
     def apply(
         self, waves: Any, rng: np.random.Generator, *, fs: float, out_samples: int = 1000, width: float = 1.0
-    ) -> Float[np.ndarray, "N samples"]:
+    ) -> Float[np.ndarray, "N *window"]:
         r"""Observes waveforms with parameters drawn for each row."""
 
 
@@ -93,14 +93,14 @@ class ArraySource:
         4
     """
 
-    waves: Float[np.ndarray, "n T"]
+    waves: Float[np.ndarray, "n *wave"]
 
     @property
     def n(self) -> int:
         r"""Number of rows."""
         return len(self.waves)
 
-    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n T"]:
+    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n *wave"]:
         r"""Reads rows.
 
         Arguments:
@@ -142,6 +142,37 @@ class SetSource:
 
 
 @dataclass(frozen=True)
+class ChannelSource:
+    r"""Waveforms of several sites of a training set on disk.
+
+    Arguments:
+        waves: Lazy array of waveforms with shape (n, site, time).
+        sites: Index of each channel's site, in the order of the channels.
+
+    Example:
+        >>> ChannelSource(np.zeros((4, 3, 10), np.float32), (2, 0)).rows(0, 3).shape
+        (3, 2, 10)
+    """
+
+    waves: Any
+    sites: tuple[int, ...]
+
+    @property
+    def n(self) -> int:
+        r"""Number of rows."""
+        return int(self.waves.shape[0])
+
+    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n C T"]:
+        r"""Reads rows.
+
+        Arguments:
+            start: First row.
+            stop: Row after the last.
+        """
+        return np.asarray(self.waves[start:stop], dtype=np.float32)[:, list(self.sites)]
+
+
+@dataclass(frozen=True)
 class PartSource:
     r"""A range of rows of another source.
 
@@ -173,7 +204,7 @@ class PartSource:
         r"""Number of rows."""
         return self.stop - self.start
 
-    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n T"]:
+    def rows(self, start: int, stop: int) -> Float[np.ndarray, "n *wave"]:
         r"""Reads rows.
 
         Arguments:
@@ -254,7 +285,7 @@ class Batches:
         )
 
     def _observe(
-        self, waves: Float[np.ndarray, "B W"], targets: Float[np.ndarray, "B D"], rng: np.random.Generator
+        self, waves: Float[np.ndarray, "B *wave"], targets: Float[np.ndarray, "B D"], rng: np.random.Generator
     ) -> Batch:
         x = self.sensor.apply(waves, rng, fs=self.fs, out_samples=self.samples)
         return np.ascontiguousarray(x, dtype=np.float32), np.ascontiguousarray(targets, dtype=np.float32)
@@ -262,7 +293,7 @@ class Batches:
     def _batches(self, epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([self.seed, epoch])
         starts = rng.permutation(np.arange(0, self.source.n, self.block))
-        waves: list[Float[np.ndarray, "n W"]] = []
+        waves: list[Float[np.ndarray, "n *wave"]] = []
         rows: list[np.ndarray] = []
         done = 0
         for i, start in enumerate(starts):

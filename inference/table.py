@@ -29,6 +29,7 @@ class CSVWriter:
     Arguments:
         stream: Text stream, opened with ``newline=""``.
         keep_uninformative: Whether the numbers of uninformative quantities are written.
+        given: Whether there is a column of the channels that a window was answered from.
 
     Example:
         >>> import io
@@ -38,9 +39,10 @@ class CSVWriter:
         '0.0,8.0,refused,flat,'
     """
 
-    def __init__(self, stream: TextIO, *, keep_uninformative: bool = False) -> None:
-        self._keep = keep_uninformative
-        self._writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+    def __init__(self, stream: TextIO, *, keep_uninformative: bool = False, given: bool = False) -> None:
+        self._keep, self._given = keep_uninformative, given
+        columns = (*COLUMNS, "given", "left_out") if given else COLUMNS
+        self._writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         self._writer.writeheader()
 
     def write(self, result: Answer | Refusal) -> None:
@@ -52,6 +54,8 @@ class CSVWriter:
         row = result.to_json(keep_uninformative=self._keep)
         shared: dict[str, Any] = {name: row[name] for name in ("start_s", "end_s", "status", "reason")}
         shared["domain"] = row["domain"]["verdict"]
+        if self._given:
+            shared |= {name: result.signal.get(name, "") for name in ("given", "left_out")}
         if isinstance(result, Refusal):
             self._writer.writerow(shared)
         for name, numbers in row["quantities"].items():

@@ -284,8 +284,17 @@ class _Run:
         self.counts["validation"] = int(keep[len(keep) - held :].sum())
         training = keep.copy()
         training[len(keep) - held :] = False
+        buffer = max(2, 16 // max(1, len(network.embedding.channels) // 2))  # blocks in memory: of many channels, fewer
         whole = Batches(
-            data.source, z, keep, data.sensor, data.fs, network.embedding.samples, config.batch, seed=config.seed
+            data.source,
+            z,
+            keep,
+            data.sensor,
+            data.fs,
+            network.embedding.samples,
+            config.batch,
+            buffer=buffer,
+            seed=config.seed,
         )
         self.batches = dataclasses.replace(whole, keep=training)
         if min(config.batch, int(training.sum())) < ranks.size:

@@ -256,6 +256,8 @@ class PPGSensor:
 def sensor_from_json(data: Mapping[str, Mapping[str, float]]) -> SensorModel | PPGSensor:
     r"""Rebuilds the sensor of a pressure line or of a photoplethysmograph, told apart by their parts.
 
+    [`any_sensor_from_json`][pulsebayes.simulators.channels.any_sensor_from_json] takes several channels besides.
+
     Arguments:
         data: What ``to_json`` of either gave.
 

@@ -296,11 +296,10 @@ class _Desk:
         failure = describe(error)
         if recording is None or not (isinstance(error, RecordingError) and error.code == "channel-missing"):
             return failure
-        contract = self._bundle.contract
-        roles = {channel.role for channel in recording.channels}
-        fitting = [name for name, role in _shipped_roles().items() if role in roles]
+        there = {channel.role for channel in recording.channels}
+        fitting = [name for name, roles in _shipped_roles().items() if there & roles]
         fits = f"models that fit: {', '.join(fitting)}" if fitting else "no shipped model fits"
-        message = f"{failure.message}; model {self._bundle.name} reads {contract.role} [{contract.unit}]; {fits}"
+        message = f"{failure.message}; model {self._bundle.name} reads {self._bundle.contract.reads}; {fits}"
         hint = f"--model {fitting[0]}" if fitting else failure.hint
         return Failure(failure.exit_code, failure.code, message, hint)
 
@@ -317,6 +316,9 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
     if known.patient is not None and pool != "window":
         raise CommandError("--patient informs windows one by one", code="usage", hint="--pool window, without --anchor")
+    if known.follow is not None and calibrated.bundle.contract.several:
+        message = f"--follow reads one channel, model {name} several"
+        raise CommandError(message, code="usage", hint="leave --follow out, or take a model of one channel")
     if known.follow is not None and pool == "recording":
         raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")
     return pool
@@ -353,10 +355,12 @@ def _interrupted(file: str, last_start_s: float) -> CommandError:
     return CommandError(message, code="interrupted", hint=hint, exit_code=ExitCode.INTERRUPTED)
 
 
-def _shipped_roles() -> dict[str, str]:
-    r"""What each shipped model reads, without loading its weights."""
+def _shipped_roles() -> dict[str, set[str]]:
+    r"""What each shipped model reads, without loading its weights; models of one channel first."""
     infos = {name: folder / "bundle.json" for name, folder in shipped_bundles().items()}
-    return {name: json.loads(path.read_text(encoding="utf-8"))["input"]["role"] for name, path in infos.items()}
+    reads = {name: json.loads(path.read_text(encoding="utf-8"))["input"] for name, path in infos.items()}
+    roles = {name: {row["role"] for row in own.get("channels", [own])} for name, own in reads.items()}
+    return dict(sorted(roles.items(), key=lambda item: len(item[1])))
 
 
 def _shown(options: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def conformal(
     from ...calibration.conformal.layer import save_layer
     from ...calibration.pairs import read_pairs
     from ...calibration.rope.layer import save_rope
-    from ...inference.bundle import Bundle, find_bundle
+    from ...inference.bundle import Bundle, find_bundle, of_one_channel
     from ...waveforms.cohort_table import read_cohort_table
     from .calibrate_rope import check_subjects
 
@@ -97,7 +97,7 @@ def conformal(
     folder = find_bundle(model)
     if settings.out.resolve() == folder.resolve():
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
-    bundle = Bundle.load(folder)
+    bundle = of_one_channel(Bundle.load(folder), "calibrate conformal")
     check_subjects(read_cohort_table(pairs), show_ids=False)
     read = read_pairs(pairs, bundle.contract)
     settings.talk(

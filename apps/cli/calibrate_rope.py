@@ -80,13 +80,13 @@ def rope(
     from ...calibration.rope.bundles import calibrate_rope, simulate_bank
     from ...calibration.rope.encoder import TuneConfig
     from ...calibration.rope.layer import save_rope
-    from ...inference.bundle import Bundle, find_bundle
+    from ...inference.bundle import Bundle, find_bundle, of_one_channel
 
     torch.set_num_threads(settings.threads or 1)
     folder = find_bundle(model)
     if settings.out.resolve() == folder.resolve():
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
-    bundle = Bundle.load(folder)
+    bundle = of_one_channel(Bundle.load(folder), "calibrate rope")
     labelled, reference = _tables(pairs, unlabelled, bundle, settings, show_ids)
     config, grid = _choice(gamma, tau, labelled.n_subjects, reference.n_subjects)
     _enough(labelled, reference, config.tau if config else max(grid.tau))

@@ -70,12 +70,12 @@ def gap_of_cohort(
     from ...calibration.cohort_gap import GapModel
     from ...calibration.rope.bundles import simulate_bank
     from ...inference.answering import Question
-    from ...inference.bundle import Bundle, find_bundle
+    from ...inference.bundle import Bundle, find_bundle, of_one_channel
     from ...inference.pooling.features import embed_windows
     from ...waveforms.cohort_files import find_recordings
 
     files, _ = find_recordings(places)
-    bundle = Bundle.load(find_bundle(model))
+    bundle = of_one_channel(Bundle.load(find_bundle(model)), "cohort gap")
     torch.set_num_threads(settings.threads or 1)
     settings.talk(f"simulating {simulations} windows as {bundle.name} was trained on")
     simulated = embed_windows(bundle, simulate_bank(bundle, simulations, seed=settings.seed).x)

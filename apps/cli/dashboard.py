@@ -65,9 +65,14 @@ def dashboard(
         raise CommandError(
             "the dashboard needs Streamlit and Plotly", code="not-installed", hint="pip install 'pulsebayes[app]'"
         )
-    from ...inference.bundle import find_bundle
+    from ...inference.bundle import find_bundle, reads_several
 
     folder = find_bundle(model)
+    if reads_several(folder):
+        raise CommandError(
+            f"the dashboard takes models of one channel, {folder.name} reads several", code="several-channels",
+            hint=f"pulsebayes infer FILE --model {folder.name}", exit_code=ExitCode.BUNDLE,
+        )  # fmt: skip
     port = port or _free_port()
     environment = {**os.environ, "PULSEBAYES_DASHBOARD_MODEL": str(folder)}
     environment["PULSEBAYES_DASHBOARD_OPENED"] = os.pathsep.join(str(path.absolute()) for path in files or ())

@@ -89,7 +89,7 @@ def evaluate(
     from ...calibration.cohorts.answers import AnswerPlan, load_answers
     from ...calibration.cohorts.evaluation import evaluate_cohort
     from ...calibration.load import load_calibrated
-    from ...inference.bundle import find_bundle
+    from ...inference.bundle import find_bundle, of_one_channel
     from ...waveforms.cohort_table import find_cohort, read_cohort_table
 
     path = find_cohort(cohort)
@@ -98,6 +98,7 @@ def evaluate(
         raise CommandError("the cohort has no labels", code="no-labels", hint="cohort build finds references")
     folder = find_bundle(model)
     calibrated = load_calibrated(folder)
+    of_one_channel(calibrated.bundle, "evaluate")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = AnswerPlan(draws, settings.seed, settings.threads or min(cores, 8))
     torch.set_num_threads(1)

@@ -115,7 +115,8 @@ class TablePage:
         self._ends: dict[tuple[tuple[str, ...], str], list[tuple[float, float]]] = {}
         typer.echo(f"{file}: {bundle.name}, median and {100 * self._level:g} % interval of each window")
         units = bundle.outputs.reported
-        typer.echo("start [s]  " + "  ".join(f"{f'{n} [{units[n]}]':>20}" for n in self._columns) + "  domain")
+        last = "  domain   from" if bundle.contract.several else "  domain"
+        typer.echo("start [s]  " + "  ".join(f"{f'{n} [{units[n]}]':>20}" for n in self._columns) + last)
 
     def write(self, answered: AnsweredWindow) -> None:
         r"""Print one window.
@@ -142,7 +143,8 @@ class TablePage:
             self._blind[name] += e.uninformative
         cells = [f"{self._cell(result, name):>20}" for name in self._columns]
         domain = "-" if result.domain is None else result.domain.verdict
-        typer.echo(f"{result.start_s:9.1f}  " + "  ".join(cells) + f"  {domain}")
+        last = f"{domain:7}  {_source(result.signal)}" if "given" in result.signal else domain
+        typer.echo(f"{result.start_s:9.1f}  " + "  ".join(cells) + f"  {last}")
 
     def close(self, failure: Failure | None) -> None:
         r"""Print the recording's summary and the four source lines of its last answer.
@@ -247,7 +249,8 @@ class ResultFiles:
         self._parts = [target.with_name(target.name + ".part") for target in self._targets]
         self._netcdf = NetCDFWriter(self._parts[0], bundle, prior, n_draws=question.n_draws, attributes=attributes)
         self._stream = self._parts[1].open("w", encoding="utf-8", newline="")
-        self._csv = CSVWriter(self._stream, keep_uninformative=keep_uninformative)
+        several = bool(bundle.contract.several)
+        self._csv = CSVWriter(self._stream, keep_uninformative=keep_uninformative, given=several)
 
     def write(self, answered: AnsweredWindow) -> None:
         r"""Append one window to both files.
@@ -268,6 +271,12 @@ class ResultFiles:
         self._stream.close()
         for part, target in zip(self._parts, self._targets, strict=True):
             part.replace(target)
+
+
+def _source(signal: Mapping[str, Any]) -> str:
+    r"""Which channels a window was answered from, and which were left out why."""
+    left = f", without {signal['left_out']}" if "left_out" in signal else ""
+    return f"{signal['given']}{left}"
 
 
 def _end(value: float | None, sign: int) -> float:

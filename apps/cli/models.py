@@ -33,13 +33,13 @@ def list_models(*, settings: Settings) -> None:
     from ...inference.bundle import Bundle, shipped_bundles
     from ...inference.symbolic.weights import shipped_symbolic_models
 
-    rows = [_row(Bundle.load(folder)) for folder in shipped_bundles().values()]
+    bundles = [Bundle.load(folder) for folder in shipped_bundles().values()]
+    rows = [_row(bundle) for bundle in bundles]
     if settings.json:
         typer.echo(json.dumps(rows, allow_nan=False))
         return
-    for row in rows:
-        reads = row["input"]
-        typer.echo(f"{row['name']}: {reads['role']} [{reads['unit']}], windows of {row['window_s']:g} s")
+    for bundle, row in zip(bundles, rows, strict=True):
+        typer.echo(f"{row['name']}: {bundle.contract.reads}, windows of {row['window_s']:g} s")
         typer.echo(f"  {', '.join(row['quantities'])}")
     for name in shipped_symbolic_models():
         typer.echo(f"{name}: equations from trajectories, for `pulsebayes recover`")

@@ -69,6 +69,8 @@ def report(result: _RESULT, html: _HTML = True, show_name: _NAME = False, *, set
 
 
 def _page(found: Result, *, show_name: bool) -> str:
+    import numpy as np
+
     from ...inference.bundle import Bundle, BundleError, find_bundle
     from ..report.page import report_page
 
@@ -81,7 +83,8 @@ def _page(found: Result, *, show_name: bool) -> str:
     wave = None
     if answers:
         fs = 1.0 / float(found.times[1] - found.times[0])
-        wave = (found.waves[len(answers) // 2], fs)
+        shown = found.waves[len(answers) // 2]
+        wave = (shown, fs) if np.isfinite(shown).any() else None
     title = found.file if show_name and found.file else "Recording"
     return report_page(
         found.windows, title=title, model=found.model, card=card, wave=wave, role=found.role, unit=found.unit

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import nn
 
 from ...inference.bundle import Bundle
-from ...simulators.photoplethysmograph import sensor_from_json
+from ...simulators.channels import any_sensor_from_json
 from ...simulators.registry import build
 from ...simulators.sensors import SensorModel
 from ...simulators.status import usable
@@ -47,7 +47,7 @@ class Bank:
     r"""Fresh simulations, observed as the model's training set was.
 
     Arguments:
-        x: Windows.
+        x: Windows, of several channels those given drawn for each.
         columns: Quantities and parameters of each, by name.
 
     Example:
@@ -55,7 +55,7 @@ class Bank:
         (2, 1000)
     """
 
-    x: Float[np.ndarray, "M T"]
+    x: Float[np.ndarray, "M *window"]
     columns: Mapping[str, Float[np.ndarray, " M"]]
 
 
@@ -81,15 +81,18 @@ def simulate_bank(
     if "simulator" not in training or "simulator_config" not in training:
         raise ValueError(f"bundle {bundle.name} does not say which simulator it was trained on: give --simulations")
     simulator = build(str(training["simulator"]), **dict(training["simulator_config"]))
-    sensor = sensor_from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
+    sensor = any_sensor_from_json(training["sensor"]) if training.get("sensor") else SensorModel.radial_line()
     rng = np.random.default_rng([seed, 991])
-    site = simulator.sites.index(str(training.get("recipe", {}).get("site", simulator.sites[0])))
+    recipe = training.get("recipe", {})
+    places = [simulator.sites.index(channel["site"]) for channel in recipe.get("channels", ())]
+    site: Any = places or simulator.sites.index(str(recipe.get("site", simulator.sites[0])))
     windows, thetas, quantities, done = [], [], [], 0
     while done < n:
         theta = simulator.space.sample(rng, batch)
         rows = simulator.simulate(theta, int(rng.integers(2**31)))
-        good = usable(rows.status) & np.isfinite(rows.waves[:, site]).all(1)
-        waves = rows.waves[good, site]
+        waves = rows.waves[:, site]
+        good = usable(rows.status) & np.isfinite(waves).all(tuple(range(1, waves.ndim)))
+        waves = waves[good]
         windows.append(sensor.apply(waves, rng, fs=bundle.contract.fs, out_samples=bundle.contract.samples))
         thetas.append(theta[good])
         quantities.append(rows.quantities[good])

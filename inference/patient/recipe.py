@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..bundle import Bundle, find_bundle
+from ..bundle import Bundle, find_bundle, of_one_channel
 from ..recipe import Recipe, find_recipe
 from ..sampling import invert_flow
 from .heads import PatientHeads
@@ -154,7 +154,7 @@ def produce_patient(
     """
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
-    bundle, window = Bundle.load(folder), find_recipe(recipe.base)
+    bundle, window = of_one_channel(Bundle.load(folder), "a patient layer"), find_recipe(recipe.base)
     rows = _made(bundle, window, work / "rows", recipe.rows, tell)
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
     held_out = _made(bundle, window, work / "test", test, tell)

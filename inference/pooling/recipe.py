@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..bundle import Bundle, find_bundle
+from ..bundle import Bundle, find_bundle, of_one_channel
 from ..checkpoint import Checkpoint
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
@@ -97,7 +97,7 @@ def produce_pooling(
     """
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
-    bundle = Bundle.load(folder)
+    bundle = of_one_channel(Bundle.load(folder), "a pooling layer")
     sets = [_embedded(bundle, work, row, tell) for row in recipe.recordings]
     config = PoolTraining(**recipe.train)
     npe, history = train_pooled(

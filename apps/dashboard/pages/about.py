@@ -7,7 +7,7 @@ from importlib import metadata
 
 import streamlit as st
 
-from ....inference.bundle import shipped_bundles
+from ....inference.bundle import reads_several, shipped_bundles
 from .. import look, session
 
 __all__ = ["about"]
@@ -56,7 +56,7 @@ def about() -> None:
 def _settings() -> None:
     st.markdown("#### Settings")
     one, two = st.columns(2)
-    known = list(shipped_bundles())
+    known = [name for name, folder in shipped_bundles().items() if not reads_several(folder)]
     current = session.model_name()
     known = known if current in known else [current, *known]
     chosen = one.selectbox(

@@ -1,0 +1,215 @@
+r"""Embedding of several channels of which any may be missing.
+
+Every channel that is given goes through one convolution, shared by all and told by a learnt code which channel it sees;
+with summaries that are computed and not learned it becomes a token $h_c$. The tokens are joined coordinate by
+coordinate by attention over the channels that are given,
+
+$$ m_i = \sum_{c \in G} \frac{e^{s_i(h_c)}}{\sum_{c' \in G} e^{s_i(h_{c'})}} \, v_i(h_c) , $$
+
+the mean over $G$ as it starts, so that each coordinate can listen to the channel that knows it. A code of the set $G$
+itself is added. A missing channel, a row that holds a NaN, is neither computed nor looked at. The cost grows with the
+channels given, the number of weights hardly with the number of channels.
+
+The beat rate that centres the heart rate (see `beat_rate`) is that of the channel which repeats itself most clearly.
+
+A channel without a unit is scaled by itself. How channels lie in time against each other is told by the correlation of
+each one's slope with that of the mean channel, as far as their clocks agree.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .beat_rate import beat_rate, coordinate_of, repetition
+from .embedding import EmbeddingConfig, _Block, summaries
+
+__all__ = ["ChannelEmbedding"]
+
+_REACH_S, _STEP_S = 0.25, 0.016
+"""Lags at which slopes are correlated, either way, and the step between them [s]."""
+
+
+class ChannelEmbedding(nn.Module):
+    r"""Embeds windows of several channels, as far as they are given.
+
+    Arguments:
+        config: Its shape; ``channels`` are the channels in their order.
+
+    Example:
+        >>> from pulsebayes.inference.embedding import ChannelScale
+        >>> channels = (ChannelScale("ART"), ChannelScale("PLETH", relative=True))
+        >>> embedding = ChannelEmbedding(EmbeddingConfig("channels", stages=(32,), blocks=(1,), channels=channels))
+        >>> windows = 90 + 20 * torch.randn(3, 2, 1000)
+        >>> windows[0, 1] = torch.nan
+        >>> embedding(windows).shape
+        torch.Size([3, 64])
+    """
+
+    shift: Tensor
+    scale: Tensor
+    centre: Tensor
+    spread: Tensor
+    relative: Tensor
+
+    def __init__(self, config: EmbeddingConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._lay_scales(config)
+        self._lay_trunk(config)
+        n, width = len(config.channels), config.stages[-1]
+        pooled = (config.heads + 1) * width
+        self.score = nn.Linear(width, config.heads)
+        self.norm = nn.LayerNorm(pooled, elementwise_affine=False)
+        self.gains = nn.Parameter(torch.ones(n, pooled))
+        self.head = nn.Linear(pooled, config.hidden)
+        self.code = nn.Parameter(0.02 * torch.randn(n, config.hidden))
+        self.known = nn.ModuleList(nn.Linear(self.shift.shape[-1], config.hidden) for _ in range(n))
+        self.token = nn.Linear(config.hidden, 2 * config.hidden)
+        self.given = nn.Linear(n, config.hidden)
+        self.tail = nn.Sequential(
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.context - config.rate),
+        )
+
+    def _lay_scales(self, config: EmbeddingConfig) -> None:
+        n = len(config.channels)
+        for name, values in (
+            ("centre", [0.0 if c.relative else c.centre for c in config.channels]),
+            ("spread", [1.0 if c.relative else c.spread for c in config.channels]),
+            ("relative", [float(c.relative) for c in config.channels]),
+        ):
+            self.register_buffer(name, torch.tensor(values), persistent=False)
+        size = summaries(torch.zeros(1, config.samples), config.fs).shape[-1] + len(self._lags())
+        self.register_buffer("shift", torch.zeros(n, size))
+        self.register_buffer("scale", torch.ones(n, size))
+
+    def _lay_trunk(self, config: EmbeddingConfig) -> None:
+        """The convolution, and for each of its levels a code of every channel."""
+        n, width = len(config.channels), config.stem
+        levels: list[nn.Module] = [
+            nn.Conv2d(2, config.stem, (1, config.kernel), stride=(1, config.stride), padding=(0, config.kernel // 2))
+        ]
+        widths = [config.stem, *config.stages]
+        blocks: list[nn.Module] = [nn.Identity()]
+        for channels, count in zip(config.stages, config.blocks, strict=True):
+            levels.append(nn.Conv2d(width, channels, (1, 5), stride=(1, 2), padding=(0, 2)))
+            blocks.append(nn.Sequential(*(_Block(channels) for _ in range(count))))
+            width = channels
+        layout = {"memory_format": torch.channels_last}
+        self.levels = nn.ModuleList(levels).to(**layout)  # type: ignore[call-overload]
+        self.blocks = nn.ModuleList(blocks).to(**layout)  # type: ignore[call-overload]
+        self.codes = nn.ParameterList(torch.zeros(n, w) for w in widths)
+
+    def fit(self, x: Float[Tensor, "N C T"]) -> None:
+        r"""Sets the centre and spread of every channel's summaries from a first batch.
+
+        Arguments:
+            x: Windows; NaN where a channel is missing.
+        """
+        rows, which, waves = self._present(x)
+        values = self._summaries(waves, rows, len(x))
+        for c in range(x.shape[1]):
+            own = values[which == c]
+            if len(own) > 1:
+                self.shift[c] = own.mean(0)
+                self.scale[c] = own.std(0).clamp_min(1e-3)
+
+    def forward(self, x: Float[Tensor, "N C T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+        r"""Embeds windows.
+
+        Arguments:
+            x: Windows, each channel in its unit; NaN where one is missing.
+            low_precision: Whether the convolutions run in bfloat16.
+
+        Raises:
+            ValueError: If the windows have another shape, or one has no channel.
+        """
+        rows, which, waves = self._present(x)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=low_precision):
+            pooled = self._pool(self._trunk(waves, which))
+        tokens = self.head(self.norm(pooled.float()) * self.gains[which]) + self.code[which]
+        known = self._summaries(waves, rows, len(x))
+        known = ((known - self.shift[which]) / self.scale[which]).clamp(-6.0, 6.0)
+        at = torch.searchsorted(which, torch.arange(1, len(self.known), device=x.device)).tolist()
+        own = [layer(part) for layer, part in zip(self.known, known.tensor_split(at), strict=True)]
+        context: Float[Tensor, "N context"] = self.tail(self._join(tokens + torch.cat(own), rows, which, len(x)))
+        if self.config.rate:
+            context = torch.cat((context, self._rate(waves, rows, which, len(x))), -1)
+        return context
+
+    def _present(self, x: Float[Tensor, "N C T"]) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"], Float[Tensor, "K T"]]:
+        """Row and channel of every wave that is given, channel by channel, and the waves as scaled."""
+        wanted = (len(self.config.channels), self.config.samples)
+        if x.ndim != 3 or tuple(x.shape[1:]) != wanted:
+            raise ValueError(f"x must have shape (N, {wanted[0]}, {wanted[1]}), got {tuple(x.shape)}")
+        given = x.isfinite().all(-1)
+        if not bool(given.any(-1).all()):
+            names = ", ".join(channel.name for channel in self.config.channels)
+            raise ValueError(f"every window must hold one of the channels {names} without a gap, got one without any")
+        which, rows = given.t().nonzero(as_tuple=True)
+        waves = x[rows, which]
+        sd, mean = torch.std_mean(waves, -1, keepdim=True)
+        relative = self.relative[which, None] > 0
+        centre = torch.where(relative, mean, self.centre[which, None])
+        spread = torch.where(relative, sd.clamp_min(1e-12), self.spread[which, None])
+        return rows, which, (waves - centre) / spread
+
+    def _trunk(self, waves: Float[Tensor, "K T"], which: Int[Tensor, " K"]) -> Float[Tensor, "K time width"]:
+        sd, mean = torch.std_mean(waves, -1, keepdim=True)
+        planes = torch.stack((waves, (waves - mean) / (sd + 1e-3)), 1)[:, :, None]
+        h = planes.contiguous(memory_format=torch.channels_last)
+        for k, (level, block) in enumerate(zip(self.levels, self.blocks, strict=True)):
+            h = level(F.relu(h) if k else h)
+            h = block(h + self.codes[k][which].to(h.dtype)[:, :, None, None])
+        return F.relu(h)[:, :, 0].transpose(1, 2)  # (K, time, width), contiguous in this order
+
+    def _pool(self, h: Float[Tensor, "K time width"]) -> Float[Tensor, "K pooled"]:
+        weights = self.score(h).float().softmax(1)
+        weights = torch.cat((weights, torch.full_like(weights[..., :1], 1.0 / h.shape[1])), -1).to(h.dtype)
+        return torch.bmm(weights.transpose(1, 2), h).flatten(1)
+
+    def _summaries(self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], n: int) -> Float[Tensor, "K S"]:
+        """What is computed of each wave, and its delay against the mean channel of its window."""
+        with torch.no_grad():
+            slope = waves.diff(dim=-1)
+            slope = slope / slope.std(-1, keepdim=True).clamp_min(1e-6)
+            length = slope.shape[-1]
+            lines = torch.fft.rfft(slope, n=2 * length)
+            mean = torch.zeros(n, lines.shape[-1], dtype=lines.dtype, device=waves.device).index_add(0, rows, lines)
+            count = torch.bincount(rows, minlength=n).clamp_min(1)
+            cross = torch.fft.irfft(lines * (mean / count[:, None])[rows].conj(), n=2 * length) / length
+            return torch.cat((summaries(waves, self.config.fs), cross[:, self._lags()]), -1)
+
+    def _rate(
+        self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
+    ) -> Float[Tensor, "N 1"]:
+        """The rate coordinate of the channel that repeats itself most clearly."""
+        with torch.no_grad():
+            rate, clarity = beat_rate(waves, self.config.fs), repetition(waves, self.config.fs)
+            laid = waves.new_full((n, len(self.config.channels)), -torch.inf)
+            laid[rows, which] = clarity
+            found = waves.new_zeros(laid.shape)
+            found[rows, which] = rate
+            return coordinate_of(found.gather(1, laid.argmax(1, keepdim=True)))
+
+    def _lags(self) -> list[int]:
+        step = max(1, round(_STEP_S * self.config.fs))
+        reach = int(_REACH_S * self.config.fs) // step
+        return [step * k for k in range(-reach, reach + 1)]
+
+    def _join(
+        self, tokens: Float[Tensor, "K hidden"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
+    ) -> Float[Tensor, "N hidden"]:
+        values, scores = self.token(F.silu(tokens)).chunk(2, -1)
+        shape = (n, len(self.config.channels), values.shape[-1])
+        given: Bool[Tensor, "N C"] = torch.zeros(shape[:2], dtype=torch.bool, device=rows.device)
+        given[rows, which] = True
+        spread = scores.new_full(shape, -torch.inf).index_put((rows, which), scores)
+        laid = values.new_zeros(shape).index_put((rows, which), values)
+        joined: Float[Tensor, "N hidden"] = (spread.softmax(1) * laid).sum(1)
+        return joined + self.given(given.to(joined.dtype))
