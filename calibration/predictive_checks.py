@@ -123,7 +123,8 @@ def _checked_channels(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Each channel by itself, over the windows that hold it; replicates hold what their window holds."""
-    contract, found = bundle.contract, {}
+    contract = bundle.contract
+    found: dict[str, dict[str, Any]] = {}
     places = [sites.index(channel["site"]) for channel in bundle.training["recipe"]["channels"]]
     given = np.repeat(np.isfinite(x).all(-1), len(good) // len(x), axis=0)
     clean = np.where(good[:, None, None], waves[:, places], 0.0)

@@ -36,7 +36,7 @@ def refusals_of(
     fs = bundle.contract.fs
     if not bundle.contract.several:
         return refused_shares(DomainModel.from_arrays(bundle.domain), simulated_cases(narrow, wide), fs=fs)
-    shares = {}
+    shares: dict[str, dict[str, float]] = {}
     for name, model in ChannelDomains.of(bundle).models.items():
         place = bundle.contract.names.index(name)
         cases = simulated_cases(*(x[np.isfinite(x[:, place]).all(-1), place] for x in (narrow, wide)))

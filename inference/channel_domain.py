@@ -118,7 +118,7 @@ def fit_channel_domains(
     Example:
         >>> arrays = fit_channel_domains(waves, sensor, contract)  # doctest: +SKIP
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for c, (channel, own) in enumerate(zip(contract.channels, sensor.channels, strict=True)):
         if channel.role not in PULSATILE_ROLES:
             continue

@@ -195,7 +195,8 @@ class ChannelEmbedding(nn.Module):
             laid[rows, which] = clarity
             found = waves.new_zeros(laid.shape)
             found[rows, which] = rate
-            return coordinate_of(found.gather(1, laid.argmax(1, keepdim=True)))
+            clearest: Float[Tensor, "N 1"] = coordinate_of(found.gather(1, laid.argmax(1, keepdim=True)))
+        return clearest
 
     def _lags(self) -> list[int]:
         step = max(1, round(_STEP_S * self.config.fs))

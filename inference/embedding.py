@@ -120,7 +120,7 @@ class EmbeddingConfig:
         if self.relative and self.kind != "wave":
             raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
         if self.rate and self.kind not in ("wave", "channels"):
-            raise ValueError(f"rate is for kinds 'wave' and 'channels', got {self.kind!r}")
+            raise ValueError(f"relative and rate are for waves, rate of kinds 'wave' and 'channels', got {self.kind!r}")
         if self.rate and self.context < 2:
             raise ValueError(f"context must be at least 2 with a rate, got {self.context}")
         if not self.stages or len(self.stages) != len(self.blocks):

@@ -105,8 +105,8 @@ class Reference:
         sensor = dict(training.get("sensor") or {})
         noise = dict(sensor.get("noise") or {"sd_low": 0.02, "sd_high": 1.0})
         contract, level = bundle.contract, float(np.sqrt(noise["sd_low"] * noise["sd_high"]))
-        if contract.role != "ART":
-            raise ValueError(f"reference models are of arterial pressure, {bundle.name} reads {contract.role}")
+        if contract.role != "ART" or contract.several:
+            raise ValueError(f"reference models are of arterial pressure, {bundle.name} reads {contract.reads}")
         gain, offset = (float(dict(sensor.get(k) or {"sd": d})["sd"]) for k, d in (("gain", 0.01), ("offset", 2.5)))
         shared: dict[str, Any] = {"gain_sd": gain, "offset_sd": offset, "fs": contract.fs, "samples": contract.samples}
         left = _left_out(sensor, noise, level)

@@ -8,6 +8,8 @@ from typing import Any
 _HOMES: dict[str, str] = {
     "Beta": ".parameters",
     "CatheterLine": ".sensors",
+    "ChannelSensor": ".channels",
+    "ClockOffset": ".channels",
     "ClusterError": ".cluster",
     "Continuous": ".continuous",
     "DataRecipe": ".published",
@@ -27,6 +29,7 @@ _HOMES: dict[str, str] = {
     "ReferenceNetwork": ".reference",
     "ReferenceWindkessel": ".reference",
     "STATUS": ".status",
+    "SensedChannel": ".channels",
     "SensorModel": ".sensors",
     "Simulated": ".registry",
     "Simulator": ".registry",
@@ -59,6 +62,8 @@ _HOMES: dict[str, str] = {
 __all__ = [
     "Beta",
     "CatheterLine",
+    "ChannelSensor",
+    "ClockOffset",
     "ClusterError",
     "Continuous",
     "DataRecipe",
@@ -78,6 +83,7 @@ __all__ = [
     "ReferenceNetwork",
     "ReferenceWindkessel",
     "STATUS",
+    "SensedChannel",
     "SensorModel",
     "Simulated",
     "Simulator",

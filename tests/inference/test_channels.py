@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from pulsebayes.calibration.faults import FAULTS, sensitivity
 from pulsebayes.inference.answer import Answer, Refusal
 from pulsebayes.inference.answering import Question, answer_recording
+from pulsebayes.inference.beat_rate import RateCentring
 from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle, of_one_channel, reads_several
 from pulsebayes.inference.channel_domain import ChannelDomains
 from pulsebayes.inference.contract import ChannelContract, InputContract
@@ -283,3 +285,32 @@ def test_channels_outside_are_left_out_and_two_hearts_are_refused() -> None:
     verdict, _ = domains.assess({"ART": good, "PLETH": good}, {"ART": 80.0, "PLETH": 110.0})
     assert verdict.verdict == "outside"
     assert "not of one patient" in verdict.reason
+
+
+def test_a_fault_of_one_channel_leaves_the_other(bundle: Bundle) -> None:
+    x, _ = both(24)
+    truth = {name: np.full(24, 70.0) for name in ("HR", "SV", "CO")}
+    npe = NPE(OutputSpace.from_names(("HR", "SV")), bundle.npe.config).eval()
+    bare = dataclasses.replace(bundle, npe=npe, prior=bundle.prior[:, :2])
+    faults = {name: FAULTS[name] for name in ("channel missing", "offset of 5 mmHg")}
+    found = sensitivity(bare, x, truth, n_draws=20, faults=faults)
+    assert list(found)[:3] == ["ART: none", "ART: channel missing", "ART: offset of 5 mmHg"]
+    assert found["ART: channel missing"]["answered"] > 0.9
+    assert max(found["PLETH: offset of 12.5 % of the pulse"]["shift"].values()) < 1e-2
+    x[:, 1] = np.nan
+    alone = sensitivity(bare, x, truth, n_draws=20, faults={"channel missing": FAULTS["channel missing"]})
+    assert alone["ART: channel missing"]["answered"] == 0
+
+
+def test_the_clearest_channel_gives_the_beat_rate() -> None:
+    shape = dataclasses.replace(SHAPE, rate=True)
+    x, rate = both(8)
+    noise = 30 * np.random.default_rng(1).standard_normal((8, 1000))
+    for worse in (0, 1):
+        part = x.copy()
+        part[:, worse] = 90 + noise
+        coordinate = build_embedding(shape)(torch.from_numpy(part))[:, -1]
+        np.testing.assert_allclose(75 * np.exp(0.35 * coordinate.detach()), rate, rtol=0.01)
+    assert isinstance(
+        NPE(OutputSpace.from_names(INDEPENDENT), NPEConfig(shape)).flow.transform.transforms[0], RateCentring
+    )
