@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
-from ..inference.bundle import Bundle
+from ..inference.bundle import Bundle, find_bundle
 from ..inference.card import render_card
 from ..inference.channel_domain import fit_channel_domains
 from ..inference.checkpoint import Checkpoint
 from ..inference.contract import ChannelContract, InputContract
 from ..inference.domain import fit_domain
 from ..inference.embedding import ChannelScale
-from ..inference.npe import PRESETS, NPEConfig
+from ..inference.npe import NPE, PRESETS, NPEConfig
 from ..inference.outputs import OutputSpace
 from ..inference.ranks import Ranks
 from ..inference.recipe import Recipe
@@ -55,6 +56,9 @@ REFUSAL_ROWS = 2000
 """Most held-out rows on which refusals are counted."""
 LEAST_HELD_OUT = 100
 """Fewest held-out rows that a bundle is measured on."""
+
+START_ROWS = 4096
+"""Rows on which summaries of channels are scaled that the model a recipe starts from does not know."""
 
 PRIOR_DRAWS = 4000
 """Simulated rows that a bundle keeps as draws of its prior."""
@@ -265,6 +269,7 @@ def produce(
         outputs,
         network_of(recipe),
         config,
+        start=_start(recipe, training, outputs),
         checkpoint=checkpoint,
         resume=resume,
         ranks=ranks,
@@ -291,6 +296,18 @@ def produce(
     bundle = _with_measures(bundle, recipe, measured)
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
+
+
+def _start(recipe: Recipe, training: Held, outputs: OutputSpace) -> NPE | None:
+    """The estimator of the first channel that a recipe starts from, beside channels that it does not know."""
+    if not recipe.start:
+        return None
+    npe = NPE(outputs, network_of(recipe))
+    few = Held(training.training_set, training.start, min(training.stop, training.start + START_ROWS))
+    x, theta = held_out_windows(few, recipe, outputs, seed=recipe.simulate.seed)
+    npe.fit_scales(*(torch.from_numpy(np.float32(v)) for v in (outputs.space.unconstrain(theta), x)))
+    npe.take_over(Bundle.load(find_bundle(recipe.start)).npe)
+    return npe
 
 
 def remeasure(

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .beat_rate import beat_rate, coordinate_of, repetition
-from .embedding import EmbeddingConfig, _Block, summaries
+from .embedding import EmbeddingConfig, WaveEmbedding, _Block, summaries
 
 __all__ = ["ChannelEmbedding"]
 
@@ -67,14 +67,15 @@ class ChannelEmbedding(nn.Module):
         self.head = nn.Linear(pooled, config.hidden)
         self.code = nn.Parameter(0.02 * torch.randn(n, config.hidden))
         self.known = nn.ModuleList(nn.Linear(self.shift.shape[-1], config.hidden) for _ in range(n))
-        self.token = nn.Linear(config.hidden, 2 * config.hidden)
+        self.value = nn.Linear(config.hidden, config.hidden)
+        self.weight = nn.Linear(config.hidden, config.hidden)
         self.given = nn.Linear(n, config.hidden)
-        self.tail = nn.Sequential(
-            nn.SiLU(),
-            nn.Linear(config.hidden, config.hidden),
-            nn.SiLU(),
-            nn.Linear(config.hidden, config.context - config.rate),
-        )
+        self.middle = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden, config.hidden), nn.SiLU())
+        self.change = nn.Linear(config.hidden, config.hidden)
+        self.last = nn.Linear(config.hidden, config.context - config.rate)
+        for layer in (self.weight, self.given, self.change):  # the mean of the channels, passed on, as it starts
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def _lay_scales(self, config: EmbeddingConfig) -> None:
         n = len(config.channels)
@@ -137,10 +138,73 @@ class ChannelEmbedding(nn.Module):
         known = ((known - self.shift[which]) / self.scale[which]).clamp(-6.0, 6.0)
         at = torch.searchsorted(which, torch.arange(1, len(self.known), device=x.device)).tolist()
         own = [layer(part) for layer, part in zip(self.known, known.tensor_split(at), strict=True)]
-        context: Float[Tensor, "N context"] = self.tail(self._join(tokens + torch.cat(own), rows, which, len(x)))
+        joined = self._join(F.silu(tokens + torch.cat(own)), rows, which, len(x))
+        joined = joined + self.change(self.middle(joined))
+        context: Float[Tensor, "N context"] = self.last(F.silu(joined))
         if self.config.rate:
             context = torch.cat((context, self._rate(waves, rows, which, len(x))), -1)
         return context
+
+    def take_over(self, one: WaveEmbedding) -> None:
+        r"""Takes over an embedding of one pressure, so that the first channel alone is embedded as there.
+
+        The other channels begin with the same weights; their summaries keep their own scales. Call `fit` before.
+
+        Arguments:
+            one: An embedding of the same sizes, of one channel.
+
+        Raises:
+            ValueError: If the sizes differ.
+
+        Example:
+            >>> from pulsebayes.inference.embedding import ChannelScale
+            >>> shape = {"stages": (16,), "blocks": (1,), "hidden": 16, "context": 8}
+            >>> channels = (ChannelScale("ART"), ChannelScale("PLETH", relative=True))
+            >>> one = WaveEmbedding(EmbeddingConfig(**shape))
+            >>> several = ChannelEmbedding(EmbeddingConfig("channels", **shape, channels=channels))
+            >>> several.take_over(one)
+            >>> windows = torch.stack((90 + 20 * torch.randn(3, 1000), torch.full((3, 1000), torch.nan)), 1)
+            >>> torch.allclose(several(windows), one(windows[:, 0]), atol=1e-4)
+            True
+        """
+        a, b = self.config, one.config
+        scale = a.channels[0]
+        sizes = ("samples", "fs", "stem", "kernel", "stride", "stages", "blocks", "heads", "hidden", "context", "rate")
+        wrong = [name for name in sizes if getattr(a, name) != getattr(b, name)]
+        if wrong or b.relative or scale.relative or (scale.centre, scale.spread) != (b.centre, b.spread):
+            raise ValueError(
+                f"one must embed the channel {scale.name} with the same sizes, got others: {wrong or 'its scale'}"
+            )
+        layers = list(one.body.children())
+        convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+        blocks = [layer for layer in layers if isinstance(layer, _Block)]
+        norm, head = one.head
+        pairs = [
+            *zip(self.levels, convolutions, strict=True),
+            *zip((block for group in self.blocks for block in group.children()), blocks, strict=True),
+            (self.score, one.score), (self.head, head), (self.value, one.tail[1]), (self.last, one.tail[3]),
+        ]  # fmt: skip
+        for own, other in pairs:
+            own.load_state_dict(other.state_dict())
+        with torch.no_grad():
+            self.gains.copy_(norm.weight.expand_as(self.gains))
+            self.code.copy_((head.weight @ norm.bias).expand_as(self.code))
+            for code in self.codes:
+                code.zero_()
+            self._take_over_summaries(one)
+
+    def _take_over_summaries(self, one: WaveEmbedding) -> None:
+        """Weights of the summaries, none for delays, and the first channel's scales in this embedding's units."""
+        known = len(one.shift)
+        for layer in self.known:
+            layer.weight.zero_()
+            layer.weight[:, :known] = one.summary.weight
+            layer.bias.copy_(one.summary.bias)
+        levels = torch.tensor([0, *range(2, 11)])  # mean and quantiles; 1 is the standard deviation
+        self.shift[0, :known], self.scale[0, :known] = one.shift, one.scale
+        self.shift[0, levels] -= one.config.centre
+        self.shift[0, :11] /= one.config.spread
+        self.scale[0, :11] /= one.config.spread
 
     def _present(self, x: Float[Tensor, "N C T"]) -> tuple[Int[Tensor, " K"], Int[Tensor, " K"], Float[Tensor, "K T"]]:
         """Row and channel of every wave that is given, channel by channel, and the waves as scaled."""
@@ -206,7 +270,7 @@ class ChannelEmbedding(nn.Module):
     def _join(
         self, tokens: Float[Tensor, "K hidden"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
     ) -> Float[Tensor, "N hidden"]:
-        values, scores = self.token(F.silu(tokens)).chunk(2, -1)
+        values, scores = self.value(tokens), self.weight(tokens)
         shape = (n, len(self.config.channels), values.shape[-1])
         given: Bool[Tensor, "N C"] = torch.zeros(shape[:2], dtype=torch.bool, device=rows.device)
         given[rows, which] = True

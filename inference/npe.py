@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .beat_rate import RateCentring
-from .embedding import EmbeddingConfig, build_embedding
+from .embedding import EmbeddingConfig, WaveEmbedding, build_embedding
 from .outputs import OutputSpace
 from .sampling import invert_flow
 
@@ -136,6 +136,36 @@ class NPE(nn.Module):
         first = self.flow.transform.transforms[0]
         if isinstance(first, RateCentring):
             first.fit(self.z_mean[first.index], self.z_sd[first.index])
+
+    def take_over(self, one: NPE) -> None:
+        r"""Takes over an estimator of one pressure, so that the first of several channels alone is answered as there.
+
+        Arguments:
+            one: An estimator of the same outputs and sizes, of one channel.
+
+        Raises:
+            ValueError: If outputs or sizes differ, or this is no estimator of several channels.
+
+        Example:
+            >>> outputs = OutputSpace.from_names(("HR", "SV"))
+            >>> NPE(outputs, PRESETS["small"]).take_over(NPE(outputs, PRESETS["small"]))
+            Traceback (most recent call last):
+            ...
+            ValueError: only an estimator of several channels takes over one of a single channel
+        """
+        from .channels import ChannelEmbedding
+
+        if not isinstance(self.embedding, ChannelEmbedding) or not isinstance(one.embedding, WaveEmbedding):
+            raise ValueError("only an estimator of several channels takes over one of a single channel")
+        same = [dataclasses.replace(npe.config, embedding=EmbeddingConfig()) for npe in (self, one)]
+        if self.outputs != one.outputs or same[0] != same[1]:
+            raise ValueError(
+                "one must have the same outputs and the same flow, got others: take its preset and outputs"
+            )
+        self.embedding.take_over(one.embedding)
+        self.flow.load_state_dict(one.flow.state_dict())
+        self.z_mean.copy_(one.z_mean)
+        self.z_sd.copy_(one.z_sd)
 
     def _rate_centring(self) -> RateCentring | None:
         names = self.outputs.names

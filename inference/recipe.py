@@ -146,6 +146,7 @@ class Recipe:
             ``sensor``, which are then the first channel's.
         given: Weights with which one, two, ... of several channels are given in training; empty for as many as there
             are down to 1.
+        start: Model of the first channel alone whose weights the training starts from; empty for fresh ones.
 
     Raises:
         ValueError: If training and test set share a seed, the share is not positive, or there is a single channel.
@@ -173,6 +174,7 @@ class Recipe:
     uninformative: float = 0.8
     channels: tuple[ChannelRecipe, ...] = ()
     given: tuple[float, ...] = ()
+    start: str = ""
 
     def __post_init__(self) -> None:
         self._take_channels()
@@ -186,6 +188,8 @@ class Recipe:
         channels = tuple(c if isinstance(c, ChannelRecipe) else ChannelRecipe(**c) for c in self.channels)
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "given", tuple(self.given))
+        if not channels and self.start:
+            raise ValueError(f"start is for recipes of several channels, got {self.start!r}")
         if not channels:
             return
         if len(channels) < 2:
@@ -214,7 +218,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         r"""Returns the recipe as a JSON-able dictionary; channels stand in it where there are several."""
         fields = dataclasses.asdict(self)
-        return fields if self.channels else {k: v for k, v in fields.items() if k not in ("channels", "given")}
+        return fields if self.channels else {k: v for k, v in fields.items() if k not in ("channels", "given", "start")}
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -287,6 +287,27 @@ def test_channels_outside_are_left_out_and_two_hearts_are_refused() -> None:
     assert "not of one patient" in verdict.reason
 
 
+def test_several_channels_start_from_a_model_of_the_first(bundle: Bundle) -> None:
+    one = NPE(
+        bundle.outputs, NPEConfig(dataclasses.replace(SHAPE, kind="wave", channels=()), transforms=2, hidden=(16,))
+    )
+    x, _ = both(5)
+    z = torch.from_numpy(bundle.outputs.space.unconstrain(bundle.prior[:64])).float()
+    one.fit_scales(z, torch.from_numpy(both(64, seed=4)[0][:, 0]))
+    several = NPE(bundle.outputs, bundle.npe.config)
+    several.fit_scales(z, torch.from_numpy(both(64, seed=5)[0]))
+    several.take_over(one)
+    theta = bundle.prior[:5]
+    np.testing.assert_allclose(
+        several.log_prob(theta, without(x, 1)), one.log_prob(theta, torch.from_numpy(x[:, 0])), atol=1e-3
+    )
+    assert np.isfinite(several.log_prob(theta, torch.from_numpy(x))).all()
+    with pytest.raises(ValueError, match=r"same sizes, got others: \['hidden'\]"):
+        build_embedding(dataclasses.replace(SHAPE, hidden=8)).take_over(one.embedding)
+    with pytest.raises(ValueError, match="start is for recipes of several channels"):
+        Recipe("one", start="radial-abp")
+
+
 def test_a_fault_of_one_channel_leaves_the_other(bundle: Bundle) -> None:
     x, _ = both(24)
     truth = {name: np.full(24, 70.0) for name in ("HR", "SV", "CO")}
