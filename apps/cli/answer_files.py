@@ -339,7 +339,9 @@ def _exact_answers(bundle: Bundle, method: str, question: Question) -> ExactAnsw
     from ...inference.exact import ExactAnswers
 
     try:
-        return ExactAnswers(bundle, method, question.n_draws, question.seed)
+        found = ExactAnswers(bundle, method, question.n_draws, question.seed)
+        found.describe()  # what a bundle cannot be a reference for shows here
+        return found
     except ValueError as error:
         raise CommandError(
             str(error),
