@@ -159,7 +159,7 @@ def test_training_learns_from_whatever_is_given(bundle: Bundle) -> None:
     for part in (torch.from_numpy(x), without(x, 0), without(x, 1)):
         draws = npe.sample(part, 100, torch.Generator().manual_seed(0))[..., 0]
         assert draws.var(1).mean() < 0.3 * truth.var()
-        assert np.mean((draws < truth[:, None]).mean(1) < 0.5) == pytest.approx(0.5, abs=0.25)
+        assert np.corrcoef(np.median(draws, axis=1), truth)[0, 1] > 0.9
 
 
 def recording(**changes: np.ndarray) -> Recording:
