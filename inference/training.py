@@ -284,18 +284,7 @@ class _Run:
         self.counts["validation"] = int(keep[len(keep) - held :].sum())
         training = keep.copy()
         training[len(keep) - held :] = False
-        buffer = max(2, 16 // max(1, len(network.embedding.channels) // 2))  # blocks in memory: of many channels, fewer
-        whole = Batches(
-            data.source,
-            z,
-            keep,
-            data.sensor,
-            data.fs,
-            network.embedding.samples,
-            config.batch,
-            buffer=buffer,
-            seed=config.seed,
-        )
+        whole = _whole(data, z, keep, network, config)
         self.batches = dataclasses.replace(whole, keep=training)
         if min(config.batch, int(training.sum())) < ranks.size:
             raise ValueError(f"a batch must have a row for each of {ranks.size} processes, got {config.batch}")
@@ -429,6 +418,15 @@ class _Run:
 
     def _where(self, loss: float, rate: float, *, done: bool = False) -> Progress:
         return Progress(self.epoch + (not done), self.share, loss, self.last_loss, rate, self.elapsed, done)
+
+
+def _whole(data: TrainData, z: np.ndarray, keep: np.ndarray, network: NPEConfig, config: TrainConfig) -> Batches:
+    """All rows; of many channels fewer blocks in memory."""
+    shape = network.embedding
+    buffer = max(2, 16 // max(1, len(shape.channels) // 2))
+    return Batches(
+        data.source, z, keep, data.sensor, data.fs, shape.samples, config.batch, buffer=buffer, seed=config.seed
+    )
 
 
 _SAVED = ("epoch", "step", "elapsed", "stale", "skipped", "best_loss", "last_loss", "history")
