@@ -7,12 +7,13 @@ PYTEST_WORKERS ?= 2
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help test slow demo lint types docs clean
+.PHONY: help test slow demo evidence lint types docs clean
 
 help:
 	@echo "make test   install into .venv and run the tests"
 	@echo "make demo   install into .venv and run pulsebayes demo"
 	@echo "make slow   the long tests"
+	@echo "make evidence  measure the numbers of all model cards again, or with EVIDENCE_N=1000 on fewer simulations"
 	@echo "make lint   ruff on everything"
 	@echo "make types  mypy on the package"
 	@echo "make docs   write the generated pages of docs/"
@@ -44,6 +45,11 @@ slow: $(VENV)/test.stamp
 
 demo: $(VENV)/core.stamp
 	$(BIN)/pulsebayes demo
+
+# Goes on where it was stopped: sets and findings stay in evidence/.
+EVIDENCE_N ?= 0
+evidence: $(VENV)/core.stamp
+	$(BIN)/python -m benchmarks.evidence --out evidence -n $(EVIDENCE_N) --check
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ __all__ = [
     "network_of",
     "produce",
     "read_rows",
+    "refused_of",
     "remeasure",
     "sensor_of",
     "with_domain",
@@ -292,7 +293,7 @@ def produce(
     bundle = with_domain(bundle, recipe, training)
     draws, seed = recipe.test.draws, recipe.test.seed
     measured = measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
-    measured |= _given(bundle, recipe, test, measuring) | _refusals(bundle, recipe, test)
+    measured |= _given(bundle, recipe, test, measuring) | refused_of(bundle, recipe, test)
     bundle = _with_measures(bundle, recipe, measured)
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
@@ -337,7 +338,7 @@ def remeasure(
     attributes = test.training_set.attributes
     training = {**bundle.training, "test_fingerprint": test.training_set.fingerprint, "recipe": recipe.to_json()}
     training["seeds"] = {**training.get("seeds", {}), "test": attributes.get("seed")}
-    measured |= _given(bundle, recipe, test, measuring) | _refusals(bundle, recipe, test)
+    measured |= _given(bundle, recipe, test, measuring) | refused_of(bundle, recipe, test)
     return _with_measures(dataclasses.replace(bundle, training=training), recipe, measured)
 
 
@@ -378,8 +379,21 @@ def _given(bundle: Bundle, recipe: Recipe, test: Held, measuring: Callable[[int]
     return {"given": measure_given(bundle, sensor, waves, theta, draws=recipe.test.draws, seed=recipe.test.seed)}
 
 
-def _refusals(bundle: Bundle, recipe: Recipe, test: Held) -> dict[str, Any]:
-    """Shares refused of held-out simulations; nothing for a bundle without a domain model."""
+def refused_of(bundle: Bundle, recipe: Recipe, test: Held) -> dict[str, Any]:
+    r"""Shares refused of held-out simulations and of what is made of them.
+
+    Arguments:
+        bundle: The bundle.
+        recipe: Site, sensor and rate.
+        test: Held-out rows.
+
+    Returns:
+        ``refused`` with the shares; nothing for a bundle without a domain model.
+
+    Example:
+        >>> refused_of(bundle, recipe, Held(held_out, 0, 2000))["refused"]["simulated"]["n"]  # doctest: +SKIP
+        2000
+    """
     if not bundle.domain:
         return {}
     seed = recipe.test.seed

@@ -63,7 +63,7 @@ class Ranks:
             return
         together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
         torch.distributed.all_reduce(together)
-        for tensor, part in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, torch.split(together, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def agree(self, value: float) -> float:

@@ -197,7 +197,7 @@ def low_precision_pays(device: str = "cpu") -> bool:
         True
     """
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("amx_tile", "avx512_bf16")]
     return any(bool(check()) for check in supported if check is not None)
 

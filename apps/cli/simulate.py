@@ -45,8 +45,12 @@ def simulate(
     scheduler: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or its file, whose workers simulate.")
     ] = "",
-    shard_size: Annotated[int, typer.Option(min=0, help="Simulations per shard; 0: 1024, or the recipe's.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=0, help="Simulations at a time; 0: 256, or the recipe's.")] = 0,
+    shard_size: Annotated[
+        int, typer.Option(min=0, help="Simulations per shard; 0: 1024 or the batch, or the recipe's.")
+    ] = 0,
+    batch_size: Annotated[
+        int, typer.Option(min=0, help="Simulations at a time; 0: 256, the recipe's, or what a GPU holds.")
+    ] = 0,
     *,
     settings: Settings,
 ) -> None:
@@ -131,7 +135,8 @@ def _order(
     if not recipe:
         if not n:
             raise CommandError("simulate MODEL needs the number of simulations", code="usage", hint="-n 1000")
-        return _Order(model, config, n, settings.seed, sizes[0] or 1024, sizes[1] or 256)
+        batch = sizes[1] or _batch(model, config, settings)
+        return _Order(model, config, n, settings.seed, sizes[0] or max(1024, batch), batch)
     if config or any(sizes) or settings.seed:
         what = ", ".join(
             [*config, *(["shard or batch size"] if any(sizes) else []), *(["seed"] if settings.seed else [])]
@@ -142,6 +147,18 @@ def _order(
 
     found = find_data_recipe(recipe)
     return _Order(found.model, found.config, n or found.n, found.seed, found.shard_size, found.batch_size, found)
+
+
+def _batch(model: str, config: Mapping[str, object], settings: Settings) -> int:
+    """What a CUDA device's memory holds, where the simulator says what a row takes; else 256."""
+    if settings.device.value != "cuda":
+        return 256
+    from ...simulators.batch_size import batch_for_memory, cuda_memory
+    from ...simulators.registry import build
+
+    memory = cuda_memory()
+    row_bytes = getattr(build(model, **config), "row_bytes", 0)
+    return batch_for_memory(memory, int(row_bytes)) if row_bytes else 256
 
 
 def _verify(path: Path, settings: Settings) -> None:

@@ -49,7 +49,8 @@ __all__ = [
     "total_compliance",
 ]
 
-BLOCK = 8  # subjects solved together: larger blocks fall out of the caches
+BLOCK = 8  # subjects solved together on a processor: larger blocks fall out of the caches
+ROW_BYTES, SITE_BYTES = 15_100, 290  # of a subject and frequency in flight: XLA's own account of 32 and 128 subjects
 _VISCOUS_LENGTH = 11.0  # [mm]: shorter segments have no wall viscosity (PWDB)
 _MOST_SAMPLES = 100_000  # of a wave: more does not fit the memory of a batch
 _FINE = 4096  # samples of the period behind inflow and output
@@ -265,6 +266,12 @@ class LinearNetwork:
         return self.n_phases if self.beat == "periodic" else round(self.duration_s * self.fs)
 
     @property
+    def row_bytes(self) -> int:
+        """Memory that a subject takes while it is solved [B]; what a device's batch is chosen by."""
+        single = self.n_frequencies * (ROW_BYTES + SITE_BYTES * len(self.sites))
+        return single * (2 if self.precision == "float64" else 1)
+
+    @property
     def config(self) -> dict[str, Any]:
         """All fields, JSON-able; diameters only where some are asked for, so that older sets keep their name."""
         fields = {**dataclasses.asdict(self), "sites": list(self.sites), "diameters": list(self.diameters)}
@@ -328,20 +335,21 @@ class LinearNetwork:
         n = len(theta)
         if n == 0:
             raise ValueError("theta must hold at least one row, got none")
-        rows = -(-n // BLOCK) * BLOCK
+        block = BLOCK if jax.default_backend() == "cpu" else n
+        rows = -(-n // block) * block
         padded = jnp.asarray(np.concatenate([theta, np.repeat(theta[-1:], rows - n, axis=0)]), self.precision)
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.arange(rows))
-        waves, quantities, status = self._compiled(padded, keys)
+        waves, quantities, status = self._compiled(padded, keys, block)
         return Simulated(np.asarray(waves)[:n], np.asarray(quantities)[:n], np.asarray(status)[:n])
 
     @cached_property
     def _compiled(self) -> Any:
-        def blocks(theta: Array, keys: Array) -> Any:
-            split = theta.reshape(-1, BLOCK, theta.shape[-1]), keys.reshape(-1, BLOCK)
-            out = jax.lax.map(lambda block: self._block(*block), split)
+        def blocks(theta: Array, keys: Array, block: int) -> Any:
+            split = theta.reshape(-1, block, theta.shape[-1]), keys.reshape(-1, block)
+            out = jax.lax.map(lambda part: self._block(*part), split)
             return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
 
-        return jax.jit(blocks)
+        return jax.jit(blocks, static_argnums=2)
 
     def _block(self, theta: Float[Array, "B D"], keys: Array) -> tuple[Array, Array, Array]:
         subject, variability = self.subjects(theta)
