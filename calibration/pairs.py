@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +16,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..inference.bundle import InputContract
-from ..waveforms.cohort_table import read_cohort_table
+from ..waveforms.cohort_table import CohortTable, read_cohort_table
 from ..waveforms.readers import read
 from ..waveforms.recording import Recording, require_pressure_unit
 from ..waveforms.roles import PRESSURE_ROLES
 from ..waveforms.windows import cut_windows
 
-__all__ = ["Pairs", "hash_subject", "read_pairs"]
+__all__ = ["Pairs", "cut_pairs", "hash_subject", "read_pairs"]
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,34 @@ def read_pairs(path: str | Path, contract: InputContract) -> Pairs:
         ...
         pulsebayes.waveforms.errors.RecordingError: pairs.csv: no such table. Try: name a CSV or Parquet file
     """
-    table = read_cohort_table(path)
+    return cut_pairs(read_cohort_table(path), contract)
+
+
+def cut_pairs(table: CohortTable, contract: InputContract, *, opened: Callable[[Path], Recording] = read) -> Pairs:
+    r"""Cuts the windows of a table of pairs.
+
+    Arguments:
+        table: The table.
+        contract: What the model reads.
+        opened: Opens a recording.
+
+    Returns:
+        Windows that passed the gate, with their labels.
+
+    Raises:
+        RecordingError: If a recording cannot be read or lacks the channel.
+
+    Example:
+        >>> empty = CohortTable("a", (), (), np.zeros(0), np.zeros(0), (), (), {})
+        >>> len(cut_pairs(empty, InputContract()))
+        0
+    """
     refused: Counter[str] = Counter()
     windows, kept = [], []
     held: tuple[Path, Recording] | None = None
     for i, file in enumerate(table.recordings):
         if held is None or held[0] != file:
-            recording = read(file)
+            recording = opened(file)
             if contract.role in PRESSURE_ROLES:
                 require_pressure_unit(recording, contract.role)
             held = (file, recording)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -148,7 +149,7 @@ class OutputSpace:
             Quantities by name; those of the catalogue first, in its order.
         """
         theta = np.asarray(theta)
-        values = _derive({name: theta[..., d] for d, name in enumerate(self.names)})
+        values = derive_columns({name: theta[..., d] for d, name in enumerate(self.names)})
         shown = {name: values[name] for name in q.QUANTITIES if name in values}
         rest = {name: v for name, v in values.items() if name not in shown and not _is_difference(name)}
         return {**shown, **rest}
@@ -181,7 +182,8 @@ def _column(name: str, columns: Mapping[str, Float[np.ndarray, " N"]]) -> Float[
     raise ValueError(f"output {name!r} must be among the simulated columns {sorted(columns)}: choose other outputs")
 
 
-def _derive(values: dict[str, Float[np.ndarray, "*batch"]]) -> dict[str, Float[np.ndarray, "*batch"]]:
+def derive_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every quantity that follows from some outputs; arrays and tensors alike, so gradients pass."""
     have = dict(values)
     if {"MAP", "SBP-MAP"} <= have.keys():
         have["SBP"] = have["MAP"] + have["SBP-MAP"]
@@ -208,12 +210,12 @@ def check_independent(names: tuple[str, ...]) -> None:
     Example:
         >>> check_independent(("HR", "SV", "MAP"))
     """
-    derived = _derive(dict(zip(INDEPENDENT, _TYPICAL, strict=True)))
+    derived = derive_columns(dict(zip(INDEPENDENT, _TYPICAL, strict=True)))
     known = [name for name in names if name in derived]
     point = np.log(np.array(_TYPICAL))
 
     def values(log_point: Float[np.ndarray, " nine"]) -> Float[np.ndarray, " known"]:
-        have = _derive(dict(zip(INDEPENDENT, np.exp(log_point), strict=True)))
+        have = derive_columns(dict(zip(INDEPENDENT, np.exp(log_point), strict=True)))
         return np.asarray(np.log([float(have[name]) for name in known]))
 
     step = 1e-5

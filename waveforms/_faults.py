@@ -23,7 +23,10 @@ r"""One value for longer than this at the end of the range, entered abruptly, is
 FLUSH_MMHG = 40.0
 r"""Held this far above the systolic or below the diastolic level of the window [mmHg] ..."""
 HIGHEST_DIASTOLE_MMHG = 220.0
-r"""No artery stays above this for `FLUSH_S`, however long the flush and whatever the rest of the window [mmHg]."""
+r"""No artery stays above this without moving for `FLUSH_S`, or at all for `LONGEST_SYSTOLE_S`, however long the flush
+and whatever the rest of the window [mmHg]. A stiff artery of a slow heart passes through it at every beat."""
+LONGEST_SYSTOLE_S = 1.0
+FLUSH_MOTION_MMHG = 20.0
 FLUSH_S = 0.5
 r"""... for this long [s]: no beat does that."""
 CLIPPED_REFUSED = 0.05
@@ -214,7 +217,9 @@ def _flush(signal: Signal) -> Fault | None:
     blocks = np.array_split(wave, max(3, int(len(wave) / fs / 2.0)))
     systole = float(np.quantile([b.max() for b in blocks], 1 / 3))
     diastole = float(np.quantile([b.min() for b in blocks], 2 / 3))
-    up = floor > min(systole + FLUSH_MMHG, HIGHEST_DIASTOLE_MMHG)
+    long = minimum_filter1d(wave, max(1, int(LONGEST_SYSTOLE_S * fs))) > HIGHEST_DIASTOLE_MMHG
+    still = (floor > HIGHEST_DIASTOLE_MMHG) & (ceiling - floor < FLUSH_MOTION_MMHG)
+    up = (floor > systole + FLUSH_MMHG) | still | long
     down = ceiling < diastole - FLUSH_MMHG
     hint = "the line was flushed, opened or drawn from; use --start and --end to choose another stretch"
     if up.any() or down.any():

@@ -24,6 +24,11 @@ PULSE_MMHG = (7.0, 220.0)
 r"""Median pulse pressures accepted [mmHg]."""
 RATE_PER_MIN = (30.0, 200.0)
 r"""Pulse rates accepted [1/min]."""
+WIDEST_MMHG = 285.0
+r"""Pulse pressures accepted where every pulse is as large and as alike as the others, as in the stiff arteries of the
+very old: a flush is one thing among pulses, a pulse is one of many [mmHg]."""
+STEADY_LIKENESS, STEADY_HEIGHT = 0.97, (0.6, 1.5)
+r"""Least median correlation of such pulses, and their heights over the median one."""
 LEAST_LIKENESS = 0.87
 r"""Median correlation of the pulses with their median pulse; noise of any colour stays below."""
 ROUGHEST = 0.13
@@ -150,7 +155,8 @@ def _scale(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
     wave, role = signal.wave, signal.role
     mean = float(wave.mean())
     low, high = (float(q) for q in np.quantile(wave, [0.02, 0.98]))
-    if MEAN_MMHG[0] <= mean <= MEAN_MMHG[1] and low > 5.0 and PULSE_MMHG[0] <= high - low <= PULSE_MMHG[1]:
+    widest = WIDEST_MMHG if _steady(pulses) else PULSE_MMHG[1]
+    if MEAN_MMHG[0] <= mean <= MEAN_MMHG[1] and low > 5.0 and PULSE_MMHG[0] <= high - low <= widest:
         return None
     seen = f"mean {mean:.4g} mmHg, pulse {high - low:.4g} mmHg"
     pulsing = len(pulses.likeness) >= 2 and float(np.median(pulses.likeness)) > LEAST_LIKENESS
@@ -165,6 +171,15 @@ def _scale(signal: Signal, beats: Beats, pulses: _Pulses) -> Fault | None:
         what = "ADC counts" if whole else "another unit, or raw counts"
         return Fault("unit", f"{seen}: {what}", f"--unit {role}=UNIT, or convert counts with the file's gain", 0.0)
     return _level(signal, mean, low, high, seen)
+
+
+def _steady(pulses: _Pulses) -> bool:
+    r"""Whether the window is made of pulses of one size and shape."""
+    height = pulses.height
+    if len(height) < 3 or float(np.median(pulses.likeness)) < STEADY_LIKENESS:
+        return False
+    share = height / max(float(np.median(height)), 1e-9)
+    return bool(share.min() >= STEADY_HEIGHT[0] and share.max() <= STEADY_HEIGHT[1])
 
 
 def _outside(mean: float) -> bool:

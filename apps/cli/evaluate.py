@@ -99,6 +99,7 @@ def evaluate(
     folder = find_bundle(model)
     calibrated = load_calibrated(folder)
     of_one_channel(calibrated.bundle, "evaluate")
+    _refuse_seen(calibrated, table)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     plan = AnswerPlan(draws, settings.seed, settings.threads or min(cores, 8))
     torch.set_num_threads(1)
@@ -119,6 +120,26 @@ def evaluate(
     if rule_out != Path():
         _write_rule(calibrated, found, rule_out, settings)
     typer.echo(json.dumps(found, allow_nan=False) if settings.json else _page(found))
+
+
+def _refuse_seen(calibrated: Any, table: CohortTable) -> None:
+    """Refuses subjects that the model or its layers learned from: what is measured on them says nothing of others."""
+    from ...calibration.pairs import hash_subject
+
+    learned = {
+        "weights": calibrated.bundle.training.get("hybrid", {}).get("subjects", ()),
+        "RoPE layer": calibrated.rope.patients if calibrated.rope is not None else (),
+        "regions": calibrated.conformal.patients if calibrated.conformal is not None else (),
+    }
+    hashes = {hash_subject(subject) for subject in table.subjects}
+    for what, seen in learned.items():
+        shared = hashes & set(seen)
+        if shared:
+            raise CommandError(
+                f"{len(shared)} of {len(hashes)} subjects also served the model's {what}",
+                code="subjects-seen",
+                hint="evaluate on others: cohort split makes two tables",
+            )
 
 
 def _claim(settings: Settings, path: Path, folder: Path, plan: AnswerPlan) -> None:

@@ -18,6 +18,7 @@ from .errors import CommandError, ExitCode
 from .options import Settings, with_settings
 from .run_record import write_run_record
 from .train_equations import train_equations
+from .train_hybrid import HybridAsk, train_hybrid
 from .train_layer import train_layer
 
 if TYPE_CHECKING:
@@ -37,6 +38,25 @@ _PRESET = Annotated[str, typer.Option(help="Size of the network: small, base or 
 _OUTPUTS = Annotated[str, typer.Option(help="Independent outputs, separated by commas [the recipe's].")]
 _RESUME = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 _MAX_TIME = Annotated[str, typer.Option("--max-time", help="Most time of training: 2h, 40m, 90s.")]
+_HYBRID = Annotated[
+    Path | None,
+    typer.Option(metavar="COHORT", help="Learn from a cohort's labels too, as cross-validation over subjects finds."),
+]
+_MODEL = Annotated[str, typer.Option(help="With --hybrid: the model to go on from [radial-abp].", show_default=False)]
+_SHARE = Annotated[float, typer.Option(help="With --hybrid: share of real windows in each batch.")]
+_FOLDS = Annotated[int, typer.Option(min=2, help="With --hybrid: folds of subjects.")]
+_STEPS = Annotated[int, typer.Option(min=1, help="With --hybrid: steps of training.")]
+_N = Annotated[int, typer.Option("--simulations", min=500, help="With --hybrid: simulated windows mixed in.")]
+_ERROR = Annotated[
+    float,
+    typer.Option("--reference-error", help="With --hybrid: error of the references, as a share [the devices'].",
+                 show_default=False),
+]  # fmt: skip
+_MOST = Annotated[int, typer.Option("--per-subject", min=1, help="With --hybrid: most windows of a subject.")]
+_TRIED = Annotated[
+    str, typer.Option("--candidates", metavar="A,B", help="With --hybrid: flow, embedding, all, rope [all of them].",
+                      show_default=False),
+]  # fmt: skip
 
 
 @with_settings
@@ -47,6 +67,15 @@ def train(
     outputs: _OUTPUTS = "",
     resume: _RESUME = False,
     max_time: _MAX_TIME = "",
+    hybrid: _HYBRID = None,
+    model: _MODEL = "",
+    share: _SHARE = 0.25,
+    folds: _FOLDS = 5,
+    steps: _STEPS = 200,
+    simulations: _N = 3000,
+    reference_error: _ERROR = -1.0,
+    per_subject: _MOST = 12,
+    candidates: _TRIED = "",
     *,
     settings: Settings,
 ) -> None:
@@ -56,6 +85,10 @@ def train(
     The bundle is a folder with weights, bundle.json and card.md. A recipe such as symbolic-ode draws random equations
     instead and makes the model that `recover` asks for candidates. Started by torchrun, its processes share each batch.
 
+    With --hybrid COHORT a trained model goes on learning: from simulations and the cohort's labelled windows in each
+    batch, the flow, the embedding or both; or a RoPE layer is laid over it. Cross-validation over subjects says which
+    of them predicts readings of unseen subjects better, and the base model is kept where none does.
+
     Arguments:
         training_set: A training set.
         recipe: Name or TOML file of a recipe.
@@ -63,6 +96,15 @@ def train(
         outputs: Independent outputs, separated by commas.
         resume: Go on with an interrupted run.
         max_time: Most time of training.
+        hybrid: Cohort to learn from.
+        model: Model to go on from.
+        share: Share of real windows in each batch.
+        folds: Folds of subjects.
+        steps: Steps of training.
+        simulations: Simulated windows mixed in.
+        reference_error: Error of the references, as a share.
+        per_subject: Most windows of a subject.
+        candidates: What is tried.
         settings: The shared options.
 
     Example:
@@ -74,6 +116,16 @@ def train(
         raise CommandError("train needs the folder of the bundle", code="no-out", hint="--out BUNDLE")
     limit = parse_duration(max_time)
     _check_launcher(recipe)
+    if hybrid is not None:
+        _refuse_with_hybrid(preset, outputs, resume, max_time)
+        ask = HybridAsk(
+            hybrid, model or "radial-abp", training_set, share, folds, steps, simulations, reference_error,
+            per_subject, candidates,
+        )  # fmt: skip
+        train_hybrid(ask, settings)
+        return
+    if model:
+        raise CommandError("--model goes with --hybrid COHORT", code="usage", hint="--recipe makes a model anew")
     if train_equations(recipe, training_set, limit, resume, settings, _interrupts):
         return
     if train_layer(recipe, training_set, resume, settings):
@@ -93,6 +145,15 @@ def train(
         together = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
         settings.talk(f"{training.stop - training.start} rows to train on, {threads} threads{together}")
         _train(chosen, training, test, work, limit, resume, ranks, settings)
+
+
+def _refuse_with_hybrid(preset: str, outputs: str, resume: bool, max_time: str) -> None:
+    given = {"--preset": preset, "--outputs": outputs, "--resume": resume, "--max-time": max_time}
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise CommandError(
+            f"{wrong[0]} does not go with --hybrid", code="usage", hint="the network is --model's; see --steps"
+        )
 
 
 def parse_duration(text: str) -> float:

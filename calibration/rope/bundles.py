@@ -143,7 +143,7 @@ def calibrate_rope(
     reference, pairs = unlabelled or pairs, labelled_pairs(pairs, bundle.outputs, bundle.prior)
     choice = config or _choice(grid or Grid(prior_share=(0.05,)), pairs.n_subjects)
     check_patients(pairs, reference, choice.tau if isinstance(choice, RoPEConfig) else max(choice.tau))
-    setting = _Setting(bundle, pairs, bank, reference, tuning or TuneConfig(150, 3e-4, 32), n_components, seed)
+    setting = RoPESetting(bundle, pairs, bank, reference, tuning or TuneConfig(150, 3e-4, 32), n_components, seed)
     everyone = np.arange(len(pairs))
     chosen = setting.choose(choice, everyone)
     measured = setting.measure(choice, folds)
@@ -157,7 +157,7 @@ def _choice(grid: Grid, subjects: int) -> RoPEConfig | Grid:
     return RoPEConfig() if subjects < grid.fewest else dataclasses.replace(grid, fewest=0)
 
 
-class _Setting:
+class RoPESetting:
     """Everything that fitting, choosing and measuring share."""
 
     def __init__(

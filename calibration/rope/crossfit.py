@@ -17,7 +17,7 @@ from ...inference.bundle import Bundle
 from ..conformal.marginals import sharper_marginals
 from ..diagnostics import coverage
 from ..pairs import Pairs, hash_subject
-from .bundles import LEVELS, Bank, _Setting
+from .bundles import LEVELS, Bank, RoPESetting
 from .encoder import TuneConfig
 from .fit import FEWEST_SUBJECTS, RoPE, RoPEConfig, fit_rope
 from .folds import FoldFit
@@ -62,7 +62,7 @@ def cross_rope(
     """
     reference = unlabelled or pairs
     config = tuning or TuneConfig(150, 3e-4, 32)
-    setting = _Setting(bundle, pairs, bank, reference, config, n_components, seed)
+    setting = RoPESetting(bundle, pairs, bank, reference, config, n_components, seed)
     own = [np.flatnonzero(folds == k) for k in range(int(folds.max()) + 1)]
     others = references_without(pairs, folds, reference)
     fewest = min(part.n_subjects for part in others)
@@ -89,7 +89,7 @@ def references_without(pairs: Pairs, folds: Int[np.ndarray, " N"], reference: Pa
     return others
 
 
-def _fit(setting: _Setting, rows: np.ndarray, reference: Pairs, config: RoPEConfig) -> RoPE:
+def _fit(setting: RoPESetting, rows: np.ndarray, reference: Pairs, config: RoPEConfig) -> RoPE:
     return fit_rope(
         setting.encoder(rows), setting.whitening, setting.components, reference.x, setting.prior, config,
         subjects=reference.subjects,
@@ -114,7 +114,7 @@ def _told(bundle: Bundle, x: Float[np.ndarray, "N T"], seed: int) -> Mapping[str
 class _Measured:
     """Coverage of the folds' intervals on the patients that each did not see."""
 
-    def __init__(self, bundle: Bundle, setting: _Setting) -> None:
+    def __init__(self, bundle: Bundle, setting: RoPESetting) -> None:
         self.bundle, self.setting, self.rng = bundle, setting, np.random.default_rng([setting.seed, 4])
         self.draws: dict[str, list[np.ndarray]] = {name: [] for name in setting.score.names}
         self.rows: list[np.ndarray] = []

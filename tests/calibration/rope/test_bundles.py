@@ -12,7 +12,7 @@ import torch
 
 from pulsebayes.calibration.pairs import Pairs
 from pulsebayes.calibration.rope import Bank, Grid, RoPEConfig, TuneConfig, bundles, calibrate_rope
-from pulsebayes.calibration.rope.bundles import _Setting
+from pulsebayes.calibration.rope.bundles import RoPESetting
 from pulsebayes.calibration.rope.checks import check_patients, labelled_pairs
 from pulsebayes.calibration.rope.selection import folds_by_group
 from pulsebayes.inference.embedding import EmbeddingConfig
@@ -44,8 +44,8 @@ def world() -> dict[str, Any]:
     return {"bundle": bundle, "pairs": pairs, "bank": bank, "outputs": outputs}
 
 
-def setting(world: dict[str, Any], pairs: Pairs) -> _Setting:
-    return _Setting(world["bundle"], pairs, world["bank"], pairs, QUICK, 100, 0)
+def setting(world: dict[str, Any], pairs: Pairs) -> RoPESetting:
+    return RoPESetting(world["bundle"], pairs, world["bank"], pairs, QUICK, 100, 0)
 
 
 def test_neither_labels_nor_recordings_of_held_out_patients_change_their_posteriors(world: dict[str, Any]) -> None:
