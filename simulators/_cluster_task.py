@@ -132,10 +132,12 @@ def simulate_shard_here(job: Job, shard: int, fingerprint: str, place: Place) ->
         except BaseException:
             child.worker.end(at_once=True)
             raise
-        if message["kind"] == "done":
-            _give_back(child)
-            if out == folder:
-                message["files"] = _read(Path(folder))
+        if message["kind"] != "done":
+            child.worker.end(at_once=True)
+            return message
+        _give_back(child)
+        if out == folder:
+            message["files"] = _read(Path(folder))
         return message
 
 

@@ -145,15 +145,21 @@ class ClusterPool:
         key = f"{self._name}-{shard:06d}-{self._tries[shard]}"
         arguments = (self.job, shard, str(self._attributes["fingerprint"]), self._place)
         self._slots[key] = slot
-        self._watch(self._client.submit(simulate_shard_here, *arguments, key=key, pure=False))
+        try:
+            self._watch(self._client.submit(simulate_shard_here, *arguments, key=key, pure=False))
+        except (OSError, RuntimeError) as error:
+            raise self._lost() from error
 
     def withdraw(self) -> None:
         r"""Takes back the shards that no worker has begun."""
         if self._is_stopping:
             return
         self._is_stopping = True
-        begun = {str(key) for keys in self._client.processing().values() for key in keys}
-        self._client.cancel([future for key, future in self._futures.items() if key not in begun], force=True)
+        try:
+            begun = {str(key) for keys in self._client.processing().values() for key in keys}
+            self._client.cancel([future for key, future in self._futures.items() if key not in begun], force=True)
+        except (OSError, RuntimeError) as error:
+            raise self._lost() from error
 
     def __enter__(self) -> ClusterPool:
         return self
@@ -244,7 +250,11 @@ class ClusterPool:
         if self._told or self._attributes or time.monotonic() - self._begun < PATIENCE_S:
             return
         self._told = True
-        if not self._client.nthreads():
+        try:
+            has_workers = bool(self._client.nthreads())
+        except (OSError, RuntimeError) as error:
+            raise self._lost() from error
+        if not has_workers:
             warnings.warn(f"the cluster at {self.address} has no workers yet: waiting for them", stacklevel=2)
 
 

@@ -220,3 +220,25 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
 def test_workers_and_a_scheduler_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="give one of them"):
         make(tmp_path / "set.zarr", scheduler="tcp://127.0.0.1:8786", workers=2)
+
+
+def test_a_cluster_without_workers_is_waited_for_and_said(
+    tmp_path: Path, local: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulsebayes.simulators import cluster as module
+
+    monkeypatch.setattr(module, "PATIENCE_S", 0.5)
+    with Processes(tmp_path, workers=0) as cluster:
+        started: list[object] = []
+        warn = module.warnings.warn
+
+        def start_one(message: object, *rest: object, **options: object) -> None:
+            warn(message, *rest, **options)  # type: ignore[call-overload]
+            if "no workers yet" in str(message):
+                started.append(cluster.start_worker())
+
+        monkeypatch.setattr(module.warnings, "warn", start_one)
+        with pytest.warns(UserWarning, match="has no workers yet: waiting for them"):
+            report = make(tmp_path / "set.zarr", scheduler=cluster.address)
+    assert len(started) == 1
+    assert hashes(report.out) == local
