@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+_POOLED = {"window": "", "causal": ", pooled up to each", "recording": ", pooled over each recording"}
 _PLAN, _RESULT, _PAGE, _ANSWERS = "plan.json", "evaluation.json", "evaluation.html", "answers"
 _MODEL = Annotated[str, typer.Option(help="Shipped model, or the folder of a bundle.")]
 _DRAWS = Annotated[int, typer.Option(min=50, help="Posterior draws a window.")]
+_POOL = Annotated[
+    str, typer.Option(help="Windows of its recording that inform each: window (none), causal or recording.")
+]
 _QUANTITIES = Annotated[str, typer.Option(metavar="A,B", help="Quantities [all labelled and estimated].")]
 _BIN = Annotated[str, typer.Option("--bin", help="Windows are averaged over this time before they are compared.")]
 _STATED = Annotated[float, typer.Option(min=0.0, help="Median error at which the rejection curve sets the rule.")]
@@ -40,6 +44,7 @@ def evaluate(
     cohort: COHORT,
     model: _MODEL = "radial-abp",
     draws: _DRAWS = 400,
+    pool: _POOL = "window",
     quantities: _QUANTITIES = "",
     bin_length: _BIN = "60s",
     stated_error: _STATED = 0.2,
@@ -63,6 +68,7 @@ def evaluate(
         cohort: Table of a cohort.
         model: Name of a shipped model, or the folder of a bundle.
         draws: Posterior draws a window.
+        pool: Windows of its recording that inform each; references inform none.
         quantities: Quantities.
         bin_length: Time over which windows are averaged.
         stated_error: Median error at which the rejection curve sets the rule.
@@ -86,7 +92,7 @@ def evaluate(
     labels, bin_s = Labels.parse(channel, unit, fs), parse_interval("--bin", bin_length)
     import torch
 
-    from ...calibration.cohorts.answers import AnswerPlan, load_answers
+    from ...calibration.cohorts.answers import load_answers
     from ...calibration.cohorts.evaluation import evaluate_cohort
     from ...calibration.load import load_calibrated
     from ...inference.bundle import find_bundle, of_one_channel
@@ -94,14 +100,11 @@ def evaluate(
 
     path = find_cohort(cohort)
     table = read_cohort_table(path)
-    if not table.labels:
-        raise CommandError("the cohort has no labels", code="no-labels", hint="cohort build finds references")
     folder = find_bundle(model)
     calibrated = load_calibrated(folder)
     of_one_channel(calibrated.bundle, "evaluate")
-    _refuse_seen(calibrated, table)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    plan = AnswerPlan(draws, settings.seed, settings.threads or min(cores, 8))
+    _check_table(calibrated, table)
+    plan = _plan(calibrated, draws, pool, settings)
     torch.set_num_threads(1)
     _claim(settings, path, folder, plan)
     _answer(calibrated, table, plan, labels, settings)
@@ -111,10 +114,10 @@ def evaluate(
         table, answers, quantities=wanted, bin_s=bin_s, bootstrap=bootstrap, stated_error=stated_error,
         seed=settings.seed,
     )  # fmt: skip
-    found = {"schema": 1, "model": calibrated.bundle.name, "cohort": path.name, **found}
+    found = {"schema": 1, "model": calibrated.bundle.name, "cohort": path.name, "pool": pool, **found}
     outputs = _write(found, pairs, settings.out)
-    config = {"cohort": path, "model": Path(model).name, "draws": draws, "bin_s": bin_s, "stated_error": stated_error}
-    config |= {"quantities": wanted, "bootstrap": bootstrap}
+    config = {"model": Path(model).name, "draws": draws, "bin_s": bin_s, "stated_error": stated_error, "pool": pool}
+    config |= {"cohort": path, "quantities": wanted, "bootstrap": bootstrap}
     write_run_record(settings.out, command="evaluate", config=config, inputs=[path, folder], outputs=outputs,
                      seed=settings.seed)  # fmt: skip
     if rule_out != Path():
@@ -122,10 +125,26 @@ def evaluate(
     typer.echo(json.dumps(found, allow_nan=False) if settings.json else _page(found))
 
 
-def _refuse_seen(calibrated: Any, table: CohortTable) -> None:
-    """Refuses subjects that the model or its layers learned from: what is measured on them says nothing of others."""
+def _plan(calibrated: Any, draws: int, pool: str, settings: Settings) -> AnswerPlan:
+    from ...calibration.cohorts.answers import AnswerPlan
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        plan = AnswerPlan(draws, settings.seed, settings.threads or min(cores, 8), pool)
+    except ValueError as error:
+        raise CommandError(str(error), code="usage", hint="--pool causal") from error
+    if pool != "window" and not calibrated.pools:
+        why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
+        raise CommandError(f"{calibrated.bundle.name} cannot pool windows: {why}", code="no-pool", hint="--pool window")
+    return plan
+
+
+def _check_table(calibrated: Any, table: CohortTable) -> None:
+    """Refuses a cohort without labels, and subjects that the model or its layers learned from."""
     from ...calibration.pairs import hash_subject
 
+    if not table.labels:
+        raise CommandError("the cohort has no labels", code="no-labels", hint="cohort build finds references")
     learned = {
         "weights": calibrated.bundle.training.get("hybrid", {}).get("subjects", ()),
         "RoPE layer": calibrated.rope.patients if calibrated.rope is not None else (),
@@ -149,12 +168,13 @@ def _claim(settings: Settings, path: Path, folder: Path, plan: AnswerPlan) -> No
         "model": hash_input(folder),
         "draws": plan.n_draws,
         "seed": plan.seed,
+        **({} if plan.pool == "window" else {"pool": plan.pool}),
     }
     target = settings.out / _PLAN
     if target.is_file() and json.loads(target.read_text(encoding="utf-8")) != own:
         if not settings.force:
             raise CommandError(
-                f"{settings.out.name} holds the evaluation of another cohort, model, seed or number of draws",
+                f"{settings.out.name} holds the evaluation of another cohort, model, seed, pool or number of draws",
                 code="exists",
                 hint="--force, or another --out",
             )
@@ -222,7 +242,7 @@ def _page(found: dict[str, Any]) -> str:
     windows = found["windows"]
     lines = [
         f"{windows['answered']} of {windows['rows']} windows of {windows['subjects']} subjects answered by "
-        f"{found['model']}"
+        f"{found['model']}{_POOLED[found['pool']]}"
     ]
     for one in found["references"]:
         kind = one["kind"] or "kind not stated"

@@ -38,6 +38,11 @@ _SHOWN = (
     ("direction", "direction 5 min", True),
 )
 _MOST_POINTS = 3000
+_POOLED = {
+    "window": "",
+    "causal": ", each told by the windows of its recording up to it",
+    "recording": ", each told by all windows of its recording",
+}
 
 
 def evaluation_page(found: Mapping[str, Any], pairs: Mapping[str, Pairing]) -> str:
@@ -54,10 +59,10 @@ def evaluation_page(found: Mapping[str, Any], pairs: Mapping[str, Pairing]) -> s
         True
     """
     windows = found["windows"]
-    kinds = _kinds(found["references"])
+    kinds, pooled = _kinds(found["references"]), _POOLED[found.get("pool", "window")]
     parts = [
         f"<p>Model <b>{escape(found['model'])}</b> on <b>{escape(found['cohort'])}</b>: {windows['answered']} of "
-        f"{windows['rows']} windows of {windows['subjects']} subjects answered.</p>",
+        f"{windows['rows']} windows of {windows['subjects']} subjects answered{pooled}.</p>",
         f"<p><b>References:</b> {escape(kinds)}.</p>",
         "<p>Errors are shares of the reference; intervals of 5 to 95 % by drawing subjects. "
         "Limits of agreement allow for several pairs of each subject. Nothing was fitted on this cohort by this page; "

@@ -23,7 +23,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...inference.answer import Answer, Prior, answer_window
-from ...inference.answering import AnsweredWindow, domain_model, gate_refusal, in_order, signal_summary
+from ...inference.answering import AnsweredWindow, Question, domain_model, gate_refusal, in_order, signal_summary
+from ...inference.pooling.answering import answer_pooled_windows
+from ...inference.pooling.layer import PoolingLayer
 from ...waveforms.cohort_table import CohortTable
 from ...waveforms.recording import Recording, require_pressure_unit
 from ...waveforms.roles import PRESSURE_ROLES
@@ -32,11 +34,12 @@ from ..conformal.layer import predict
 from ..load import Calibrated
 from .rules import RULES, pulse_rules
 
-__all__ = ["NUMBERS", "AnswerPlan", "Answers", "answer_cohort", "load_answers"]
+__all__ = ["NUMBERS", "POOLS", "AnswerPlan", "Answers", "answer_cohort", "load_answers"]
 
 NUMBERS: Final = ("q05", "q25", "median", "q75", "q95", "spread", "share", "rank")
 """Of each quantity: quantiles of the posterior, the standard deviation of its logarithm (of the value for pressures),
 its interval's share of the prior's, and the share of draws below the label."""
+POOLS: Final = ("window", "causal", "recording")
 _BLOCK: Final = 64
 
 
@@ -48,9 +51,10 @@ class AnswerPlan:
         n_draws: Posterior draws a window.
         seed: Seed of the draws.
         workers: Threads.
+        pool: Windows of its recording that inform each: ``window`` for none, ``causal`` or ``recording``.
 
     Raises:
-        ValueError: If there are fewer than 50 draws or no thread.
+        ValueError: If there are fewer than 50 draws or no thread, or the pool is unknown.
 
     Example:
         >>> AnswerPlan().n_draws
@@ -60,9 +64,12 @@ class AnswerPlan:
     n_draws: int = 400
     seed: int = 0
     workers: int = 1
+    pool: str = "window"
 
     def __post_init__(self) -> None:
         """Check every field."""
+        if self.pool not in POOLS:
+            raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {self.pool!r}")
         if self.n_draws < 50 or self.workers < 1:
             raise ValueError(f"n_draws must be 50 or more and workers 1 or more, got {self.n_draws}, {self.workers}")
 
@@ -126,12 +133,15 @@ def answer_cohort(
 
     Raises:
         RecordingError: If a recording cannot be read or lacks the channel.
-        ValueError: If another process is writing answers to the same folder.
+        ValueError: If another process is writing answers to the same folder, or the model cannot pool windows.
 
     Example:
         >>> answer_cohort.__name__
         'answer_cohort'
     """
+    if plan.pool != "window" and not calibrated.pools:
+        what = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
+        raise ValueError(f"{calibrated.bundle.name} cannot pool windows: {what}")
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _answer_all(_Desk(calibrated, plan, table), folder, opened, progress)
@@ -146,12 +156,11 @@ def _answer_all(
         kept = _count_whole(target)
         done += kept
         progress(done)
-        left = rows[kept:]
-        if not len(left):
+        if kept >= len(rows):
             continue
         recording = opened(path)
         _check(recording, calibrated)
-        lines = desk.answer(recording, left)
+        lines = desk.answer(recording, rows, kept)
         with target.open("a", encoding="utf-8") as stream:
             while block := list(islice(lines, _BLOCK)):
                 stream.write("".join(f"{line}\n" for line in block))
@@ -243,10 +252,36 @@ class _Desk:
     plan: AnswerPlan
     table: CohortTable
 
-    def answer(self, recording: Recording, rows: Int[np.ndarray, " n"]) -> Iterator[str]:
+    def answer(self, recording: Recording, rows: Int[np.ndarray, " n"], kept: int) -> Iterator[str]:
+        """A line for each row from the one after those kept."""
+        prior = Prior.of(self.calibrated.bundle)
+        layer = self.calibrated.pooling
+        if self.plan.pool == "window" or layer is None:
+            found = self._alone(recording, rows[kept:], prior)
+        else:
+            found = self._pooled(layer, recording, rows, kept, prior)
+        for row, answered in zip(rows[kept:].tolist(), found, strict=True):
+            yield json.dumps(self._line(row, answered, prior), allow_nan=False, separators=(",", ":"))
+
+    def _windows(self, recording: Recording, rows: Int[np.ndarray, " n"]) -> Iterator[Window]:
+        contract = self.calibrated.bundle.contract
+        starts = self.table.start_s[rows].tolist()
+        return cut_windows_at(recording, contract.role, starts, length_s=contract.window_s, fs=contract.fs)
+
+    def _pooled(
+        self, layer: PoolingLayer, recording: Recording, rows: Int[np.ndarray, " n"], kept: int, prior: Prior
+    ) -> Iterator[AnsweredWindow]:
+        """Each window given those of its pool: what a stop left behind is looked at again, not answered again."""
+        plan = self.plan
+        return answer_pooled_windows(
+            self.calibrated.bundle, layer, self._windows(recording, rows),
+            Question(n_draws=plan.n_draws, seed=plan.seed), file=recording.name,
+            pool="causal" if plan.pool == "causal" else "recording", prior=prior, workers=plan.workers, skip=kept,
+        )  # fmt: skip
+
+    def _alone(self, recording: Recording, rows: Int[np.ndarray, " n"], prior: Prior) -> Iterator[AnsweredWindow]:
         bundle = self.calibrated.bundle
-        contract = bundle.contract
-        prior, domain = Prior.of(bundle), domain_model(bundle)
+        domain = domain_model(bundle)
         layer = self.calibrated.conformal
         n_draws = self.plan.n_draws if layer is None else max(self.plan.n_draws, layer.n_draws)
 
@@ -267,10 +302,7 @@ class _Desk:
             )
             return self.calibrated.finish(AnsweredWindow(values, result), prior, seed=self.plan.seed)
 
-        starts = self.table.start_s[rows].tolist()
-        windows = cut_windows_at(recording, contract.role, starts, length_s=contract.window_s, fs=contract.fs)
-        for row, answered in zip(rows.tolist(), in_order(windows, one, self.plan.workers), strict=True):
-            yield json.dumps(self._line(row, answered, prior), allow_nan=False, separators=(",", ":"))
+        return in_order(self._windows(recording, rows), one, self.plan.workers)
 
     def _line(self, row: int, answered: AnsweredWindow, prior: Prior) -> dict[str, Any]:
         found: dict[str, Any] = {"row": row}

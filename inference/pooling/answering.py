@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +39,7 @@ from .network import SLOW, PoolContext, pool_contexts
 from .running import Mark, RunningPool
 from .segments import split_pool
 
-__all__ = ["Pool", "answer_pooled", "follow_pooled"]
+__all__ = ["Pool", "answer_pooled", "answer_pooled_windows", "follow_pooled"]
 
 Pool = Literal["causal", "recording"]
 _OVERSAMPLED = 4  # joint draws for each that is kept, where anchors weight them
@@ -117,14 +117,57 @@ def answer_pooled(
         >>> answer_pooled.__kwdefaults__["pool"]
         'recording'
     """
-    _require_known(bundle, anchors, recording.name)
+    windows = question_windows(bundle, recording, question)
+    return answer_pooled_windows(
+        bundle, layer, windows, question, file=recording.name, pool=pool, anchors=anchors, prior=prior, workers=workers
+    )
+
+
+def answer_pooled_windows(
+    bundle: Bundle,
+    layer: PoolingLayer,
+    windows: Iterable[Window],
+    question: Question,
+    *,
+    file: str,
+    pool: Pool = "recording",
+    anchors: Sequence[Anchor] = (),
+    prior: Prior | None = None,
+    workers: int = 1,
+    skip: int = 0,
+) -> Iterator[AnsweredWindow]:
+    r"""Answers windows of one recording, each given those of its pool, in order of time.
+
+    Arguments:
+        bundle: The window model.
+        layer: Its pooling layer.
+        windows: Windows in order of time, as the model's contract wants them.
+        question: How many draws, which level.
+        file: Name of the recording, for errors.
+        pool: Whether a pool is all windows, or ends with the one that is answered.
+        anchors: Reference values; in a causal pool each counts from its time on.
+        prior: Prior of the bundle's quantities, where it is known already.
+        workers: Threads.
+        skip: Windows at the start that inform the others but are not answered, as they have been already.
+
+    Returns:
+        An iterator over windows with their answers or refusals.
+
+    Raises:
+        RecordingError: If an anchor names no quantity of the model or no answered window lies within a minute of it.
+
+    Example:
+        >>> answer_pooled_windows.__kwdefaults__["skip"]
+        0
+    """
+    _require_known(bundle, anchors, file)
     desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), pool)
-    looked = (desk.look(window) for window in question_windows(bundle, recording, question))
+    looked = map(desk.look, windows)
     if pool == "causal":
-        asked = desk.follow(looked, tuple(anchors), recording.name)
+        asked = desk.follow(looked, tuple(anchors), file)
     else:
-        asked = desk.gather(list(looked), tuple(anchors), recording.name)
-    return in_order(asked, desk.answer, workers)
+        asked = desk.gather(list(looked), tuple(anchors), file)
+    return in_order(islice(asked, skip, None), desk.answer, workers)
 
 
 def follow_pooled(

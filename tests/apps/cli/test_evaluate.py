@@ -149,6 +149,10 @@ def test_failures_are_told(run: Callable[..., Any], cohort: Path, model: Path, t
     table.write_text("subject,recording,start_s,end_s\ns,cases/1.vital,0,8\n")
     ran = run("evaluate", table, "--model", model, "--out", tmp_path / "x")
     assert ran.code == 2 and "no labels" in ran.err
+    ran = run("evaluate", cohort, "--model", model, "--pool", "causal", "--out", tmp_path / "x")
+    assert ran.code == 2 and "cannot pool windows: it has no pooling layer" in ran.err
+    ran = run("evaluate", cohort, "--model", model, "--pool", "all", "--out", tmp_path / "x")
+    assert ran.code == 2 and "pool must be one of window, causal, recording" in ran.err
     ran = run("evaluate", cohort, "--model", "no-such", "--out", tmp_path / "x")
     assert ran.code == 6
     (cohort / "lost.csv").write_text((cohort / "cohort.csv").read_text().replace("3.vital", "9.vital"))
@@ -192,6 +196,19 @@ def test_six_virtual_cases_go_the_whole_way(run: Callable[..., Any], tmp_path: P
     assert output["methods"]["model"]["spearman_within"]["value"] > 0.6
     assert output["one_point"]["model"]["direction"]["value"] > 0.75
     assert found["regions"]["CO,SVR"]["subjects"] == 3
+    ran = run("evaluate", fit, "--model", tmp_path / "model", "--out", tmp_path / "seen")
+    assert ran.code == 2 and "3 of 3 subjects also served the model's regions" in ran.err
+    for pool in ("causal", "recording"):
+        words = ["evaluate", test, "--model", "radial-abp", "--pool", pool, "--bootstrap", "0", "--draws", "100"]
+        pooled = run(*words, "--out", tmp_path / pool, "--json")
+        assert pooled.code == 0, pooled.err
+        assert json.loads(pooled.out)["quantities"]["CO"]["methods"]["model"]["spearman_within"]["value"] > 0.6
+        answers = sorted((tmp_path / pool / "answers").glob("*.jsonl"))
+        whole = [path.read_bytes() for path in answers]
+        answers[0].write_bytes(whole[0][: len(whole[0]) // 2])  # killed in the middle: the pool is the same again
+        assert run(*words, "--out", tmp_path / pool, "--json", "--threads", "1").out == pooled.out
+        assert [path.read_bytes() for path in answers] == whole
+    assert whole[0] != (tmp_path / "causal" / "answers" / answers[0].name).read_bytes()
     words = ["infer", cache / "2.vital", "--model", tmp_path / "model", "--end", "16s", "--out", tmp_path / "r"]
     ran = run(*words, "--json")
     assert ran.code == 0 and json.loads(ran.out)["windows"][0]["region"]["quantities"] == ["CO", "SVR"]
