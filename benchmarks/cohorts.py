@@ -106,6 +106,9 @@ def _rows(task: str, setting: str, found: dict[str, Any]) -> Iterator[Row]:
         if curve:
             monotone = float(curve["monotone_within_interval"])
             yield Row(task, "model", setting, f"{name} rejection curve monotone within its interval", monotone)
+            strict = float(curve["no_point_above_an_interval"])
+            yield Row(task, "model", setting, f"{name} rejection curve, no point above an interval before it", strict)
+            yield Row(task, "model", setting, f"{name} subjects behind the surest tenth", curve["subjects"][-1])
             yield Row(task, "model", setting, f"{name} error of the surest half [%]", 100 * curve["error"][5])
             yield Row(task, "model", setting, f"{name} error of all [%]", 100 * curve["error"][0])
 

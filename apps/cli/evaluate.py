@@ -268,7 +268,8 @@ def _page(found: dict[str, Any]) -> str:
             word = "monotone" if curve["monotone_within_interval"] else "not monotone"
             lines.append(
                 f"  error of all {100 * curve['error'][0]:.0f} %, of the surest half {100 * curve['error'][5]:.0f} %; "
-                f"rejection curve {word} within its interval; rank correlation {curve['spearman']:.2f}"
+                f"rejection curve {word} within its interval; rank correlation {curve['spearman']:.2f}; the "
+                f"surest tenth are windows of effectively {curve['subjects'][-1]:.0f} subjects"
             )
     for names, held in found["regions"].items():
         lines.append(

@@ -216,7 +216,7 @@ def _rejection(name: str, curve: Mapping[str, Any]) -> Picture:
     word = "falls" if curve["monotone_within_interval"] else "does not always fall"
     alt = f"Median error of the share that the model is surest of: it {word} as less is kept, from {rows[0][1]} of all "
     alt += f"to {rows[-1][1]} of the surest tenth; rank correlation of error and predicted uncertainty "
-    alt += f"{curve['spearman']:.2f}."
+    alt += f"{curve['spearman']:.2f}. The surest tenth are windows of effectively {curve['subjects'][-1]:.0f} subjects."
     panel = Panel(marks, x_label="share kept, surest first [%]", y_label="median error [%]", x_range=(0, 102))
     title = f"Is the model less sure of {quantity_of(name).name} where it is wrong?"
     return Picture("rejection", title, alt, Table(("kept", "median error"), rows), (panel,), height=320)

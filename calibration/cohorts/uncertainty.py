@@ -2,7 +2,9 @@ r"""Whether a model knows what it does not know: coverage, width, error against 
 
 The rejection curve keeps the share of pairs that the model is surest of and gives the median error of those kept. Where
 it meets a stated error lies the threshold on the interval's share of the prior's that a bundle's `uninformative` rule
-takes. All intervals are by subject.
+takes. All intervals are by subject: subjects are drawn again, and with them the whole curve, so a rise of the error as
+less is kept has an interval of its own. It counts where its 5 % end lies above zero. The surest windows can be those of
+one or two subjects, whose own factor they then show: the effective number of subjects among those kept says so.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class RejectionCurve:
         high: 95 % end.
         threshold: Uncertainty of the last pair kept.
         rank: Spearman correlation of error and predicted uncertainty.
+        rise: 5 % end of the rise of the error above the least with more kept, from the same draws of subjects.
+        subjects: Effective number of subjects among those kept: one over the sum of their squared shares.
 
     Example:
         >>> one = np.linspace(0, 1, 200)
@@ -46,10 +50,17 @@ class RejectionCurve:
     high: Float[np.ndarray, " k"]
     threshold: Float[np.ndarray, " k"]
     rank: float
+    rise: Float[np.ndarray, " k"]
+    subjects: Float[np.ndarray, " k"]
 
     @property
     def monotone(self) -> bool:
-        r"""Whether no point lies above the interval of any before it, at which more was kept."""
+        r"""Whether no rise of the error, as less is kept, exceeds zero beyond its interval."""
+        return bool((self.rise <= 1e-12).all())
+
+    @property
+    def below(self) -> bool:
+        r"""Whether no point lies above the interval of any before it: stricter, for a point has an interval itself."""
         return all(self.error[k] <= self.high[:k].min() + 1e-12 for k in range(1, len(self.error)))
 
     def at_error(self, stated: float) -> tuple[float, float]:
@@ -66,8 +77,10 @@ class RejectionCurve:
     def to_json(self) -> dict[str, Any]:
         r"""The curve as a JSON-able dictionary."""
         columns = {"kept": self.kept, "error": self.error, "low": self.low, "high": self.high}
+        columns |= {"rise": self.rise, "subjects": self.subjects}
         rows = {name: [float(f"{v:.4g}") for v in values] for name, values in columns.items()}
-        return {**rows, "spearman": float(f"{self.rank:.4g}"), "monotone_within_interval": self.monotone}
+        told = {"spearman": float(f"{self.rank:.4g}"), "monotone_within_interval": self.monotone}
+        return {**rows, **told, "no_point_above_an_interval": self.below}
 
 
 def rejection_curve(
@@ -105,8 +118,21 @@ def rejection_curve(
     for _ in range(bootstrap):
         own = np.concatenate([rows[k] for k in rng.integers(len(rows), size=len(rows))])
         drawn.append(_curve(error[own], uncertainty[own])[0])
-    low, high = np.quantile(drawn, [0.05, 0.95], axis=0) if drawn else (curve, curve)
-    return RejectionCurve(np.array(KEPT), curve, low, high, threshold, _rank(error, uncertainty))
+    curves = np.array(drawn or [curve])
+    low, high = np.quantile(curves, [0.05, 0.95], axis=0)
+    rise = np.quantile(curves[:, 1:] - np.minimum.accumulate(curves, axis=1)[:, :-1], 0.05, axis=0)
+    counts = _effective_subjects(uncertainty, subject)
+    rank = _rank(error, uncertainty)
+    return RejectionCurve(np.array(KEPT), curve, low, high, threshold, rank, np.append(0.0, rise), counts)
+
+
+def _effective_subjects(
+    uncertainty: Float[np.ndarray, " n"], subject: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " k"]:
+    """One over the sum of squared shares of the subjects among those kept."""
+    own = np.unique(subject, return_inverse=True)[1][np.argsort(uncertainty, kind="stable")]
+    sizes = [max(1, round(share * len(own))) for share in KEPT]
+    return np.array([n**2 / float(np.square(np.bincount(own[:n])).sum()) for n in sizes])
 
 
 def _curve(

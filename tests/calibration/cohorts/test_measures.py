@@ -103,9 +103,22 @@ def test_a_model_that_knows_its_error_has_a_falling_curve_and_one_that_does_not_
     assert kept == pytest.approx(0.6) and np.mean(spread <= threshold) == pytest.approx(0.6, abs=0.01)
     assert np.isnan(knows.at_error(0.0)).all()
     wrong = rejection_curve(error, -spread, subject)
-    assert not wrong.monotone and wrong.rank < -0.3
+    assert not wrong.monotone and not wrong.below and wrong.rank < -0.3
     with pytest.raises(ValueError, match="20 pairs"):
         rejection_curve(error[:5], spread[:5], subject[:5])
+
+
+def test_a_rise_that_one_subject_makes_is_within_its_interval_and_is_told() -> None:
+    rng = np.random.default_rng(4)
+    subject = np.repeat(np.arange(15), 40)
+    spread = rng.uniform(0.3, 0.5, len(subject)) * np.where(subject == 0, 0.5, 1.0)  # one is always the surest
+    error = np.abs(np.where(subject == 0, 0.4, 0.15) + 0.02 * rng.standard_normal(len(subject)))
+    curve = rejection_curve(error, spread, subject)
+    assert curve.error[-1] > 2 * curve.error[0] and curve.subjects[-1] < 2 < 14 < curve.subjects[0]
+    assert curve.monotone and not curve.below
+    many = rejection_curve(np.where(subject < 8, 0.4, 0.15), spread * np.where(subject < 8, 0.5, 1.0), subject)
+    assert not many.monotone
+    assert {"rise", "subjects", "no_point_above_an_interval"} <= set(many.to_json())
 
 
 def test_coverage_is_of_patients_not_of_windows() -> None:
