@@ -142,6 +142,34 @@ def faulty(quick: bool) -> Iterator[Row]:
         yield from cohort(_place("full"), quick, "shifted", "faulty")
 
 
+def learned(quick: bool) -> Iterator[Row]:
+    """What thirty patients with a monitor teach the model, and what thirty others say of it."""
+    if quick:
+        return
+    place = _place("full") / "shifted-clean"
+    if not (place / "halves-Vigilance" / "fit.csv").is_file():
+        list(shifted(quick))
+    words = ("train", "--hybrid", place / "halves-Vigilance" / "fit.csv", "--model", MODEL, "--reference-error", 0.15)
+    found = _step(place, "hybrid", *words, "--out", place / "learned", "--seed", SEED, "--force")
+    setting = f"{found['subjects_n']} patients, {found['windows']} windows, {found['folds']} folds"
+    for row in found["table"]:
+        task, name = (
+            "learn from Vigilance",
+            f"{row['candidate']}{' (kept)' if row['candidate'] == found['chosen'] else ''}",
+        )
+        yield Row(task, name, setting, "gain in log score of a reading [nats]", row["gain"], row["gain_se"])
+        yield Row(task, name, setting, "CRPS of a reading", row["crps"])
+        yield Row(
+            task, name, setting, "coverage of readings at 90 % [%]", 100 * row["coverage"], 100 * row["coverage_se"]
+        )
+        yield Row(task, f"{name}, one reading", setting, "gain [nats]", row["one_reading"]["gain"],
+                  row["one_reading"]["gain_se"])  # fmt: skip
+    for name, model in {found["chosen"]: place / "learned", "base": MODEL}.items():
+        held = _step(place, f"others-{name}", "evaluate", place / "halves-Truth" / "test.csv", "--model", model,
+                     "--quantities", "CO,SVR", "--out", place / f"others-{name}")  # fmt: skip
+        yield from (row for row in _rows(f"others, {name}", setting, held) if row.method.startswith("model"))
+
+
 def stream(quick: bool) -> Iterator[Row]:
     """Twenty hours of one patient through `evaluate`: speed, and memory while it runs."""
     if quick:
@@ -193,4 +221,4 @@ def _watched(words: list[object], answers: Path) -> tuple[float, float, float, l
 
 
 if __name__ == "__main__":
-    run("cohorts", {"shifted": shifted, "training": training, "faulty": faulty, "stream": stream})
+    run("cohorts", {"shifted": shifted, "training": training, "faulty": faulty, "learned": learned, "stream": stream})
