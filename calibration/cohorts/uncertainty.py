@@ -34,7 +34,7 @@ class RejectionCurve:
         high: 95 % end.
         threshold: Uncertainty of the last pair kept.
         rank: Spearman correlation of error and predicted uncertainty.
-        rise: 5 % end of the rise of the error above the least with more kept, from the same draws of subjects.
+        rise: 5 % end of the rise of the error over each share kept before, the largest, by drawing subjects.
         subjects: Effective number of subjects among those kept: one over the sum of their squared shares.
 
     Example:
@@ -120,7 +120,8 @@ def rejection_curve(
         drawn.append(_curve(error[own], uncertainty[own])[0])
     curves = np.array(drawn or [curve])
     low, high = np.quantile(curves, [0.05, 0.95], axis=0)
-    rise = np.quantile(curves[:, 1:] - np.minimum.accumulate(curves, axis=1)[:, :-1], 0.05, axis=0)
+    apart = np.quantile(curves[:, :, None] - curves[:, None, :], 0.05, axis=0)  # of less kept over more kept
+    rise = np.array([apart[k, :k].max() for k in range(1, len(curve))])
     counts = _effective_subjects(uncertainty, subject)
     rank = _rank(error, uncertainty)
     return RejectionCurve(np.array(KEPT), curve, low, high, threshold, rank, np.append(0.0, rise), counts)

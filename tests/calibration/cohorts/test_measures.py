@@ -112,11 +112,13 @@ def test_a_rise_that_one_subject_makes_is_within_its_interval_and_is_told() -> N
     rng = np.random.default_rng(4)
     subject = np.repeat(np.arange(15), 40)
     spread = rng.uniform(0.3, 0.5, len(subject)) * np.where(subject == 0, 0.5, 1.0)  # one is always the surest
-    error = np.abs(np.where(subject == 0, 0.4, 0.15) + 0.02 * rng.standard_normal(len(subject)))
+    own = np.where(np.arange(15) == 0, 0.4, 0.15 + 0.05 * rng.standard_normal(15))
+    error = np.abs(own[subject] + 0.02 * rng.standard_normal(len(subject)))
     curve = rejection_curve(error, spread, subject)
     assert curve.error[-1] > 2 * curve.error[0] and curve.subjects[-1] < 3 < 14 < curve.subjects[0]
     assert curve.monotone and not curve.below
-    many = rejection_curve(np.where(subject < 8, 0.4, 0.15), spread * np.where(subject < 8, 0.5, 1.0), subject)
+    several = subject < 4  # a draw of subjects has none of them in 1 of 100
+    many = rejection_curve(np.where(several, 0.4, 0.15), spread * np.where(several, 0.5, 1.0), subject)
     assert not many.monotone
     assert {"rise", "subjects", "no_point_above_an_interval"} <= set(many.to_json())
 
