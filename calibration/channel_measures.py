@@ -6,7 +6,7 @@ between them are differences of what the channels tell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..simulators.channels import ChannelSensor
 from .diagnostics.groups import Subgroup, subgroups
 from .evaluate import measure
 
-__all__ = ["given_sets", "groups_of", "measure_given"]
+__all__ = ["given_sets", "given_windows", "groups_of", "measure_given"]
 
 MOST_SETS = 7
 """Sets up to which all are measured; of more channels each alone and all together."""
@@ -65,17 +65,36 @@ def measure_given(
         >>> measure_given(bundle, sensor, waves, theta)["ART"]["contraction"]["CO"]  # doctest: +SKIP
         0.72
     """
-    contract = bundle.contract
+    windows = given_windows(bundle.contract, sensor, waves, seed=seed)
+    return {name: measure(bundle.npe, x, theta, bundle.prior, n_draws=draws, seed=seed) for name, x in windows}
+
+
+def given_windows(
+    contract: InputContract, sensor: ChannelSensor, waves: Float[np.ndarray, "N C T"], *, seed: int = 0
+) -> Iterator[tuple[str, Float[np.ndarray, "N C S"]]]:
+    r"""Yields the same windows with each set of channels given, the others NaN.
+
+    Arguments:
+        contract: What the model reads.
+        sensor: Sensors of its channels.
+        waves: Held-out waveforms.
+        seed: Seed of the sensors.
+
+    Yields:
+        The set, as `joined` names it, and its windows.
+
+    Example:
+        >>> [name for name, x in given_windows(contract, sensor, waves)]  # doctest: +SKIP
+        ['ART', 'PLETH', 'ART+PLETH']
+    """
     rng = np.random.default_rng([seed, 4])
     everything = np.ones((len(waves), len(contract.names)), bool)
     x = sensor.observe(waves, rng, everything, fs=contract.fs, out_samples=contract.samples)
-    found = {}
     for names in given_sets(contract.names):
         without = [c for c, name in enumerate(contract.names) if name not in names]
         part = x.copy()
         part[:, without] = np.nan
-        found[joined(names)] = measure(bundle.npe, part, theta, bundle.prior, n_draws=draws, seed=seed)
-    return found
+        yield joined(names), part
 
 
 def groups_of(

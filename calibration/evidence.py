@@ -21,9 +21,11 @@ from jaxtyping import Float
 from ..inference.bundle import Bundle
 from ..inference.outputs import OutputSpace
 from ..inference.recipe import Recipe
+from ..simulators.channels import ChannelSensor
 from ..simulators.dataset import TrainingSet, make_training_set
+from .channel_measures import given_windows
 from .evaluate import draw_quantities, measure_draws
-from .produce import Held, held_out_windows, refused_of
+from .produce import Held, held_out_waves, held_out_windows, refused_of, sensor_of
 from .validation import recipe_of
 
 __all__ = ["Finding", "LIMIT", "compare_measures", "measure_again", "share_again", "standard_errors"]
@@ -99,14 +101,31 @@ def measure_again(
 
 
 def _measure(bundle: Bundle, recipe: Recipe, held: Held, progress: Callable[[int], None]) -> list[Finding]:
-    card, seed = bundle.measured, recipe.test.seed
+    card, seed, sensor = bundle.measured, recipe.test.seed, sensor_of(recipe)
     x, theta = held_out_windows(held, recipe, bundle.outputs, seed=seed)
+    found = _compare(bundle, card, x, theta, seed, progress)
+    if "refused" in card:
+        found += _refusals(card, refused_of(bundle, recipe, held))
+    if "given" in card and isinstance(sensor, ChannelSensor):
+        waves, theta = held_out_waves(held, recipe, bundle.outputs)
+        for name, part in given_windows(bundle.contract, sensor, waves, seed=seed):
+            given = _compare(bundle, card["given"][name], part, theta, seed, progress)
+            found += [one._replace(number=f"{one.number}, given {name}") for one in given]
+    return found
+
+
+def _compare(
+    bundle: Bundle,
+    card: Mapping[str, Any],
+    x: Float[np.ndarray, "N *window"],
+    theta: Float[np.ndarray, "N D"],
+    seed: int,
+    progress: Callable[[int], None],
+) -> list[Finding]:
     by_name = draw_quantities(bundle.npe, x, n_draws=int(card["draws"]), seed=seed, progress=progress)
     again = measure_draws(bundle.outputs, by_name, theta, bundle.prior, keep=True)
-    errors = standard_errors(bundle.outputs, by_name, theta, bundle.prior)
-    if "refused" in card:
-        again["refused"] = refused_of(bundle, recipe, held).get("refused", {})
-    return compare_measures(card, again, errors)
+    plain = {key: value for key, value in card.items() if key != "refused"}
+    return compare_measures(plain, again, standard_errors(bundle.outputs, by_name, theta, bundle.prior))
 
 
 def compare_measures(

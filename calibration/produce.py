@@ -38,6 +38,7 @@ from .refusals import refusals_of
 __all__ = [
     "Held",
     "contract_of",
+    "held_out_waves",
     "held_out_windows",
     "network_of",
     "produce",
@@ -201,15 +202,31 @@ def held_out_windows(
     Example:
         >>> x, theta = held_out_windows(Held(training_set, 0, 500), recipe, outputs, seed=2)  # doctest: +SKIP
     """
-    waves, theta = _held_out_waves(held, recipe, outputs)
+    waves, theta = held_out_waves(held, recipe, outputs)
     rng = np.random.default_rng([seed, 2])
     windows = sensor_of(recipe).apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples, width=width)
     return windows, theta
 
 
-def _held_out_waves(
+def held_out_waves(
     held: Held, recipe: Recipe, outputs: OutputSpace
 ) -> tuple[Float[np.ndarray, "N *wave"], Float[np.ndarray, "N D"]]:
+    r"""Reads usable held-out rows, not observed yet.
+
+    Arguments:
+        held: The rows.
+        recipe: Site and rate, of each channel.
+        outputs: Outputs with their intervals.
+
+    Returns:
+        Waveforms, and the outputs that were simulated.
+
+    Raises:
+        ValueError: If there are too few usable rows to measure anything.
+
+    Example:
+        >>> waves, theta = held_out_waves(Held(training_set, 0, 500), recipe, outputs)  # doctest: +SKIP
+    """
     data = read_rows(held, recipe)
     keep = np.flatnonzero(data.usable(outputs)[0])
     if len(keep) < LEAST_HELD_OUT:
@@ -375,7 +392,7 @@ def _given(bundle: Bundle, recipe: Recipe, test: Held, measuring: Callable[[int]
     sensor = sensor_of(recipe)
     if not isinstance(sensor, ChannelSensor):
         return {}
-    waves, theta = _held_out_waves(test, recipe, bundle.outputs)
+    waves, theta = held_out_waves(test, recipe, bundle.outputs)
     return {"given": measure_given(bundle, sensor, waves, theta, draws=recipe.test.draws, seed=recipe.test.seed)}
 
 

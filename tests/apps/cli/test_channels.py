@@ -88,6 +88,15 @@ def test_a_recipe_of_channels_makes_a_bundle_measured_for_each_set(model: Path) 
     assert bundle.training["sensor"]["channels"][1]["clock"]["near_s"] == 0.1
 
 
+def test_its_numbers_come_out_again_for_each_set(model: Path, tmp_path: Path) -> None:
+    from pulsebayes.calibration.evidence import measure_again
+
+    found = measure_again(Bundle.load(model), tmp_path, workers=1)
+    assert all(one.holds for one in found)
+    assert max(abs(one.again - one.card) for one in found) < 1e-4, "the card's own windows"
+    assert {one.number.split(", given ")[1] for one in found if "given" in one.number} == {"ART", "PLETH", "ART+PLETH"}
+
+
 def test_every_window_says_what_it_was_answered_from(run: Run, recording: Path, model: Path) -> None:
     ran = run("infer", recording, "--model", model, "--every", "5s", "--draws", 50, "--json")
     assert ran.code == 0
