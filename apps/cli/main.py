@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from .analyse import analyse
 from .calibrate import calibrate
 from .cohort import cohort
 from .compare import compare
@@ -83,6 +84,7 @@ def pulsebayes(
 
 for _verb in _VERBS:
     app.command(help=help_of(_verb))(_verb)
+app.add_typer(analyse, name="analyse")
 app.add_typer(calibrate, name="calibrate")
 app.add_typer(cohort, name="cohort")
 app.add_typer(fetch, name="fetch")

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import Any
 
 _HOMES: dict[str, str] = {
+    "atlas_page": ".atlas",
+    "atlas_pictures": ".atlas",
     "cohort_page": ".cohort",
     "evaluation_page": ".evaluation",
     "gap_page": ".cohort",
@@ -16,6 +18,8 @@ _HOMES: dict[str, str] = {
 }
 
 __all__ = [
+    "atlas_page",
+    "atlas_pictures",
     "cohort_page",
     "evaluation_page",
     "gap_page",
