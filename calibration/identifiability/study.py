@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 
 from ...inference.bundle import Bundle
+from ...simulators.channels import any_sensor_from_json
 from ...simulators.registry import build
 from ...simulators.sensors import SensorModel
 from ...simulators.status import usable
@@ -152,8 +153,6 @@ class BundleStudy:
                 f"bundle {bundle.name} must say what it was trained on, it lacks {', '.join(lacks)}: train it with "
                 "`pulsebayes train`"
             )
-        from ...simulators.channels import any_sensor_from_json
-
         self.bundle = bundle
         self._several = bool(bundle.contract.several)
         given = training.get("sensor")
