@@ -1,7 +1,7 @@
 r"""Inference: windows alone, pooled over the recording, causal, with anchors; against simpler ways and rules.
 
 Simulated recordings of half an hour with drift and events, in-distribution and of a shifted reality; spliced
-recordings; and the time of a day. Run `python -m benchmarks.inference --out DIR`.
+recordings; the time of a day; and what each channel tells. Run `python -m benchmarks.inference --out DIR`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import inference_rivals as rivals
+from .inference_atlas import atlas
 from .rows import Row, run
 
 MODEL = "radial-abp"
@@ -423,4 +424,4 @@ def _updates(windows: int) -> Iterator[Row]:
 
 if __name__ == "__main__":
     run("inference", {"in-distribution": in_distribution, "shifted": shifted, "pool-sizes": pool_sizes,
-                      "anchors": anchors, "drift": drift, "splices": splices, "day": day})  # fmt: skip
+                      "anchors": anchors, "drift": drift, "splices": splices, "day": day, "atlas": atlas})  # fmt: skip
