@@ -144,7 +144,6 @@ def _labelled(ask: HybridAsk, bundle: Bundle, path: Path, settings: Settings) ->
     """The labelled rows that are learned from, and their windows."""
     from ...calibration.hybrid.learning import FEWEST, thin_evenly
     from ...calibration.pairs import cut_pairs
-    from ...calibration.rope.checks import labelled_pairs
     from ...waveforms.cohort_table import read_cohort_table
     from .calibrate_rope import check_subjects
 
@@ -154,6 +153,7 @@ def _labelled(ask: HybridAsk, bundle: Bundle, path: Path, settings: Settings) ->
         there = ", ".join(table.labels) or "no labels"
         message = f"{path.name} labels nothing that {bundle.name} reports: it has {there}"
         raise CommandError(message, code="no-labels", hint="cohort build finds references")
+    _check_labels(table, bundle)
     table = thin_evenly(table, ask.per_subject)
     if table.n_subjects < FEWEST:
         raise CommandError(
@@ -166,10 +166,21 @@ def _labelled(ask: HybridAsk, bundle: Bundle, path: Path, settings: Settings) ->
     settings.talk(f"{len(pairs)} labelled windows of {pairs.n_subjects} subjects passed the gate; refused: {refused}")
     if not len(pairs):
         raise CommandError("no labelled window passed the gate", code="no-windows", exit_code=ExitCode.REFUSED)
+    return table, pairs
+
+
+def _check_labels(table: CohortTable, bundle: Bundle) -> None:
+    """Refuses labels that no patient has, by their rows in the table."""
+    import numpy as np
+
+    from ...calibration.pairs import Pairs
+    from ...calibration.rope.checks import labelled_pairs
+
+    bare = Pairs(np.zeros((len(table), 1), np.float32), table.labels, np.array(table.subjects))
     try:
-        return table, labelled_pairs(pairs, bundle.outputs, bundle.prior)
+        labelled_pairs(bare, bundle.outputs, bundle.prior)
     except ValueError as error:
-        raise CommandError(f"{path.name}: {error}", code="labels", exit_code=ExitCode.UNREADABLE) from error
+        raise CommandError(f"{table.name}: {error}", code="labels", exit_code=ExitCode.UNREADABLE) from error
 
 
 def _bank(ask: HybridAsk, bundle: Bundle, settings: Settings) -> Bank:

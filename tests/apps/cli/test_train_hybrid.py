@@ -55,7 +55,7 @@ def words(work: Path, cohort: str, out: str, *more: object) -> list[object]:
         ("few.csv", (), 2, "at least 6 subjects, got 5"),
         ("mixed.csv", (), 2, "p0.hea stands under 2 subjects"),
         ("bare.csv", (), 2, "labels nothing that tiny reports: it has no labels"),
-        ("unit.csv", (), 3, "check the unit in the header"),
+        ("unit.csv", (), 3, "in rows 1, 2, 3, 4, 5, ...: check the unit in the header"),
         ("none.csv", (), 3, "no such table"),
         ("cohort.csv", ("--candidates", "flow,magic"), 2, "--candidates must be among shift, flow"),
         ("cohort.csv", ("--share", "1"), 2, "share must lie in (0, 1)"),
