@@ -19,6 +19,7 @@ from .parameters import ParameterSpace
 __all__ = ["HOMES", "Simulated", "SimulatedRows", "Simulator", "SimulatorSpec", "build"]
 
 HOMES: dict[str, str] = {
+    "closed-loop": ".closed_loop:ClosedLoop",
     "linear-network": ".network:LinearNetwork",
     "network": ".network.nonlinear:NonlinearNetwork",
     "reference-network": ".reference:ReferenceNetwork",
@@ -148,7 +149,7 @@ def build(name: str, **config: object) -> Simulator:
         >>> build("no-such-model")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        ValueError: simulator must be one of ['linear-network', ...] or 'module:Class', got 'no-such-model'
+        ValueError: simulator must be one of ['closed-loop', ...] or 'module:Class', got 'no-such-model'
     """
     home = HOMES.get(name, name)
     module, _, attribute = home.partition(":")

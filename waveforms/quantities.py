@@ -18,18 +18,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .units import DYN_S_CM5_PER_MMHG_MIN_PER_L, ML_PER_L, MS_PER_S, S_PER_MIN
+from .units import DYN_S_CM5_PER_MMHG_MIN_PER_L, ML_PER_L, MS_PER_S, S_PER_MIN, convert
 
 __all__ = [
     "QUANTITIES",
     "Quantity",
     "cardiac_index",
     "cardiac_output",
+    "ejection_fraction",
     "ejection_time",
     "heart_rate",
     "mean_pressure",
     "pulse_pressure",
     "stroke_volume",
+    "stroke_work",
     "systemic_vascular_resistance",
 ]
 
@@ -139,6 +141,12 @@ _ALL: Final = (
     Quantity("PP", "aortic pulse pressure", "mmHg", "SBP - DBP", 0),
     Quantity("D_AorticRoot", "diameter of the aortic root", "mm", "lumen diameter at diastolic pressure", 1),
     Quantity("D_Carotid", "diameter of the carotid artery", "mm", "lumen diameter at diastolic pressure", 1),
+    Quantity("EDV", "end-diastolic volume", "mL", "largest volume of the left ventricle in a beat", 0),
+    Quantity("ESV", "end-systolic volume", "mL", "least volume of the left ventricle in a beat", 0),
+    Quantity("EF", "ejection fraction", "%", "100 (EDV - ESV) / EDV", 0),
+    Quantity("SW", "stroke work", "J", "area of the left ventricle's pressure-volume loop", 2),
+    Quantity("LAP", "left-atrial pressure", "mmHg", "time mean of left-atrial pressure", 0),
+    Quantity("PAP", "pulmonary-artery pressure", "mmHg", "time mean of pressure at the pulmonary root", 0),
     Quantity("CI", "cardiac index", "L/min/m^2", "CO / body surface area", 1, 2.5, 4.0, _TABLE_SOURCE),
 )
 
@@ -294,3 +302,42 @@ def ejection_time(flow: Any, duration_s: Any, n_beats: Any) -> Any:
         400.0
     """
     return (flow > 0).sum(-1) / flow.shape[-1] * duration_s / n_beats * MS_PER_S
+
+
+def ejection_fraction(largest: Any, least: Any) -> Any:
+    r"""Ejection fraction, the share of its largest volume by which the left ventricle shrinks.
+
+    Arguments:
+        largest: End-diastolic volume [mL].
+        least: End-systolic volume [mL].
+
+    Returns:
+        Ejection fraction [%].
+
+    Example:
+        >>> from pulsebayes.waveforms.quantities import ejection_fraction
+        >>> ejection_fraction(120.0, 48.0)
+        60.0
+    """
+    return 100 * (largest - least) / largest
+
+
+def stroke_work(pressure: Any, flow_out: Any, duration_s: Any) -> Any:
+    r"""Stroke work, the area of the pressure-volume loop, $\oint P\,dV = \int P\,(-\dot V)\,dt$.
+
+    Arguments:
+        pressure: Ventricular pressure [mmHg] over one beat, without its repeated end point, with shape (*, T).
+        flow_out: Flow out of the ventricle less flow into it [mL/s], with shape (*, T).
+        duration_s: Length of the beat [s].
+
+    Returns:
+        Work [J], with shape (*).
+
+    Example:
+        >>> import numpy as np
+        >>> from pulsebayes.waveforms.quantities import stroke_work
+        >>> loop = np.array([10.0, 10.0, 100.0, 100.0]), np.array([-100.0, -100.0, 100.0, 100.0])
+        >>> round(float(stroke_work(*loop, 1.0)), 3)  # 50 mL in at 10 mmHg, out at 100
+        0.6
+    """
+    return convert((pressure * flow_out).mean(-1) * duration_s, "mmHg mL", "J")

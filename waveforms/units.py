@@ -142,6 +142,7 @@ _TABLE: Final[dict[str, dict[str, tuple[float, tuple[str, ...]]]]] = {
         "m^3/Pa": (1.0, ("m3/Pa",)),
     },
     "impedance": {"ohm": (1.0, ("Ω", "ohms", "Ohm"))},
+    "energy": {"J": (1.0, ("joule", "Nm")), "mmHg mL": (PA_PER_MMHG * M3_PER_ML, ("mmHg*mL", "mmHg.mL"))},
     "temperature": {"degC": (1.0, ("°C", "celsius", "deg C"))},
     "fraction": {"%": (1.0e-2, ("percent", "pct")), "1": (1.0, ("fraction",))},
     "raw": {

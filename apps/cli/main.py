@@ -28,6 +28,7 @@ from .evaluate import evaluate
 from .fetch import fetch
 from .infer import infer
 from .inspect import inspect
+from .loop import loop
 from .models import models
 from .options import Settings, help_of, with_settings
 from .recover import recover
@@ -50,6 +51,7 @@ _VERBS = (
     evaluate,
     infer,
     inspect,
+    loop,
     recover,
     report,
     rerun,

@@ -25,7 +25,7 @@ __all__ = ["simulate"]
 @with_settings
 def simulate(
     model: Annotated[
-        str, typer.Argument(help="linear-network, network, windkessel[2-4], or module:Class of your own.")
+        str, typer.Argument(help="linear-network, network, closed-loop, heart-network, windkessel[2-4], or module:Class.")
     ] = "",
     n: Annotated[int, typer.Option("-n", "--number", min=0, help="Simulations to make; 0: the recipe's.")] = 0,
     recipe: Annotated[str, typer.Option(help="Data set to make from nothing: clinical-v1, or a TOML file.")] = "",
@@ -33,7 +33,7 @@ def simulate(
         Path, typer.Option(metavar="SET.zarr", help="Only compare a set's files with their sums.", show_default=False)
     ] = Path(),
     population: Annotated[str, typer.Option(help="Population: clinical or healthy [the model's].")] = "",
-    beat: Annotated[str, typer.Option(help="Beats: aperiodic or periodic [the model's].")] = "",
+    beat: Annotated[str, typer.Option(help="Beats: aperiodic, periodic or repeated [the model's].")] = "",
     sites: Annotated[str, typer.Option(help="Sites, with commas between them [the model's].")] = "",
     duration: Annotated[float, typer.Option(min=0.0, help="Length of a simulation in seconds; 0: the model's.")] = 0.0,
     fs: Annotated[float, typer.Option(min=0.0, help="Sampling rate in Hz; 0: the model's.")] = 0.0,

@@ -10,9 +10,10 @@ _HOMES: dict[str, str] = {
     "Table": ".marks",
     "draw_interactive": ".interactive",
     "draw_static": ".static",
+    "pressure_volume": ".loops",
 }
 
-__all__ = ["Picture", "Table", "draw_interactive", "draw_static"]
+__all__ = ["Picture", "Table", "draw_interactive", "draw_static", "pressure_volume"]
 
 
 def __getattr__(name: str) -> Any:

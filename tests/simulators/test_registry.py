@@ -12,6 +12,7 @@ from pulsebayes.simulators.registry import HOMES, build
 from pulsebayes.simulators.status import STATUS
 
 SMALL: dict[str, dict[str, object]] = {
+    "closed-loop": {"beat": "periodic", "n_steps": 128},
     "linear-network": {"beat": "periodic", "n_frequencies": 16, "sites": ["Radial"]},
     "network": {"beat": "periodic", "population": "healthy", "sites": ["Radial"], "dx_mm": 40.0},
     "reference-network": {"duration_s": 2.0, "harmonics": 8},
@@ -41,7 +42,7 @@ def test_registered_simulators_keep_the_contract(name: str) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one of \['linear-network', .*got 'heart'"):
+    with pytest.raises(ValueError, match=r"one of \['closed-loop', .*got 'heart'"):
         build("heart")
     with pytest.raises(ImportError, match="no_such_module"):
         build("no_such_module:Heart")

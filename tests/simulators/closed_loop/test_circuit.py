@@ -1,0 +1,145 @@
+r"""The circuit: no blood is lost, the order is two, limits are those of closed form, and others agree."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pulsebayes.simulators.closed_loop.activation import ATRIUM, VENTRICLE, contraction_time
+from pulsebayes.simulators.closed_loop.circuit import Circuit, State, activations, run_beat
+from pulsebayes.simulators.closed_loop.parameters import make_circuit, orifice
+from pulsebayes.simulators.closed_loop.periodic import Settled, settle
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rivals import median, ring, scipy_beat, simple_circuit, svzerod_case
+
+
+def test_activation_is_largest_when_the_literature_says() -> None:
+    for period in (0.4, 0.8, 1.5):
+        time = jnp.linspace(0.0, period, 4001)
+        found = VENTRICLE.at(time, contraction_time(period))
+        assert float(time[jnp.argmax(found)]) == pytest.approx(0.2 + 0.15 * period, abs=1e-3)
+        assert float(found.max()) == pytest.approx(1.0, abs=1e-4)
+        assert float(found[-1]) < 1e-3  # the next beat begins from rest
+    assert ATRIUM.peak < VENTRICLE.peak
+
+
+def test_an_orifice_costs_four_times_the_speed_squared() -> None:
+    assert float(orifice(1.0)) * 100.0**2 == pytest.approx(4.0, rel=0.01)  # 1 m/s through 1 cm2
+
+
+def test_no_blood_is_lost_in_single_precision(solved: tuple[Circuit, Settled]) -> None:
+    circuit, found = solved
+    total = np.asarray(circuit.total, np.float64)
+    assert found.beat.volume.dtype == jnp.float32
+    held = np.asarray(found.beat.volume, np.float64).sum(1)
+    assert np.abs(held / total - 1).max() < 5e-7  # rounding of eight volumes; one part in a million is asked
+    run = jax.jit(lambda c, s: jax.lax.fori_loop(
+        0, 100, lambda _, s: run_beat(c, s, activations(c, 128), jnp.zeros((128, len(total)))), s
+    ))  # fmt: skip
+    later = np.asarray(run(circuit, found.state).volume, np.float64).sum((0, 1))
+    assert np.abs(later / total - 1).max() < 5e-7  # after a hundred beats no more than after one
+
+
+def test_the_order_is_two() -> None:
+    with jax.enable_x64(True):
+        circuit = make_circuit(median(heart_rate=75.0))
+        start = State(*(jnp.asarray(x) for x in _start(circuit)))
+        run = jax.jit(run_beat)
+        ends = {}
+        for n in (128, 256, 512, 1024, 8192):
+            phi, state = activations(circuit, n), start
+            piece = circuit._replace(period=circuit.period * 128 / n)  # 128 steps at a time: compiled once
+            for k in range(n // 128):
+                state = run(piece, state, phi[128 * k : 128 * (k + 1)], jnp.zeros((128, 1)))
+            ends[n] = np.asarray(state.volume)
+        errors = [np.abs(ends[n] - ends[8192]).max() for n in (128, 256, 512, 1024)]
+    slope = np.polyfit(np.log2([128, 256, 512, 1024]), np.log2(errors), 1)[0]
+    assert -2.5 < slope < -1.6  # corners of the valves fall anywhere in a step, so single steps scatter about two
+    assert errors[2] < 0.02
+
+
+def _start(circuit: Circuit) -> tuple[Any, Any, Any]:
+    found = settle(circuit, n_steps=256, tolerance_mL=0.01, max_beats=30).state
+    return tuple(found)
+
+
+def test_constant_elastance_and_open_valves_are_a_linear_circuit() -> None:
+    from scipy.linalg import expm
+
+    with jax.enable_x64(True):
+        circuit = make_circuit(median())
+        none = 0 * circuit.rest
+        circuit = circuit._replace(
+            active=none, quadratic=none, leak=1 / circuit.resistance, leak_quadratic=none, inertance=none,
+            resistance=circuit.resistance + 0.02,
+        )  # fmt: skip
+        circuit = circuit._replace(leak=1 / circuit.resistance)
+        volume = circuit.rest + jnp.linspace(20, 200, 8).reshape(2, 4, 1)
+        circuit = circuit._replace(total=volume.sum((0, 1)))
+        phi = activations(circuit, 2048)
+        end = run_beat(circuit, State(volume, none, none), phi, 0 * phi[:, 0])
+    e, r, rest = ring(circuit.passive), ring(circuit.resistance), ring(circuit.rest)
+    flow = (np.diag(e) - np.roll(np.eye(8), 1, axis=1) * e) / r[:, None]
+    matrix = np.roll(flow, 1, axis=0) - flow
+    expected = rest + expm(matrix * float(circuit.period[0])) @ (ring(volume) - rest)
+    np.testing.assert_allclose(ring(end.volume), expected, rtol=2e-5)
+
+
+def softer(circuit: Circuit, septum: float) -> Circuit:
+    return circuit._replace(septum=circuit.septum + septum)
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, tuple[Circuit, Settled]]:
+    r"""Circuits of their own, solved side by side."""
+    overloaded = make_circuit(median(pulmonary_resistance=0.4))
+    circuits = {
+        "median": make_circuit(median()), "septum": softer(make_circuit(median()), 1 / 40.0),
+        "simple": simple_circuit(), "overloaded": overloaded, "pressing": softer(overloaded, 1 / 10.0),
+    }  # fmt: skip
+    together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=-1), *circuits.values())
+    found = jax.jit(lambda c: settle(c, n_steps=512, tolerance_mL=0.005, max_beats=40))(together)
+    return {
+        name: (circuit, jax.tree.map(lambda x, k=k: x[..., k : k + 1], found))
+        for k, (name, circuit) in enumerate(circuits.items())
+    }
+
+
+@pytest.mark.parametrize("name", ["median", "septum"])
+def test_a_beat_is_that_of_scipy(name: str, cases: dict[str, tuple[Circuit, Settled]]) -> None:
+    circuit, found = cases[name]
+    other = scipy_beat(circuit, ring(found.state.volume), ring(found.state.flow))
+    assert other.success
+    time = (np.arange(512) + 0.5) / 512 * float(circuit.period[0])
+    assert np.abs(np.asarray(found.beat.volume)[..., 0] - other.sol(time)[:8].T).max() < 0.05  # [mL]
+
+
+def test_the_same_circuit_is_that_of_svzerod(cases: dict[str, tuple[Circuit, Settled]]) -> None:
+    svzerod = pytest.importorskip("svzerod", reason="svzerod is not installed: pip install 'pulsebayes[bench]'")
+    circuit, found = cases["simple"]
+    table = svzerod.simulate(svzerod_case(circuit, ring(found.state.volume), cycles=12, points=500))
+    time = (np.arange(512) + 0.5) / 512 * float(circuit.period[0])
+
+    def theirs(name: str) -> np.ndarray:
+        rows = table[table["name"] == name]
+        return np.interp(time, rows["time"] - rows["time"].iloc[0], rows["y"])
+
+    for number, name in ((0, "LA"), (1, "LV"), (4, "RA"), (5, "RV")):
+        assert np.abs(found.beat.volume[:, number, 0] - theirs(f"Vc:{name}")).max() < 0.1  # [mL]
+    for number, name in ((1, "LV:aortic"), (2, "aortic:SA"), (3, "J2:SV"), (6, "pulmonic:PA"), (7, "J6:PV")):
+        assert np.abs(found.beat.pressure[:, number, 0] - theirs(f"pressure:{name}")).max() < 0.1  # [mmHg]
+
+
+def test_an_overfull_right_heart_presses_on_the_left(cases: dict[str, tuple[Circuit, Settled]]) -> None:
+    def stiffness(found: Settled) -> float:
+        return float(found.beat.pressure[-1, 1, 0] / found.beat.volume[-1, 1, 0])
+
+    rigid, soft = cases["overloaded"][1], cases["pressing"][1]
+    assert stiffness(soft) > 1.02 * stiffness(rigid)  # the left ventricle looks stiffer
