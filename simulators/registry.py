@@ -20,6 +20,7 @@ __all__ = ["HOMES", "Simulated", "SimulatedRows", "Simulator", "SimulatorSpec", 
 
 HOMES: dict[str, str] = {
     "closed-loop": ".closed_loop:ClosedLoop",
+    "heart-network": ".closed_loop:HeartNetwork",
     "linear-network": ".network:LinearNetwork",
     "network": ".network.nonlinear:NonlinearNetwork",
     "reference-network": ".reference:ReferenceNetwork",

@@ -208,7 +208,9 @@ def _step(circuit: Circuit, state: State, inputs: tuple[Array, Array], dt: Array
     return State(volume, flow, q), now
 
 
-def run_beat(circuit: Circuit, state: State, phi: Float[Array, "n 2 B"], added: Float[Array, "n B"]) -> State:
+def run_beat(
+    circuit: Circuit, state: State, phi: Float[Array, "n 2 B"], added: Float[Array, "n B"]
+) -> tuple[State, Float[Array, "n B"]]:
     r"""Advances every circuit by one beat.
 
     Arguments:
@@ -218,14 +220,19 @@ def run_beat(circuit: Circuit, state: State, phi: Float[Array, "n 2 B"], added: 
         added: Pressure at the aortic root beyond that of the circuit's own arteries, at the middle of the steps [mmHg].
 
     Returns:
-        State at its end.
+        State at its end, and the flow through the aortic valve at the middle of the steps [mL/s].
 
     Example:
         >>> run_beat.__name__
         'run_beat'
     """
     dt = circuit.period / phi.shape[0]
-    return jax.lax.scan(lambda s, x: (_step(circuit, s, x, dt)[0], None), state, (phi, added))[0]
+
+    def advance(state: State, inputs: tuple[Array, Array]) -> tuple[State, Array]:
+        after, _ = _step(circuit, state, inputs, dt)
+        return after, after.middle[1, 0]
+
+    return jax.lax.scan(advance, state, (phi, added))
 
 
 def record_beat(

@@ -13,6 +13,7 @@ in the norm of the energy stored, $\sum_i E_i f_i^2$. Combinations of circuits t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,18 +25,22 @@ from .circuit import Beat, Circuit, State, activations, record_beat, run_beat
 __all__ = ["Settled", "settle", "starting_state"]
 
 _MEMORY = 4
+_FARTHEST = 30.0  # changes that a combination may leap: slow modes shrink by a few per cent a beat
 
 
 class Settled(NamedTuple):
     r"""A periodic state: the state, its beat, the largest change over it [mmHg, mL], and the beats it took.
 
+    `added` is the pressure at the aortic root beyond that of the circuit's own arteries, nothing without `respond`.
+
     Example:
         >>> Settled._fields
-        ('state', 'beat', 'pressure_change', 'volume_change', 'beats')
+        ('state', 'beat', 'added', 'pressure_change', 'volume_change', 'beats')
     """
 
     state: State
     beat: Beat
+    added: Float[Any, "n B"]
     pressure_change: Float[Any, " B"]
     volume_change: Float[Any, " B"]
     beats: Int[Any, " B"]
@@ -87,10 +92,11 @@ class _Run(NamedTuple):
     """Where the iteration stands: `start` and `change` of the last beat, and how both differed from beat to beat."""
 
     state: State
-    start: Float[Array, "8 B"]
-    change: Float[Array, "8 B"]
-    starts: Float[Array, "m 8 B"]
-    changes: Float[Array, "m 8 B"]
+    added: Float[Array, "n B"]
+    start: Float[Array, "X B"]
+    change: Float[Array, "X B"]
+    starts: Float[Array, "m X B"]
+    changes: Float[Array, "m X B"]
     done: Bool[Array, " B"]
     beats: Int[Array, " B"]
     number: Array
@@ -103,6 +109,8 @@ def settle(
     tolerance_mL: float,
     max_beats: int,
     accelerate: bool = True,
+    respond: Callable[[Float[Array, "n B"]], Float[Array, "n B"]] | None = None,
+    tolerance_mmHg: float = 0.05,
 ) -> Settled:
     r"""Runs every circuit until a beat changes no volume by more than a tolerance, and records one more beat.
 
@@ -112,6 +120,9 @@ def settle(
         tolerance_mL: Largest change of a volume over a beat [mL].
         max_beats: Most beats before the one that is recorded.
         accelerate: Whether volumes are combined after each beat; else beats just follow each other.
+        respond: What the flow through the aortic valve adds to the pressure at the root beyond the circuit's own
+            arteries, both at the middle of the steps; it is found together with the volumes.
+        tolerance_mmHg: Largest change of that pressure from beat to beat [mmHg].
 
     Returns:
         The periodic state, or the last one.
@@ -121,49 +132,65 @@ def settle(
         'settle'
     """
     phi = activations(circuit, n_steps)
-    added = jnp.zeros_like(phi[:, 0])
-    weight = jnp.sqrt(circuit.passive.reshape(8, -1))
+    own = jnp.sqrt(circuit.passive.reshape(8, -1))
+    spread = jnp.broadcast_to(jnp.sqrt(1 / (circuit.passive[0, 1] * n_steps)), phi[:, 0].shape)
+    weight = own if respond is None else jnp.concatenate([own, spread])
 
     def go_on(run: _Run) -> Array:
         return (run.number < max_beats) & ~run.done.all()
 
     def beat(run: _Run) -> _Run:
-        after = run_beat(circuit, run.state, phi, added)
-        start = run.state.volume.reshape(8, -1)
-        change = after.volume.reshape(8, -1) - start
-        slot = jnp.mod(run.number, _MEMORY)
-        second = run.number > 0
-        starts = run.starts.at[slot].set(jnp.where(second, start - run.start, 0))
-        changes = run.changes.at[slot].set(jnp.where(second, change - run.change, 0))
-        largest = jnp.abs(change).max(0)
-        done = run.done | (largest <= tolerance_mL) | ~jnp.isfinite(largest)
-        volume = start + change
-        if accelerate:
-            volume = _combined(start, change, starts, changes, weight)
-        new = after._replace(volume=volume.reshape(after.volume.shape))
-        state = State(*(jnp.where(done, old, fresh) for old, fresh in zip(run.state, new, strict=True)))
+        after, flow = run_beat(circuit, run.state, phi, run.added)
+        start, end = run.state.volume.reshape(8, -1), after.volume.reshape(8, -1)
+        if respond is not None:
+            start, end = jnp.concatenate([start, run.added]), jnp.concatenate([end, respond(flow)])
+        change = end - start
+        done = run.done | _still(change, tolerance_mL, tolerance_mmHg)
+        new, starts, changes = _next(run, start, change, weight, accelerate)
+        fresh = after._replace(volume=new[:8].reshape(after.volume.shape))
+        state = State(*(jnp.where(done, old, other) for old, other in zip(run.state, fresh, strict=True)))
+        added = run.added if respond is None else jnp.where(done, run.added, new[8:])
         beats = run.beats + ~run.done
-        return _Run(state, start, change, starts, changes, done, beats, run.number + 1)
+        return _Run(state, added, start, change, starts, changes, done, beats, run.number + 1)
 
-    first = starting_state(circuit)
     none = jnp.zeros_like(weight)
     memory = jnp.zeros((_MEMORY, *none.shape), none.dtype)
-    nobody = jnp.zeros(none.shape[1], bool)
-    run = _Run(first, none, none, memory, memory, nobody, jnp.zeros(none.shape[1], jnp.int32), jnp.asarray(0))
-    run = jax.lax.while_loop(go_on, beat, run)
-    after, kept = record_beat(circuit, run.state, phi, added)
+    count = jnp.zeros(none.shape[1], jnp.int32)
+    first = _Run(starting_state(circuit), 0 * phi[:, 0], none, none, memory, memory, count > 0, count, jnp.asarray(0))
+    run = jax.lax.while_loop(go_on, beat, first)
+    after, kept = record_beat(circuit, run.state, phi, run.added)
     change = jnp.abs(after.volume - run.state.volume)
     pressure = (circuit.passive * change).max((0, 1))
-    return Settled(after, kept, pressure, change.max((0, 1)), run.beats + 1)
+    if respond is not None:
+        pressure = jnp.maximum(pressure, jnp.abs(respond(kept.flow[:, 1]) - run.added).max(0))
+    return Settled(after, kept, run.added, pressure, change.max((0, 1)), run.beats + 1)
+
+
+def _still(change: Float[Array, "X B"], tolerance_mL: float, tolerance_mmHg: float) -> Bool[Array, " B"]:
+    """Whether a beat changed nothing to speak of, or can change nothing any more."""
+    volume = jnp.abs(change[:8]).max(0)
+    pressure = jnp.abs(change[8:]).max(0, initial=0.0)
+    return ((volume <= tolerance_mL) & (pressure <= tolerance_mmHg)) | ~jnp.isfinite(volume + pressure)
+
+
+def _next(
+    run: _Run, start: Float[Array, "X B"], change: Float[Array, "X B"], weight: Float[Array, "X B"], accelerate: bool
+) -> tuple[Array, Array, Array]:
+    """Where the next beat begins, and what is remembered of those before it."""
+    slot, second = jnp.mod(run.number, _MEMORY), run.number > 0
+    starts = run.starts.at[slot].set(jnp.where(second, start - run.start, 0))
+    changes = run.changes.at[slot].set(jnp.where(second, change - run.change, 0))
+    new = _combined(start, change, starts, changes, weight) if accelerate else start + change
+    return new, starts, changes
 
 
 def _combined(
-    start: Float[Array, "8 B"],
-    change: Float[Array, "8 B"],
-    starts: Float[Array, "m 8 B"],
-    changes: Float[Array, "m 8 B"],
-    weight: Float[Array, "8 B"],
-) -> Float[Array, "8 B"]:
+    start: Float[Array, "X B"],
+    change: Float[Array, "X B"],
+    starts: Float[Array, "m X B"],
+    changes: Float[Array, "m X B"],
+    weight: Float[Array, "X B"],
+) -> Float[Array, "X B"]:
     """Anderson's combination; the plain end of the beat where it would empty a compartment or leap too far."""
     size = jnp.sqrt(((weight * changes) ** 2).sum(1)) + 1e-20
     basis = weight * changes / size[:, None]
@@ -173,6 +200,6 @@ def _combined(
     plain = start + change
     found = plain - jnp.einsum("ib,icb->cb", gamma, starts + changes)
     leap = jnp.sqrt(((weight * (found - plain)) ** 2).sum(0))
-    far = leap > 30 * jnp.sqrt(((weight * change) ** 2).sum(0))
-    bad = (found <= 0).any(0) | far | ~jnp.isfinite(leap)
+    far = leap > _FARTHEST * jnp.sqrt(((weight * change) ** 2).sum(0))
+    bad = (found[:8] <= 0).any(0) | far | ~jnp.isfinite(leap)
     return jnp.where(bad, plain, found)

@@ -25,7 +25,7 @@ from .circuit import Beat, Circuit
 from .parameters import ADULT, SEPTUM, VALVE_DISEASE, heart_circuit
 from .periodic import Settled, settle
 
-__all__ = ["SITES", "UNITS", "ClosedLoop", "loop_quantities", "loop_status"]
+__all__ = ["SITES", "UNITS", "ClosedLoop", "loop_quantities", "loop_status", "sample_beat", "site_signal"]
 
 SITES = {
     "LA": 0, "LV": 1, "AorticRoot": 2, "SystemicVeins": 3, "RA": 4, "RV": 5, "PulmonaryArtery": 6, "PulmonaryVeins": 7,
@@ -214,25 +214,61 @@ class ClosedLoop:
         circuit, found = self._settle(theta)
         quantities = loop_quantities(circuit, found.beat)
         status = loop_status(quantities, found, self.tolerance_mL)
-        signals = [_signal(circuit, found.beat, *_site(site)) for site in self.sites]
+        signals = [site_signal(circuit, found.beat, site) for site in self.sites]
         waves = jax.vmap(self._sample, (2, 0, 0))(jnp.stack(signals, axis=1), circuit.period, keys)
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status
 
     def _sample(self, signals: Float[Array, "n K"], period: Array, key: Array) -> Float[Array, "K T"]:
-        """Samples of one row, linear between the middles of the steps: valves make corners."""
         if self.beat == "periodic":
-            phase = jnp.arange(self.n_phases) / self.n_phases
-        else:
-            phase = jax.random.uniform(key, (), signals.dtype) + jnp.arange(self.n_samples) / (self.fs * period)
-        place = jnp.mod(phase, 1.0) * self.n_steps - 0.5
-        left = jnp.floor(place)
-        share = (place - left).astype(signals.dtype)[:, None]
-        index = jnp.mod(left.astype(jnp.int32), self.n_steps)
-        ahead = jnp.mod(index + 1, self.n_steps)
-        return ((1 - share) * signals[index] + share * signals[ahead]).T
+            return sample_beat(signals, jnp.arange(self.n_phases) / self.n_phases)
+        start = jax.random.uniform(key, (), signals.dtype)
+        return sample_beat(signals, start + jnp.arange(self.n_samples) / (self.fs * period))
 
 
-def _signal(circuit: Circuit, beat: Beat, number: int, signal: str) -> Float[Array, "n B"]:
+def sample_beat(signals: Float[Array, "n K"], phase: Float[Array, " T"]) -> Float[Array, "K T"]:
+    r"""Samples of a beat at any phases, linear between the middles of its steps: valves make corners.
+
+    Arguments:
+        signals: Signals at the middle of the steps.
+        phase: Times over the length of the beat.
+
+    Returns:
+        Samples.
+
+    Example:
+        >>> sample_beat(jnp.array([[0.0], [2.0], [4.0], [2.0]]), jnp.array([0.125, 0.5])).tolist()
+        [[0.0, 3.0]]
+    """
+    n = signals.shape[0]
+    place = jnp.mod(phase, 1.0) * n - 0.5
+    left = jnp.floor(place)
+    share = (place - left).astype(signals.dtype)[:, None]
+    index = jnp.mod(left.astype(jnp.int32), n)
+    found: Float[Array, "K T"] = ((1 - share) * signals[index] + share * signals[jnp.mod(index + 1, n)]).T
+    return found
+
+
+def site_signal(circuit: Circuit, beat: Beat, site: str) -> Float[Array, "n B"]:
+    r"""What is measured at a site over a beat.
+
+    Arguments:
+        circuit: The circuits.
+        beat: Their beat.
+        site: A compartment of `SITES`, alone for its pressure or with `:volume` or `:flow`.
+
+    Returns:
+        Pressure [mmHg], volume [mL] or flow into the compartment [mL/s].
+
+    Raises:
+        ValueError: If the site is unknown.
+
+    Example:
+        >>> loop = ClosedLoop(n_steps=128)
+        >>> circuit, found = loop.solve(loop.space.sample_quantiles(np.full((1, loop.space.dim), 0.5)))
+        >>> 100 < float(site_signal(circuit, found.beat, "AorticRoot").max()) < 130
+        True
+    """
+    number, signal = _site(site)
     flow = beat.flow[:, number - 1]
     if signal == "flow":
         return flow
@@ -242,12 +278,13 @@ def _signal(circuit: Circuit, beat: Beat, number: int, signal: str) -> Float[Arr
     return beat.pressure[:, number] + (0.0 if root is None else circuit.root[root] * flow)
 
 
-def loop_quantities(circuit: Circuit, beat: Beat) -> Float[Array, "B Q"]:
+def loop_quantities(circuit: Circuit, beat: Beat, root: Float[Array, "n B"] | None = None) -> Float[Array, "B Q"]:
     r"""Quantities of one periodic beat, in the order of `UNITS`.
 
     Arguments:
         circuit: The circuits.
         beat: Their beat.
+        root: Pressure at the aortic root, where it is not that of the circuit's own arteries [mmHg].
 
     Returns:
         Quantities, each in its unit.
@@ -258,7 +295,8 @@ def loop_quantities(circuit: Circuit, beat: Beat) -> Float[Array, "B Q"]:
         >>> 65 < float(loop_quantities(circuit, found.beat)[0, 1]) < 80
         True
     """
-    root, ventricle = _signal(circuit, beat, 2, "pressure"), beat.volume[:, 1]
+    root = site_signal(circuit, beat, "AorticRoot") if root is None else root
+    ventricle = beat.volume[:, 1]
     rate = 60.0 / circuit.period
     volume = beat.flow[:, 1].mean(0) * circuit.period
     output = cardiac_output(rate, volume)
@@ -269,7 +307,7 @@ def loop_quantities(circuit: Circuit, beat: Beat) -> Float[Array, "B Q"]:
         rate, volume, 1e3 * (beat.flow[:, 1] > 0).mean(0) * circuit.period, 1 / circuit.passive[0, 1], mean, venous,
         root.max(0), root.min(0), output, systemic_vascular_resistance(mean, venous, output), largest, least,
         ejection_fraction(largest, least), work, beat.pressure[:, 0].mean(0),
-        _signal(circuit, beat, 6, "pressure").mean(0),
+        site_signal(circuit, beat, "PulmonaryArtery").mean(0),
     )  # fmt: skip
     return jnp.stack(values, axis=-1)
 

@@ -13,6 +13,7 @@ from pulsebayes.simulators.status import STATUS
 
 SMALL: dict[str, dict[str, object]] = {
     "closed-loop": {"beat": "periodic", "n_steps": 128},
+    "heart-network": {"beat": "periodic", "n_steps": 128, "n_harmonics": 16},
     "linear-network": {"beat": "periodic", "n_frequencies": 16, "sites": ["Radial"]},
     "network": {"beat": "periodic", "population": "healthy", "sites": ["Radial"], "dx_mm": 40.0},
     "reference-network": {"duration_s": 2.0, "harmonics": 8},

@@ -64,7 +64,7 @@ def test_a_hundred_plain_beats_change_nothing(solved: tuple[Circuit, Settled]) -
 
     circuit, found = solved
     phi = activations(circuit, 256)
-    run = jax.jit(lambda c, s: jax.lax.fori_loop(0, 100, lambda _, s: run_beat(c, s, phi, 0 * phi[:, 0]), s))
+    run = jax.jit(lambda c, s: jax.lax.fori_loop(0, 100, lambda _, s: run_beat(c, s, phi, 0 * phi[:, 0])[0], s))
     later = run(circuit, found.state)
     moved = jnp.abs(later.volume - found.state.volume)
     assert float(moved.max()) < 0.15  # [mL]
