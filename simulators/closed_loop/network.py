@@ -32,7 +32,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..clinical import CLINICAL
-from ..network.linear import LinearNetwork, make_tubes
+from ..network.linear import LinearNetwork, make_tubes, solve_network, total_compliance
+from ..network.outlets import make_outlets
 from ..network.sites import SITES as ARTERIES
 from ..network.transmission import line_constants
 from ..parameters import ParameterSpace
@@ -44,7 +45,7 @@ from .parameters import ADULT, make_circuit
 from .periodic import Settled, settle
 from .simulator import SITES, UNITS, loop_quantities, loop_status, sample_beat, site_signal
 
-__all__ = ["ARTERIAL", "HEART", "Driven", "HeartNetwork"]
+__all__ = ["ARTERIAL", "HEART", "Driven", "HeartNetwork", "transfer_impedance"]
 
 BLOCK = 16
 _WITHOUT = (
@@ -104,6 +105,34 @@ class Driven:
         answer = self.impedance[:, 0] * _coefficients(flow, n)
         felt = _coefficients(self.pressure()[:, 0] - drain, n)
         return jnp.abs(_wave(answer - felt, flow.shape[0])).max(-1)
+
+
+def transfer_impedance(
+    network: LinearNetwork, subject: Subject, omega: Float[Array, "B F"]
+) -> tuple[Complex[Array, "B K F"], Float[Array, " B"]]:
+    r"""Pressure at the aortic root and at every site of a network for a unit of aortic flow, and total compliance.
+
+    Arguments:
+        network: The network, for its sites.
+        subject: Adults, fields of shape (B,).
+        omega: Angular frequencies [rad/s].
+
+    Returns:
+        Input impedance, then the transfer impedance of every site [mmHg s/mL], and compliance [mL/mmHg].
+
+    Example:
+        >>> from pulsebayes.simulators.population import healthy_subject
+        >>> adult = healthy_subject(jnp.zeros((1, 7)).at[:, 0].set(25.0))
+        >>> found, _ = transfer_impedance(LinearNetwork(sites=("Radial",)), adult, jnp.array([[0.0, 50.0]]))
+        >>> bool(abs(found[0, 0, 1]) < 0.3 * abs(found[0, 0, 0]))  # what is steady meets resistance, what beats does not
+        True
+    """
+    plan, pieces, nodes = network._structure
+    tubes = make_tubes(subject)
+    outlets = make_outlets(subject, tubes)
+    one = jnp.ones(omega.shape, jnp.result_type(omega, 1j))
+    found = solve_network(plan, pieces, tubes, outlets, omega, one, 0 * one, (0, *nodes))
+    return found, total_compliance(tubes, outlets)
 
 
 def _coefficients(wave: Float[Array, "n B"], n_frequencies: int) -> Complex[Array, "B F"]:
@@ -256,7 +285,7 @@ class HeartNetwork:
         subject = self._subject(theta)
         period = 60.0 / subject.heart_rate
         omega = 2 * jnp.pi * jnp.arange(self.n_harmonics + 1) / period[:, None]
-        impedance, compliance = self._network.transfer(subject, omega)
+        impedance, compliance = transfer_impedance(self._network, subject, omega)
         total, root = impedance[:, 0, 0].real, _characteristic(subject)
         values = dict(zip(HEART.names, jnp.moveaxis(theta, -1, 0)[ARTERIAL.dim :], strict=True))
         values |= {

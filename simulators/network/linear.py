@@ -316,23 +316,6 @@ class LinearNetwork:
         zero = jnp.zeros(theta.shape[:-1], theta.dtype)
         return healthy_subject(theta), Variability(15.0 + zero, zero, zero, zero, zero, zero)
 
-    def transfer(self, subject: Subject, omega: Float[Array, "B F"]) -> tuple[Complex[Array, "B K F"], Array]:
-        """Pressure at the aortic root and at every site for a unit of aortic flow, and total compliance.
-
-        Arguments:
-            subject: Adults, fields of shape (B,).
-            omega: Angular frequencies [rad/s].
-
-        Returns:
-            Input impedance, then the transfer impedance of every site [mmHg s/mL], and compliance [mL/mmHg].
-        """
-        plan, pieces, nodes = self._structure
-        tubes = make_tubes(subject)
-        outlets = make_outlets(subject, tubes)
-        one = jnp.ones(omega.shape, jnp.result_type(omega, 1j))
-        found = solve_network(plan, pieces, tubes, outlets, omega, one, 0 * one, (0, *nodes))
-        return found, total_compliance(tubes, outlets)
-
     def simulate(self, theta: Float[np.ndarray, "N D"], seed: int) -> Simulated:
         """Simulate a batch; the same row gives the same wave only at the same place of the same seed.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pulsebayes.simulators.closed_loop.network import ARTERIAL, Driven, HeartNetwork
+from pulsebayes.simulators.closed_loop.network import ARTERIAL, Driven, HeartNetwork, transfer_impedance
 from pulsebayes.simulators.closed_loop.simulator import UNITS, loop_quantities
 from pulsebayes.simulators.network.linear import LinearNetwork
 from pulsebayes.simulators.registry import Simulated
@@ -71,7 +71,7 @@ def test_a_site_is_that_of_the_linear_network_for_the_same_flow(
     network = LinearNetwork(beat="periodic", sites=("Radial",), n_frequencies=33)
     period = np.asarray(60.0 / driven.subject.heart_rate)
     omega = 2 * np.pi * np.arange(33) / period[:, None]
-    found, _ = network.transfer(driven.subject, jnp.asarray(omega, jnp.float32))
+    found, _ = transfer_impedance(network, driven.subject, jnp.asarray(omega, jnp.float32))
     flow = np.fft.rfft(np.asarray(driven.found.beat.flow[:, 1]).T)[:, :33] / 256
     expected = np.fft.irfft(np.asarray(found[:, 1]) * flow, 256) * 256 + np.asarray(driven.circuit.closing)[:, None]
     radial = np.asarray(driven.pressure()[:, 1]).T
