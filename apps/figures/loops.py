@@ -44,8 +44,10 @@ def pressure_volume(
         raise ValueError("a picture of loops needs at least one loop")
     marks: list[Mark] = []
     for i, (name, loop) in enumerate(loops.items()):
-        closed = [np.append(x, x[0]) for x in (loop.volume, loop.pressure)]
-        marks.append(Line(name, *closed, _COLOURS[i % len(_COLOURS)], dash=_DASHES[i // len(_COLOURS) % 3], width=2.0))
+        volume, pressure = (np.append(x, x[0]) for x in (loop.volume, loop.pressure))
+        marks.append(
+            Line(name, volume, pressure, _COLOURS[i % len(_COLOURS)], dash=_DASHES[i // len(_COLOURS) % 3], width=2.0)
+        )
     if line is not None:
         reach = np.array([line.rest_volume, float(np.max(line.volume)) * 1.15])
         text = f"end-systolic line, {line.elastance:.2f} mmHg/mL"

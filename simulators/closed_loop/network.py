@@ -124,7 +124,7 @@ def transfer_impedance(
         >>> from pulsebayes.simulators.population import healthy_subject
         >>> adult = healthy_subject(jnp.zeros((1, 7)).at[:, 0].set(25.0))
         >>> found, _ = transfer_impedance(LinearNetwork(sites=("Radial",)), adult, jnp.array([[0.0, 50.0]]))
-        >>> bool(abs(found[0, 0, 1]) < 0.3 * abs(found[0, 0, 0]))  # what is steady meets resistance, what beats does not
+        >>> bool(abs(found[0, 0, 1]) < 0.3 * abs(found[0, 0, 0]))  # a beat meets less than the mean
         True
     """
     plan, pieces, nodes = network._structure
