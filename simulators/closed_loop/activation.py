@@ -31,7 +31,7 @@ class TwoHill(NamedTuple):
 
     Example:
         >>> round(VENTRICLE.peak, 2)
-        0.4
+        0.39
     """
 
     rise: float

@@ -23,7 +23,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -31,11 +31,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from ..clinical import CLINICAL
-from ..network.linear import LinearNetwork, make_tubes, solve_network, total_compliance
+from ..clinical import CLINICAL, clinical_subject
+from ..network.elimination import Plan, plan_elimination
+from ..network.geometry import adult_network
+from ..network.linear import make_tubes, solve_network, total_compliance
 from ..network.outlets import make_outlets
 from ..network.sites import SITES as ARTERIES
-from ..network.transmission import line_constants
+from ..network.sites import place_sites
+from ..network.transmission import Pieces, cut_segments, line_constants
 from ..parameters import ParameterSpace
 from ..population import Subject
 from ..registry import Simulated
@@ -107,13 +110,20 @@ class Driven:
         return jnp.abs(_wave(answer - felt, flow.shape[0])).max(-1)
 
 
+@cache
+def _structure(sites: tuple[str, ...]) -> tuple[Plan, Pieces, tuple[int, ...]]:
+    nodes, splits = place_sites(adult_network(), sites)
+    pieces = cut_segments(adult_network(), splits)
+    return plan_elimination(pieces.inlet, pieces.outlet, (0, *nodes)), pieces, (0, *nodes)
+
+
 def transfer_impedance(
-    network: LinearNetwork, subject: Subject, omega: Float[Array, "B F"]
+    sites: tuple[str, ...], subject: Subject, omega: Float[Array, "B F"]
 ) -> tuple[Complex[Array, "B K F"], Float[Array, " B"]]:
-    r"""Pressure at the aortic root and at every site of a network for a unit of aortic flow, and total compliance.
+    r"""Pressure at the aortic root and at every site of the network for a unit of aortic flow, and total compliance.
 
     Arguments:
-        network: The network, for its sites.
+        sites: Names of arteries.
         subject: Adults, fields of shape (B,).
         omega: Angular frequencies [rad/s].
 
@@ -123,15 +133,15 @@ def transfer_impedance(
     Example:
         >>> from pulsebayes.simulators.population import healthy_subject
         >>> adult = healthy_subject(jnp.zeros((1, 7)).at[:, 0].set(25.0))
-        >>> found, _ = transfer_impedance(LinearNetwork(sites=("Radial",)), adult, jnp.array([[0.0, 50.0]]))
+        >>> found, _ = transfer_impedance(("Radial",), adult, jnp.array([[0.0, 50.0]]))
         >>> bool(abs(found[0, 0, 1]) < 0.3 * abs(found[0, 0, 0]))  # a beat meets less than the mean
         True
     """
-    plan, pieces, nodes = network._structure
+    plan, pieces, nodes = _structure(sites)
     tubes = make_tubes(subject)
     outlets = make_outlets(subject, tubes)
     one = jnp.ones(omega.shape, jnp.result_type(omega, 1j))
-    found = solve_network(plan, pieces, tubes, outlets, omega, one, 0 * one, (0, *nodes))
+    found = solve_network(plan, pieces, tubes, outlets, omega, one, 0 * one, nodes)
     return found, total_compliance(tubes, outlets)
 
 
@@ -228,10 +238,9 @@ class HeartNetwork:
         r"""Samples of a returned wave."""
         return self.n_phases if self.beat == "periodic" else round(self.duration_s * self.fs)
 
-    @cached_property
-    def _network(self) -> LinearNetwork:
-        arteries = tuple(s for s in self.sites if s in ARTERIES and s != "AorticRoot")
-        return LinearNetwork(beat="periodic", sites=arteries or ("AorticRoot",), n_frequencies=self.n_harmonics + 1)
+    @property
+    def _arteries(self) -> tuple[str, ...]:
+        return tuple(s for s in self.sites if s in ARTERIES and s != "AorticRoot")
 
     def simulate(self, theta: Float[np.ndarray, "N D"], seed: int) -> Simulated:
         r"""Simulates a batch of rows.
@@ -285,7 +294,7 @@ class HeartNetwork:
         subject = self._subject(theta)
         period = 60.0 / subject.heart_rate
         omega = 2 * jnp.pi * jnp.arange(self.n_harmonics + 1) / period[:, None]
-        impedance, compliance = transfer_impedance(self._network, subject, omega)
+        impedance, compliance = transfer_impedance(self._arteries, subject, omega)
         total, root = impedance[:, 0, 0].real, _characteristic(subject)
         values = dict(zip(HEART.names, jnp.moveaxis(theta, -1, 0)[ARTERIAL.dim :], strict=True))
         values |= {
@@ -311,7 +320,7 @@ class HeartNetwork:
         medians = CLINICAL.sample_quantiles(np.full(CLINICAL.dim, 0.5)).astype(np.float32)
         own = [CLINICAL.index(name) for name in ARTERIAL.names]
         whole = jnp.broadcast_to(jnp.asarray(medians), (theta.shape[0], CLINICAL.dim))
-        return self._network.subjects(whole.at[:, np.array(own)].set(theta[:, : ARTERIAL.dim]))[0]
+        return clinical_subject(whole.at[:, np.array(own)].set(theta[:, : ARTERIAL.dim]))[0]
 
     @cached_property
     def _solved(self) -> Any:
@@ -338,7 +347,7 @@ class HeartNetwork:
         status = loop_status(quantities, found, self.tolerance_mL)
         lost = (status == OK) & ~(found.pressure_change <= 2 * self.tolerance_mmHg)
         status = jnp.where(lost, NOT_PERIODIC, status)
-        place = {**{name: k + 1 for k, name in enumerate(self._network.sites)}, "AorticRoot": 0}
+        place = {"AorticRoot": 0, **{name: k + 1 for k, name in enumerate(self._arteries)}}
         signals = [
             pressure[:, place[site]] if site in place else site_signal(circuit, found.beat, site) for site in self.sites
         ]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pulsebayes.simulators.closed_loop.network import ARTERIAL, Driven, HeartNetwork, transfer_impedance
+from pulsebayes.simulators.clinical import CLINICAL
+from pulsebayes.simulators.closed_loop.network import Driven, HeartNetwork, transfer_impedance
 from pulsebayes.simulators.closed_loop.simulator import UNITS, loop_quantities
 from pulsebayes.simulators.network.linear import LinearNetwork
 from pulsebayes.simulators.registry import Simulated
@@ -63,20 +64,25 @@ def test_load_and_heart_hang_together(adults: list[dict[str, float]]) -> None:
     assert weak["SV"] < rest["SV"] - 10 and weak["ESV"] > rest["ESV"] + 15 and weak["EF"] < rest["EF"]
 
 
-def test_a_site_is_that_of_the_linear_network_for_the_same_flow(
-    simulator: HeartNetwork, driven: Driven, rows: np.ndarray
-) -> None:
+def test_the_impedance_is_that_of_the_linear_network() -> None:
+    import jax
     import jax.numpy as jnp
 
-    network = LinearNetwork(beat="periodic", sites=("Radial",), n_frequencies=33)
-    period = np.asarray(60.0 / driven.subject.heart_rate)
-    omega = 2 * np.pi * np.arange(33) / period[:, None]
-    found, _ = transfer_impedance(network, driven.subject, jnp.asarray(omega, jnp.float32))
-    flow = np.fft.rfft(np.asarray(driven.found.beat.flow[:, 1]).T)[:, :33] / 256
-    expected = np.fft.irfft(np.asarray(found[:, 1]) * flow, 256) * 256 + np.asarray(driven.circuit.closing)[:, None]
-    radial = np.asarray(driven.pressure()[:, 1]).T
-    assert np.abs(radial - expected)[np.asarray(driven.circuit.closing) > 12].max() < 0.2
-    assert rows[0, ARTERIAL.index("height")] == pytest.approx(1.7, abs=0.01)
+    from pulsebayes.simulators.clinical import clinical_subject
+    from pulsebayes.simulators.network.inflow import flow_coefficients
+    from pulsebayes.simulators.network.rhythm import steady_beat
+    from pulsebayes.simulators.patient import typical_parameters
+
+    theta = typical_parameters(1)
+    theta[0, CLINICAL.index("venous_swing")] = 0.0
+    found = LinearNetwork(beat="periodic", sites=("Radial",), n_frequencies=33, n_phases=128).simulate(theta, 0)
+    subject, _ = clinical_subject(jnp.asarray(theta, jnp.float32))
+    beat = jax.vmap(steady_beat)(subject)
+    flow = jax.vmap(lambda s, t: flow_coefficients(s, t, 33, n_samples=4096))(subject, beat)
+    omega = 2 * jnp.pi * jnp.arange(33) / beat.period[:, None]
+    lines = np.asarray(transfer_impedance(("Radial",), subject, omega)[0][0, 1] * flow[0])
+    wave = np.fft.irfft(lines, 128) * 128 + float(subject.outflow_pressure[0])
+    assert np.abs(found.waves[0, 0] - wave).max() < 0.1
 
 
 def test_rows_come_as_from_every_simulator(simulator: HeartNetwork, rows: np.ndarray) -> None:
