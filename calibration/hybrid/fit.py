@@ -226,7 +226,7 @@ class _Run:
         """Contexts of everything, where the embedding does not change."""
 
         def embedded(x: Float[np.ndarray, "N T"]) -> Tensor:
-            rows = torch.from_numpy(np.asarray(x, np.float32)).split(256)
+            rows = torch.split(torch.from_numpy(np.asarray(x, np.float32)), 256)
             return torch.cat([self.npe.embedding(part) for part in rows])
 
         return embedded(self.mix.x), embedded(self.mix.windows)
@@ -264,7 +264,7 @@ class _Run:
             context = self.npe.embedding(torch.from_numpy(x), rough)
         n = len(simulated)
         z = torch.from_numpy(np.asarray(self.mix.z[simulated], np.float32))
-        own = -self.npe.flow(context[:n]).log_prob((z - self.npe.z_mean) / self.npe.z_sd).mean()
+        own: Tensor = -self.npe.flow(context[:n]).log_prob((z - self.npe.z_mean) / self.npe.z_sd).mean()
         noise = torch.randn(len(real), self.config.draws, z.shape[1], generator=self.generator)
         told = reading_loss(self.npe, context[n:], self.mix.readings.take(real), noise)
         return (1 - self.share) * own + self.share * told

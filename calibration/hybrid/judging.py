@@ -220,7 +220,7 @@ def _covers(row: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
     return bool(own <= max(theirs, 2 * row["coverage_se"]))
 
 
-def _after_one(one: HeldOut, sitting: Sitting) -> tuple[Float[np.ndarray, "N Q"], float]:
+def _after_one(one: HeldOut, sitting: Sitting) -> tuple[Float[np.ndarray, "N Q"], float | None]:
     """Log score of every reading after the first of its recording, and the median error."""
     values = sitting.readings.values
     first = np.full(int(sitting.recordings.max()) + 1, -1)

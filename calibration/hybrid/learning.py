@@ -121,8 +121,8 @@ def thin_evenly(table: CohortTable, most: int) -> CohortTable:
     subjects, kept = np.array(table.subjects), list[int]()
     for name in dict.fromkeys(table.subjects):
         rows = np.flatnonzero((subjects == name) & labelled)
-        at = np.unique(np.round(np.linspace(0, len(rows) - 1, min(most, len(rows)))).astype(int)) if len(rows) else []
-        kept += rows[at].tolist()
+        at = np.linspace(0, max(len(rows) - 1, 0), min(most, len(rows)))
+        kept += rows[np.unique(np.round(at).astype(int))].tolist()
     return table.take(sorted(kept))
 
 

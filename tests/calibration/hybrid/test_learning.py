@@ -2,6 +2,7 @@ r"""Choosing by cross-validation over subjects: a gain that the simulator lacks 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -149,4 +150,6 @@ def test_rows_are_thinned_by_subject_and_devices_state_their_error() -> None:
     few = thin_evenly(table, 2)
     assert few.subjects == ("s0", "s0", "s1", "s1") and few.start_s.tolist() == [0.0, 120.0, 0.0, 120.0]
     assert len(thin_evenly(table, 99)) == len(pairs)
+    bare = dataclasses.replace(table, labels={"CO": np.where(np.array(table.subjects) == "s0", np.nan, 5.0)})
+    assert set(thin_evenly(bare, 2).subjects) == {"s1"}  # a subject without labels has nothing to teach
     assert reference_errors(["Vigilance", "nobody"], 0.15).tolist() == [0.15, 0.15]
