@@ -447,6 +447,7 @@ def _described(
             "train": config.seed,
         },
         "recipe": recipe.to_json(),
+        **({"start": recipe.start} if recipe.start else {}),
         "sensor": sensor_of(recipe).to_json(),
         "train": settings,
         "counts": result.counts,

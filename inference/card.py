@@ -82,6 +82,7 @@ def _data(training: Mapping[str, Any]) -> str:
         "fingerprint of the set": training.get("fingerprint"),
         "seeds": training.get("seeds"),
         "made again by": _made_again(training.get("recipe")),
+        "started from": training.get("start"),
         "epochs": training.get("epochs"),
         "best validation loss [nats]": training.get("validation_loss"),
     }
