@@ -1,4 +1,4 @@
-r"""`abp-ppg` as it ships: on real recordings, with both channels and with each, on its measures, beside `radial-abp`."""
+r"""`abp-ppg` as it ships: real recordings with both channels and with each, its measures, beside `radial-abp`."""
 
 from __future__ import annotations
 
