@@ -18,6 +18,8 @@ each one's slope with that of the mean channel, as far as their clocks agree.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -178,7 +180,7 @@ class ChannelEmbedding(nn.Module):
         layers = list(one.body.children())
         convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
         blocks = [layer for layer in layers if isinstance(layer, _Block)]
-        norm, head = one.head
+        norm, head = cast(nn.LayerNorm, one.head[0]), cast(nn.Linear, one.head[1])
         pairs = [
             *zip(self.levels, convolutions, strict=True),
             *zip((block for group in self.blocks for block in group.children()), blocks, strict=True),
@@ -196,7 +198,7 @@ class ChannelEmbedding(nn.Module):
     def _take_over_summaries(self, one: WaveEmbedding) -> None:
         """Weights of the summaries, none for delays, and the first channel's scales in this embedding's units."""
         known = len(one.shift)
-        for layer in self.known:
+        for layer in (cast(nn.Linear, module) for module in self.known):
             layer.weight.zero_()
             layer.weight[:, :known] = one.summary.weight
             layer.bias.copy_(one.summary.bias)
@@ -277,4 +279,5 @@ class ChannelEmbedding(nn.Module):
         spread = scores.new_full(shape, -torch.inf).index_put((rows, which), scores)
         laid = values.new_zeros(shape).index_put((rows, which), values)
         joined: Float[Tensor, "N hidden"] = (spread.softmax(1) * laid).sum(1)
-        return joined + self.given(given.to(joined.dtype))
+        joined = joined + self.given(given.to(joined.dtype))
+        return joined
