@@ -102,7 +102,8 @@ def _likeness(x: Float[Tensor, "N T"], lags: int) -> Float[Tensor, "N lags"]:
     energy = x.square()
     head = energy.cumsum(-1).flip(-1)[:, :lags]  # of all samples but the last k
     tail = energy.flip(-1).cumsum(-1).flip(-1)[:, :lags]  # of all but the first k
-    return 1 - (head + tail - 2 * product) / (2 * (length - torch.arange(lags, device=x.device)))
+    likeness: Tensor = 1 - (head + tail - 2 * product) / (2 * (length - torch.arange(lags, device=x.device)))
+    return likeness
 
 
 def _refine(r: Float[Tensor, "N lags"], at: Tensor) -> Float[Tensor, " N"]:

@@ -133,7 +133,7 @@ class NPE(nn.Module):
         self.z_mean.copy_(z.mean(0))
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
         self.embedding.fit(x)
-        first = self.flow.transform.transforms[0]
+        first = self.flow.transform.transforms[0]  # type: ignore[union-attr, index]
         if isinstance(first, RateCentring):
             first.fit(self.z_mean[first.index], self.z_sd[first.index])
 

@@ -131,8 +131,8 @@ def make_embedded(
 def _make_part(bundle: Bundle, n: int, windows: int, *, seed: int, longest_s: float) -> dict[str, np.ndarray]:
     """One part: courses, waves, sensors, context vectors."""
     from ...simulators.network.linear import LinearNetwork
-    from ...simulators.photoplethysmograph import sensor_from_json
     from ...simulators.recordings import draw_courses, simulate_recordings, spread_times
+    from ...simulators.sensors import SensorModel
 
     rng = np.random.default_rng(seed)
     simulator = LinearNetwork(sites=("Radial",), duration_s=9.5, fs=bundle.contract.fs)
@@ -141,7 +141,7 @@ def _make_part(bundle: Bundle, n: int, windows: int, *, seed: int, longest_s: fl
         simulator,
         course,
         site="Radial",
-        sensor=sensor_from_json(bundle.training.get("sensor", {})),
+        sensor=SensorModel.from_json(bundle.training.get("sensor", {})),
         seed=seed % 2**31,
         out_samples=bundle.contract.samples,
     )

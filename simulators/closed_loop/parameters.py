@@ -145,7 +145,7 @@ def make_circuit(values: dict[str, Float[Array, " B"]], *, closing: Float[Array,
     valve = jnp.asarray([[1, 0, 1, 0]] * 2, resistance.dtype)[..., None]
     areas = _grid((area["mitral"], one, area["tricuspid"], one), (area["aortic"], one, area["pulmonic"], one))
     leak = _grid(*(tuple(none if leaks[n] is None else one if k == 0 else none for k in range(4)) for n in leaks))
-    holes = _grid(*(tuple(one if leaks[n] is None or k else leaks[n] for k in range(4)) for n in leaks))
+    holes = _grid(*(tuple(one if leaks[n] is None or k else leaks[n] for k in range(4)) for n in leaks))  # type: ignore[arg-type]
     septum = v.get("septal_elastance")
     return Circuit(
         passive=passive,

@@ -85,7 +85,8 @@ def _volumes(circuit: Circuit, output: Float[Array, " B"]) -> Float[Array, "2 4 
         sv = ra + output * venous
         artery = jnp.where(circuit.closing > 0, closing, sv) + output * systemic
     p = jnp.stack([jnp.stack([la, artery, ra, pa]), jnp.stack([la, sv, ra, pv])])
-    return circuit.rest + p / circuit.passive
+    volumes: Array = circuit.rest + p / circuit.passive
+    return volumes
 
 
 class _Run(NamedTuple):

@@ -269,13 +269,15 @@ def site_signal(circuit: Circuit, beat: Beat, site: str) -> Float[Array, "n B"]:
         True
     """
     number, signal = _site(site)
-    flow = beat.flow[:, number - 1]
+    flow: Array = beat.flow[:, number - 1]
     if signal == "flow":
         return flow
     if signal == "volume":
-        return beat.volume[:, number]
+        volume: Array = beat.volume[:, number]
+        return volume
     root = {2: 0, 6: 1}.get(number)
-    return beat.pressure[:, number] + (0.0 if root is None else circuit.root[root] * flow)
+    pressure: Array = beat.pressure[:, number] + (0.0 if root is None else circuit.root[root] * flow)
+    return pressure
 
 
 def loop_quantities(circuit: Circuit, beat: Beat, root: Float[Array, "n B"] | None = None) -> Float[Array, "B Q"]:

@@ -109,7 +109,8 @@ def gauge_flow(
     )
     a, b, d = (getattr(chains, name)[:, np.array(gauges.order)] for name in ("a", "b", "d"))
     own = jnp.where(np.array(gauges.at_outlet)[:, None], -a * outlet, d * inlet)
-    return (inlet - outlet + own) / b
+    flow: Array = (inlet - outlet + own) / b
+    return flow
 
 
 def tissue_volume(
