@@ -94,7 +94,7 @@ def test_a_folder_to_write_to_is_needed(capsys: pytest.CaptureFixture[str]) -> N
     assert "--out SET.zarr" in capsys.readouterr().err
     assert run(["simulate", "no-such-model", "-n", "8", "--out", "set.zarr"]) == 2
     told = capsys.readouterr().err
-    assert "must be one of ['closed-loop', 'linear-network'" in told and "'windkessel'" in told
+    assert "must be one of ['closed-loop', 'heart-network'" in told and "'windkessel'" in told
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on() -> None:
