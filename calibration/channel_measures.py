@@ -102,7 +102,8 @@ def groups_of(
 ) -> tuple[Subgroup, ...]:
     r"""Subgroups of held-out simulations; of several channels also by what is given.
 
-    Noise is told of the windows that hold a pressure, rhythm from the first channel that a window holds.
+    Noise and pressure are told of the windows that hold a pressure: of another the pressure is not seen, and posteriors
+    rightly lean to the middle in each such group. Rhythm is told from the first channel that a window holds.
 
     Arguments:
         contract: What the model reads.
@@ -116,6 +117,7 @@ def groups_of(
     if not contract.several:
         return subgroups(columns, x, fs=contract.fs, role=contract.role)
     given = np.isfinite(x).all(-1)
+    shown = given[:, [c.unit == "mmHg" for c in contract.channels]].any(1)
     found: list[Subgroup] = []
     for names in given_sets(contract.names):
         rows = (given == [name in names for name in contract.names]).all(1)
@@ -128,7 +130,7 @@ def groups_of(
             if told and not (group.by == "noise" and channel.unit != "mmHg"):
                 found.append(Subgroup(group.by, group.label, group.rows & first))
             elif not told and c == 0:
-                found.append(group)
+                found.append(group._replace(rows=group.rows & shown) if group.by == "pressure" else group)
     return _merged(found)
 
 

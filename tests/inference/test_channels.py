@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pulsebayes.calibration.channel_measures import groups_of
 from pulsebayes.calibration.faults import FAULTS, sensitivity
 from pulsebayes.inference.answer import Answer, Refusal
 from pulsebayes.inference.answering import Question, answer_recording
@@ -306,6 +307,15 @@ def test_several_channels_start_from_a_model_of_the_first(bundle: Bundle) -> Non
         build_embedding(dataclasses.replace(SHAPE, hidden=8)).take_over(one.embedding)
     with pytest.raises(ValueError, match="start is for recipes of several channels"):
         Recipe("one", start="radial-abp")
+
+
+def test_groups_are_of_what_a_window_shows() -> None:
+    x, _ = both(6)
+    x[:2, 1], x[2:4, 0] = np.nan, np.nan
+    found = {(g.by, g.label): g.rows for g in groups_of(CONTRACT, {"MAP": np.full(6, 50.0), "HR": np.full(6, 50.0)}, x)}
+    assert found[("given", "PLETH")].tolist() == [False, False, True, True, False, False]
+    assert found[("pressure", "below 65 mmHg")].tolist() == [True, True, False, False, True, True]
+    assert found[("heart rate", "below 60 /min")].all()
 
 
 def test_a_fault_of_one_channel_leaves_the_other(bundle: Bundle) -> None:
