@@ -185,7 +185,8 @@ def map_picture(maps: Sequence[Mapping[str, Any]], quantity: str) -> Picture:
     """
     if not maps:
         raise ValueError(f"{quantity} must have a map, got none")
-    panels, rows, said = [], [], []
+    panels: list[Panel] = []
+    rows, said = [], []
     for covariate in maps[0]["covariates"]:
         marks: list[Mark] = []
         for i, one in enumerate(maps):

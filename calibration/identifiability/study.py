@@ -234,9 +234,10 @@ class BundleStudy:
         simulator, outputs = self.simulator, self.bundle.outputs
         places = [simulator.sites.index(site) for site in self.sites]
         rng = np.random.default_rng([seed, _SEED])
+        size = min(batch, max(64, n))  # one size: simulators compile anew for another
         waves, theta, quantities, done, tried = [], [], [], 0, 0
         while done < n:
-            asked = simulator.space.sample(rng, min(batch, max(64, 2 * (n - done))))
+            asked = simulator.space.sample(rng, size)
             rows = simulator.simulate(asked, int(rng.integers(2**31)))
             columns = _columns(simulator, asked, rows.quantities)
             encoded = outputs.encode(columns)
