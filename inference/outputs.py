@@ -42,7 +42,7 @@ OUTPUTS: Mapping[str, Parameter] = {
         Parameter("CO", "L/min", 0.2, 40.0, scale="log", description="Cardiac output."),
         Parameter("SVR", "dyn s cm^-5", 50.0, 20000.0, scale="log", description="Systemic vascular resistance."),
         Parameter("D_AorticRoot", "mm", 8.0, 80.0, scale="log", description="Diameter of the aortic root."),
-        Parameter("D_Carotid", "mm", 1.5, 20.0, scale="log", description="Diameter of the carotid artery."),
+        Parameter("D_Femoral", "mm", 1.5, 20.0, scale="log", description="Diameter of the femoral artery."),
         Parameter("PP", "mmHg", 1.0, 250.0, scale="log", description="Aortic pulse pressure."),
     )
 }

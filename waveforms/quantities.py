@@ -140,7 +140,7 @@ _ALL: Final = (
     Quantity("DBP", "aortic diastolic pressure", "mmHg", "mean over beats of the least aortic-root pressure", 0),
     Quantity("PP", "aortic pulse pressure", "mmHg", "SBP - DBP", 0),
     Quantity("D_AorticRoot", "diameter of the aortic root", "mm", "lumen diameter at diastolic pressure", 1),
-    Quantity("D_Carotid", "diameter of the carotid artery", "mm", "lumen diameter at diastolic pressure", 1),
+    Quantity("D_Femoral", "diameter of the femoral artery", "mm", "lumen diameter at diastolic pressure", 1),
     Quantity("EDV", "end-diastolic volume", "mL", "largest volume of the left ventricle in a beat", 0),
     Quantity("ESV", "end-systolic volume", "mL", "least volume of the left ventricle in a beat", 0),
     Quantity("EF", "ejection fraction", "%", "100 (EDV - ESV) / EDV", 0),

@@ -23,7 +23,7 @@ _SYMBOLS = ("circle", "triangle-up", "square", "diamond", "triangle-down")
 _COLOURS = ("posterior", "good", "caution", "bad", "prior")
 _TRENDS = {
     "PWV": "carotid-femoral wave speed [m/s]", "PP": "aortic pulse pressure [mmHg]", "C": "compliance [mL/mmHg]",
-    "D_AorticRoot": "diameter of the aortic root [mm]", "amplification": "radial over aortic pulse pressure",
+    "D_AorticRoot": "diameter of the aortic root [mm]", "amplification": "brachial over aortic pulse pressure",
 }  # fmt: skip
 
 
@@ -274,7 +274,7 @@ def trend_picture(trends: Mapping[str, Any], published: Sequence[float]) -> Pict
         panels.append(Panel(tuple(marks), x_label="age [years]", y_label=label))
     pressure, ratio = healthy["PP_aorta"], healthy["amplification"]
     alt = f"From {healthy['age'][0]:g} to {healthy['age'][-1]:g} years: aortic pulse pressure {pressure[0]:.1f} to "
-    alt += f"{pressure[-1]:.1f} mmHg, radial over aortic {ratio[0]:.2f} to {ratio[-1]:.2f}, wave speed "
+    alt += f"{pressure[-1]:.1f} mmHg, brachial over aortic {ratio[0]:.2f} to {ratio[-1]:.2f}, wave speed "
     alt += f"{healthy['PWV'][0]:.2f} to {healthy['PWV'][-1]:.2f} m/s "
     alt += f"(published {published[0]:.2f} to {published[-1]:.2f})."
     table = Table(("whose", "quantity", "age", "median"), tuple(rows))

@@ -27,23 +27,23 @@ def age_trends() -> dict[str, Any]:
 
     Returns:
         Lists by name, one entry an age: ``age``, ``PWV``, ``C``, ``SV``, ``HR``, ``MAP``, aortic and radial pulse
-        pressure ``PP_aorta`` and ``PP_radial``, ``amplification`` and ``D_AorticRoot``.
+        pressure ``PP_aorta`` and ``PP_radial``, ``amplification`` (brachial over aortic) and ``D_AorticRoot``.
 
     Example:
         >>> age_trends()["age"]  # doctest: +SKIP
         [25.0, 35.0, 45.0, 55.0, 65.0, 75.0]
     """
     simulator = LinearNetwork(
-        population="healthy", beat="periodic", sites=("AorticRoot", "Radial"), n_frequencies=80,
+        population="healthy", beat="periodic", sites=("AorticRoot", "Brachial", "Radial"), n_frequencies=80,
         diameters=("AorticRoot",),
     )  # fmt: skip
     theta = np.zeros((len(_AGES), simulator.space.dim))
     theta[:, 0] = _AGES
     rows = simulator.simulate(theta, seed=0)
     columns = dict(zip(simulator.quantity_names, np.asarray(rows.quantities, np.float64).T, strict=True))
-    central, radial = np.ptp(np.asarray(rows.waves, np.float64), axis=-1).T
+    central, brachial, radial = np.ptp(np.asarray(rows.waves, np.float64), axis=-1).T
     found = {name: columns[name] for name in ("PWV", "C", "SV", "HR", "MAP", "D_AorticRoot")}
-    found |= {"age": np.array(_AGES), "PP_aorta": central, "PP_radial": radial, "amplification": radial / central}
+    found |= {"age": np.array(_AGES), "PP_aorta": central, "PP_radial": radial, "amplification": brachial / central}
     return {name: [float(f"{v:.5g}") for v in values] for name, values in found.items()}
 
 

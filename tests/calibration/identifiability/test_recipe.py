@@ -18,7 +18,7 @@ def test_the_recipe_of_many_sites_fits_together() -> None:
     outputs = OutputSpace.from_names(recipe.outputs, extra=simulator.space)
     differences = {"SBP-MAP", "MAP-DBP"}
     assert set(outputs.names) - differences <= set(simulator.quantity_names)
-    assert {"CO", "SVR", "SBP", "D_Carotid", "PWV", "LVET", "C"} <= set(outputs.reported)
+    assert {"CO", "SVR", "SBP", "D_Femoral", "PWV", "LVET", "C"} <= set(outputs.reported)
     contract, sensor = contract_of(recipe), sensor_of(recipe)
     assert len(contract.names) == 12 and contract.names == sensor.names
     assert {c.unit for c in contract.channels} == {"mmHg", "mL/s", "1"}

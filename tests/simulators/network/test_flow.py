@@ -20,7 +20,7 @@ BASELINE = np.array([[25.0, 0, 0, 0, 0, 0, 0], [75.0, 0, 0, 0, 0, 0, 0]])
 @pytest.fixture(scope="module")
 def simulator() -> LinearNetwork:
     return LinearNetwork(
-        population="healthy", beat="periodic", sites=SITES, n_frequencies=80, diameters=("AorticRoot", "Carotid")
+        population="healthy", beat="periodic", sites=SITES, n_frequencies=80, diameters=("AorticRoot", "Femoral")
     )
 
 
@@ -82,8 +82,8 @@ def test_the_volume_behind_a_site_is_what_has_not_flowed_out() -> None:
 
 
 def test_diameters_are_quantities_where_they_are_asked_for(simulator: LinearNetwork, rows: Simulated) -> None:
-    assert simulator.quantity_names[-2:] == ("D_AorticRoot", "D_Carotid")
-    assert simulator.units["D_Carotid"] == "mm"
+    assert simulator.quantity_names[-2:] == ("D_AorticRoot", "D_Femoral")
+    assert simulator.units["D_Femoral"] == "mm"
     root = rows.quantities[:, -2]
     assert root[1] / root[0] == pytest.approx(1.18265, abs=1e-4)  # the published widening from 25 to 75 years
     assert "diameters" not in LinearNetwork().config
