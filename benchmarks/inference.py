@@ -19,7 +19,7 @@ from .inference_atlas import atlas
 from .rows import Row, run
 
 MODEL = "radial-abp"
-N_DRAWS = 400
+N_DRAWS = 300
 SEED = 101
 HALF_HOUR = 1800.0
 
@@ -35,6 +35,8 @@ class Recordings:
     usable: np.ndarray
     slow: np.ndarray
     """Logarithms of compliance and wave speed at 90 mmHg, (R, W, 2)."""
+    change: np.ndarray
+    """When the sensor changed [s], by how much its offset [mmHg] and whether its line, (R, 3)."""
 
 
 @cache
@@ -58,10 +60,12 @@ def simulated(
     shifted: bool = False,
     length_s: float = HALF_HOUR,
     liveliness: float = 1.0,
+    changes: Any = None,
 ) -> Recordings:
     """Recordings; shifted: arteries of one length, other walls, inflow and beds, sensors twice as bad."""
     from pulsebayes.inference.pooling import embed_windows
     from pulsebayes.simulators.network.linear import LinearNetwork
+    from pulsebayes.simulators.recorded import RARE_CHANGES
     from pulsebayes.simulators.recordings import draw_courses
     from pulsebayes.simulators.sensors import Gain, Offset, SensorModel
 
@@ -71,7 +75,7 @@ def simulated(
     simulator = LinearNetwork(population=population, sites=("Radial",), duration_s=9.5)
     times = np.repeat(np.linspace(0.0, length_s - 8.0, windows)[None], n, axis=0)
     course = draw_courses(simulator, rng, times, liveliness=liveliness)
-    sensor = SensorModel.radial_line()
+    sensor = SensorModel()
     if shifted:
         space, theta = simulator.space, course.theta.copy()
         for name, factor in (("small_vessel_stiffness", 1.5), ("wall_viscosity", 2.0), ("peak_time_fraction", 1.2),
@@ -80,22 +84,25 @@ def simulated(
             theta[..., d] = np.clip(theta[..., d] * factor, space.low[d], space.high[d])
         course = replace(course, theta=theta)
         sensor = replace(sensor, gain=Gain(0.02), offset=Offset(5.0))
-    parts = [_recorded(simulator, course, sensor, slice(i, i + 4), seed) for i in range(0, n, 4)]
-    waves, quantities, usable, slow = (np.concatenate(p) for p in zip(*parts, strict=True))
+    own = (simulator, course, sensor, changes or RARE_CHANGES, seed)
+    step = max(1, 900 // windows)  # as many windows at a time whatever their recordings: compiled once
+    parts = [_recorded(*own, slice(i, i + step)) for i in range(0, n, step)]
+    waves, quantities, usable, slow, change = (np.concatenate(p) for p in zip(*parts, strict=True))
     columns = dict(zip(simulator.quantity_names, np.moveaxis(quantities, -1, 0), strict=True))
     theta = bundle.outputs.encode({k: v.reshape(-1) for k, v in columns.items()})
     flat = np.where(usable.reshape(-1, 1), waves.reshape(-1, waves.shape[-1]), 90.0)
     context = embed_windows(bundle, flat).reshape(n, windows, -1)
-    return Recordings(waves, theta.reshape(n, windows, -1), context, times, usable, slow)
+    return Recordings(waves, theta.reshape(n, windows, -1), context, times, usable, slow, change)
 
 
-def _recorded(simulator: Any, course: Any, sensor: Any, rows: slice, seed: int) -> tuple[np.ndarray, ...]:
+def _recorded(simulator: Any, course: Any, sensor: Any, changes: Any, seed: int, rows: slice) -> tuple[np.ndarray, ...]:
     from pulsebayes.simulators.recordings import simulate_recordings
 
     part = replace(course, theta=course.theta[rows], time_s=course.time_s[rows])
-    made = simulate_recordings(simulator, part, site="Radial", sensor=sensor, seed=seed + rows.start)
+    made = simulate_recordings(simulator, part, site="Radial", sensor=sensor, seed=seed + rows.start, changes=changes)
     slow = np.stack([made.compliance, np.broadcast_to(made.wave_speed[:, None], made.compliance.shape)], -1)
-    return made.waves, made.quantities, made.usable.astype(bool), np.log(slow)
+    change = np.stack([made.change_s, made.step_mmhg, made.relined], -1)
+    return made.waves, made.quantities, made.usable.astype(bool), np.log(slow), change
 
 
 def _windows_alone(context: np.ndarray, seed: int) -> np.ndarray:
@@ -207,12 +214,12 @@ def _rule_ranks(waves: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 def in_distribution(quick: bool) -> Iterator[Row]:
     """Drift and events as in training."""
-    yield from _compare("in-distribution", simulated(2 if quick else 60, 20 if quick else 75, SEED))
+    yield from _compare("in-distribution", simulated(2 if quick else 36, 20 if quick else 75, SEED))
 
 
 def shifted(quick: bool) -> Iterator[Row]:
     """A reality unlike the training's."""
-    yield from _compare("shifted reality", simulated(2 if quick else 40, 20 if quick else 75, SEED + 1, shifted=True))
+    yield from _compare("shifted reality", simulated(2 if quick else 24, 20 if quick else 75, SEED + 1, shifted=True))
 
 
 def pool_sizes(quick: bool) -> Iterator[Row]:
@@ -330,19 +337,21 @@ def splices(quick: bool) -> Iterator[Row]:
     """Two recordings joined: share split within three windows; splits an hour where nothing was joined."""
     import torch
 
-    from pulsebayes.inference.pooling import split_pool
+    from pulsebayes.inference.pooling import find_changes, split_pool
 
-    bundle, layer = _model()
-    data = simulated(4 if quick else 60, 20 if quick else 225, SEED + 4)
-    with torch.no_grad():
-        signature = layer.npe.signature(layer.npe.unit(bundle.npe, torch.from_numpy(data.context).flatten(0, 1)))
-    signature = signature.unflatten(0, data.context.shape[:2])
+    _, layer = _model()
+    data = simulated(4 if quick else 48, 20 if quick else 225, SEED + 4)
+    signature = _signatures(data)
     hours = data.usable.sum() * 8.0 / 3600
-    recordings = zip(signature, data.usable, data.time_s, strict=True)
-    false = sum(len(split_pool(layer.detector, u[k], t[k])) - 1 for u, k, t in recordings)
+    false = {"patient": 0, "sensor": 0}
+    for u, k, t, (change_s, *_) in zip(signature, data.usable, data.time_s, data.change, strict=True):
+        for change in find_changes(layer.detector, u[k], t[k]):
+            near = change.kind == "sensor" and abs(t[k][change.at] - change_s) < 24.0
+            false[change.kind] += int(not near)
     setting = f"{len(signature)} recordings of 30 min"
-    yield Row("splices", "detector", setting, "false splits [1/h]", float(false / hours))
-    rng, at_once, found, total = np.random.default_rng(SEED), 0, 0, 100 if quick else 1000
+    yield Row("splices", "detector", setting, "false splits [1/h]", false["patient"] / hours)
+    yield Row("splices", "detector", setting, "false changes of the sensor [1/h]", false["sensor"] / hours)
+    rng, at_once, found, total = np.random.default_rng(SEED), 0, 0, 100 if quick else 400
     for _ in range(total):
         a, b = rng.choice(len(signature), 2, replace=False)
         n, m = rng.integers(8, len(data.time_s[a]) - 4, 2)
@@ -352,6 +361,46 @@ def splices(quick: bool) -> Iterator[Row]:
         found += int(any(n <= start <= n + 2 for start in starts))
     yield Row("splices", "detector", f"{total} splices", "split within three windows [%]", 100 * found / total)
     yield Row("splices", "detector", f"{total} splices", "split at the splice [%]", 100 * at_once / total)
+
+
+def sensors(quick: bool) -> Iterator[Row]:
+    """Recordings of six minutes whose sensor changes: a new zero, some after a slip, or a new line."""
+    from pulsebayes.inference.pooling import find_changes
+    from pulsebayes.simulators.recorded import SensorChanges
+
+    _, layer = _model()
+    data = simulated(
+        4 if quick else 160, 20 if quick else 45, SEED + 8, length_s=360.0, changes=SensorChanges(share=1.0, slip=4.0)
+    )
+    found: dict[str, list[float]] = {}
+    patients = []
+    for u, t, (change_s, step, line) in zip(_signatures(data), data.time_s, data.change, strict=True):
+        at = int((t < change_s).sum())
+        if not 3 <= at <= len(t) - 3:
+            continue
+        near = [c for c in find_changes(layer.detector, u, t) if abs(c.at - at) < 3]
+        hit = float(any(c.kind == "sensor" for c in near))
+        patients.append(float(any(c.kind == "patient" for c in near)))
+        sizes = [f"zero by {a} to {b} mmHg" for a, b in ((1, 5), (5, 10), (10, 40)) if a <= abs(step) < b and not line]
+        for kind in ("any", *(["line, new frequency and damping"] if line else []), *sizes):
+            found.setdefault(kind, []).append(hit)
+    measure = "found within three windows [%]"
+    for kind, hits in found.items():
+        yield Row(
+            "new sensor state", kind, f"{len(hits)} changes", "found within three windows [%]", 100 * np.mean(hits)
+        )
+    measure = "taken for a new patient [%]"
+    yield Row("new sensor state", "any", f"{len(patients)} changes", measure, 100 * float(np.mean(patients)))
+
+
+def _signatures(data: Recordings) -> Any:
+    """What the detector sees of every window, (R, W, signature)."""
+    import torch
+
+    bundle, layer = _model()
+    with torch.no_grad():
+        flat = layer.npe.signature(layer.npe.unit(bundle.npe, torch.from_numpy(data.context).flatten(0, 1)))
+    return flat.unflatten(0, data.context.shape[:2])
 
 
 def day(quick: bool) -> Iterator[Row]:
@@ -424,4 +473,5 @@ def _updates(windows: int) -> Iterator[Row]:
 
 if __name__ == "__main__":
     run("inference", {"in-distribution": in_distribution, "shifted": shifted, "pool-sizes": pool_sizes,
-                      "anchors": anchors, "drift": drift, "splices": splices, "day": day, "atlas": atlas})  # fmt: skip
+                      "anchors": anchors, "drift": drift, "splices": splices, "sensors": sensors,
+                      "day": day, "atlas": atlas})  # fmt: skip

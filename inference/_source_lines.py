@@ -46,6 +46,8 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
     if pool is None:
         return ""
     line = f" Slow quantities from {pool['windows']} windows, {pool['start_s']:g} to {pool['end_s']:g} s"
+    if pool.get("sensor_start_s", pool["start_s"]) > pool["start_s"]:
+        line += f", by a sensor in this state since {pool['sensor_start_s']:g} s"
     if pool["anchors"]:
         line += f", and from the reference {', '.join(pool['anchors'])}"
     return line + "."

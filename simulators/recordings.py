@@ -13,7 +13,8 @@ distributed nearly as the prior, so what a recording tells more than a window co
 Geometry and the law of the wall stay ($\rho = 0$), beds and arm drift slowly, rate, stroke volume and pressures move.
 As wave speed and compliance follow mean pressure by the population's law, compliance falls as pressure rises.
 
-The sensor stays through a recording, or changes once: a flush or kinked line (new frequency and damping) or a new zero.
+Solving the network and recording its waves ([`recorded`][pulsebayes.simulators.recorded]) are two steps, so that the
+same waves can be recorded by other sensors.
 
 References:
     Uhlenbeck G.E., Ornstein L.S. (1930), Phys Rev 36:823. Directions of events are textbook physiology (induction
@@ -27,15 +28,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
-from .catheter import CatheterLine
 from .network.linear import LinearNetwork, make_tubes, total_compliance
 from .network.outlets import make_outlets
+from .recorded import RARE_CHANGES, SensorChanges, SimulatedRecordings, SolvedRecordings, record
 from .sensors import SensorModel
 from .status import usable
 
-__all__ = ["EVENTS", "Course", "SimulatedRecordings", "draw_courses", "simulate_recordings"]
+__all__ = [
+    "EVENTS",
+    "Course",
+    "draw_courses",
+    "simulate_recordings",
+    "solve_courses",
+    "spread_times",
+]
 
 REFERENCE_PRESSURE = 90.0  # [mmHg] at which a patient's compliance and wave speed are stated
 _FIXED = frozenset(
@@ -93,39 +101,12 @@ class Course:
     time_s: Float[np.ndarray, "R W"]
 
 
-@dataclass(frozen=True)
-class SimulatedRecordings:
-    r"""Recorded windows of simulated patients and what made them.
-
-    Arguments:
-        waves: Recorded pressure [mmHg].
-        quantities: Quantities of every window, in the order of the simulator's ``quantity_names``.
-        compliance: Compliance of each patient at 90 mmHg [mL/mmHg], over time where beds drift.
-        wave_speed: Carotid-femoral wave speed at 90 mmHg [m/s].
-        usable: Whether a window was simulated without fault.
-        time_s: Start of every window [s].
-        change_s: When the sensor changed [s]; NaN where it did not.
-
-    Example:
-        >>> SimulatedRecordings.__dataclass_fields__["change_s"].type
-        "Float[np.ndarray, ' R']"
-    """
-
-    waves: Float[np.ndarray, "R W T"]
-    quantities: Float[np.ndarray, "R W Q"]
-    compliance: Float[np.ndarray, "R W"]
-    wave_speed: Float[np.ndarray, " R"]
-    usable: UInt8[np.ndarray, "R W"]
-    time_s: Float[np.ndarray, "R W"]
-    change_s: Float[np.ndarray, " R"]
-
-
 def draw_courses(
     simulator: LinearNetwork,
     rng: np.random.Generator,
     time_s: Float[np.ndarray, "R W"],
     *,
-    liveliness: float = 1.0,
+    liveliness: float | Float[np.ndarray, " R"] = 1.0,
 ) -> Course:
     r"""Draws how the parameters of recordings go on in time.
 
@@ -133,7 +114,8 @@ def draw_courses(
         simulator: The simulator, for its parameters' priors.
         rng: Source of randomness.
         time_s: Start of every window [s], rising along each row.
-        liveliness: Factor on the share of variance within a recording and on the rate of events; 0 holds all still.
+        liveliness: Factor on the share of variance within a recording and on the rate of events, one or one for each
+            recording; 0 holds all still.
 
     Raises:
         ValueError: If times do not rise, or liveliness is not in [0, 2].
@@ -148,22 +130,30 @@ def draw_courses(
     time_s = np.asarray(time_s, dtype=np.float64)
     if time_s.ndim != 2 or not bool(np.all(np.diff(time_s, axis=1) > 0)):
         raise ValueError(f"time_s must have shape (R, W) and rise along each row, got shape {time_s.shape}")
-    if not 0 <= liveliness <= 2:
+    lively = np.broadcast_to(np.asarray(liveliness, float), len(time_s))
+    if not bool(np.all((lively >= 0) & (lively <= 2))):
         raise ValueError(f"liveliness must lie in [0, 2], got {liveliness}")
     space = simulator.space
-    events, variance = _events(rng, time_s, space.names, liveliness)
+    events, variance = _events(rng, time_s, space.names, lively)
     scores = np.empty((*time_s.shape, space.dim))
     for d, name in enumerate(space.names):
-        share, half_life = _movement(rng, len(time_s), name, liveliness)
+        share, half_life = _movement(rng, name, lively)
         walk = _ornstein_uhlenbeck(rng, time_s, half_life)
         base = rng.standard_normal((len(time_s), 1))
         scores[..., d] = np.sqrt(1 - share) * base + np.sqrt(share) * walk + events[..., d]
-        scores[..., d] /= np.sqrt(1 + variance[d])
+        scores[..., d] /= np.sqrt(1 + variance[:, d, None])
     return Course(space.sample_quantiles(ndtr(scores)), time_s)
 
 
 def simulate_recordings(
-    simulator: LinearNetwork, course: Course, *, site: str, sensor: SensorModel, seed: int, out_samples: int = 1000
+    simulator: LinearNetwork,
+    course: Course,
+    *,
+    site: str,
+    sensor: SensorModel,
+    seed: int,
+    out_samples: int = 1000,
+    changes: SensorChanges = RARE_CHANGES,
 ) -> SimulatedRecordings:
     r"""Simulates the windows of recordings and records them, each recording with a sensor of its own.
 
@@ -174,6 +164,7 @@ def simulate_recordings(
         sensor: Prior of the sensors.
         seed: Seed of beats, phases and sensors.
         out_samples: Samples of a window.
+        changes: How often and how much sensors change.
 
     Raises:
         ValueError: If the simulator does not have the site.
@@ -185,33 +176,53 @@ def simulate_recordings(
         >>> made.waves.shape
         (1, 2, 1000)
     """
+    solved = solve_courses(simulator, course, site=site, seed=seed)
+    rng = np.random.default_rng([seed, 1])
+    return record(solved, sensor, rng, fs=simulator.fs, out_samples=out_samples, changes=changes)
+
+
+def solve_courses(simulator: LinearNetwork, course: Course, *, site: str, seed: int) -> SolvedRecordings:
+    r"""Solves the network for every window of recordings.
+
+    Arguments:
+        simulator: The simulator.
+        course: Parameters over time.
+        site: The site that is recorded.
+        seed: Seed of beats and phases.
+
+    Raises:
+        ValueError: If the simulator does not have the site.
+
+    Example:
+        >>> simulator = LinearNetwork(duration_s=9.0, n_frequencies=40, sites=("Radial",))
+        >>> course = draw_courses(simulator, np.random.default_rng(0), np.array([[0.0, 8.0]]))
+        >>> solve_courses(simulator, course, site="Radial", seed=1).waves.shape
+        (1, 2, 1125)
+    """
     if site not in simulator.sites:
         raise ValueError(f"site must be one of {list(simulator.sites)}, got {site!r}")
     r, w, d = course.theta.shape
     made = simulator.simulate(course.theta.reshape(-1, d), seed)
-    rng = np.random.default_rng([seed, 1])
-    waves = made.waves[:, simulator.sites.index(site)].reshape(r, w, -1)
-    recorded, change_s = _record(waves, course.time_s, sensor, rng, simulator.fs, out_samples)
     compliance, speed = _at_reference(simulator, course.theta)
-    return SimulatedRecordings(
-        recorded,
+    return SolvedRecordings(
+        made.waves[:, simulator.sites.index(site)].reshape(r, w, -1),
         made.quantities.reshape(r, w, -1),
         compliance,
         speed,
         np.asarray(usable(made.status), np.uint8).reshape(r, w),
         course.time_s,
-        change_s,
     )
 
 
 def _movement(
-    rng: np.random.Generator, n: int, name: str, liveliness: float
+    rng: np.random.Generator, name: str, liveliness: Float[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "n 1"], Float[np.ndarray, "n 1"]]:
     """Share of variance within a recording, and time constant [s], of one parameter in every recording."""
+    n = len(liveliness)
     if name in _FIXED:
         return np.zeros((n, 1)), np.full((n, 1), np.inf)
     greatest, (fastest, slowest) = (0.15, (1200.0, 7200.0)) if name in _DRIFTING else (0.35, (60.0, 3600.0))
-    share = np.minimum(liveliness * rng.uniform(0.0, greatest, (n, 1)), 1.0)
+    share = np.minimum(liveliness[:, None] * rng.uniform(0.0, greatest, (n, 1)), 1.0)
     return share, np.exp(rng.uniform(math.log(fastest), math.log(slowest), (n, 1)))
 
 
@@ -229,15 +240,18 @@ def _ornstein_uhlenbeck(
 
 
 def _events(
-    rng: np.random.Generator, time_s: Float[np.ndarray, "R W"], names: tuple[str, ...], liveliness: float
-) -> tuple[Float[np.ndarray, "R W D"], Float[np.ndarray, " D"]]:
+    rng: np.random.Generator,
+    time_s: Float[np.ndarray, "R W"],
+    names: tuple[str, ...],
+    liveliness: Float[np.ndarray, " R"],
+) -> tuple[Float[np.ndarray, "R W D"], Float[np.ndarray, "R D"]]:
     """Pulses of clinical events in the scores, and the mean variance they add to each parameter."""
     found = np.zeros((*time_s.shape, len(names)))
     column = {name: d for d, name in enumerate(names)}
     kinds = list(EVENTS)
     for r, time in enumerate(time_s):
         hours = (time[-1] - time[0]) / 3600.0
-        for _ in range(min(rng.poisson(liveliness * _EVENTS_AN_HOUR * hours), 30)):
+        for _ in range(min(rng.poisson(liveliness[r] * _EVENTS_AN_HOUR * hours), 30)):
             directions = EVENTS[kinds[rng.integers(len(kinds))]]
             onset, rise = rng.uniform(time[0], time[-1]), math.exp(rng.uniform(math.log(15.0), math.log(300.0)))
             lasts = math.exp(rng.uniform(math.log(300.0), math.log(5400.0)))
@@ -247,43 +261,8 @@ def _events(
                 if name in column:
                     found[r, :, column[name]] += size * pulse
     moved = {name for directions in EVENTS.values() for name in directions}
-    share = _EVENT_VARIANCE * min(liveliness, 1.0)
-    return found, np.array([share if name in moved else 0.0 for name in names])
-
-
-def _record(
-    waves: Float[np.ndarray, "R W T"],
-    time_s: Float[np.ndarray, "R W"],
-    sensor: SensorModel,
-    rng: np.random.Generator,
-    fs: float,
-    out_samples: int,
-) -> tuple[Float[np.ndarray, "R W out"], Float[np.ndarray, " R"]]:
-    """Records every window with its recording's sensor, which changes at most once."""
-    r, w, length = waves.shape
-    changes = rng.random(r) < 0.3
-    change_s = np.where(changes, rng.uniform(time_s[:, 0], time_s[:, -1] + 1e-9), np.nan)
-    later = time_s >= np.where(changes, change_s, np.inf)[:, None]
-    kind = np.asarray(rng.integers(3, size=r))[:, None]  # line, zero, both
-
-    def per_window(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return np.where(mask, second[:, None], first[:, None]).reshape(-1)
-
-    new_line, new_zero = later & (kind != 1), later & (kind != 0)
-    (f0, z0), (f1, z1) = sensor.line.draw(rng, r), sensor.line.draw(rng, r)
-    frequency, damping = per_window(f0, f1, new_line), per_window(z0, z1, new_line)
-    offset = per_window(sensor.offset.draw(rng, r), sensor.offset.draw(rng, r), new_zero)
-    gain, sd, step = (np.repeat(part.draw(rng, r), w) for part in (sensor.gain, sensor.noise, sensor.quantisation))
-    flat = np.ascontiguousarray(waves.reshape(-1, length), np.float32)
-    frequency, settling_s = CatheterLine.settled(frequency, damping, margin_s=(length - out_samples) / fs)
-    flat = CatheterLine.transmit(flat, frequency, damping, fs=fs)
-    earliest = np.ceil(settling_s * fs).astype(np.int64)
-    recorded = sensor.start.crop(flat, rng, earliest, fs=fs, out_samples=out_samples)
-    recorded = recorded * gain[:, None] + offset[:, None].astype(np.float32)
-    recorded = sensor.drift.add(sensor.respiration.add(recorded, rng, fs=fs), rng)
-    recorded = sensor.quantisation.digitise(sensor.clipping.cut(sensor.noise.add(recorded, rng, sd), rng), step)
-    recorded = sensor.dropouts.bridge(recorded, rng, fs=fs)
-    return recorded.reshape(r, w, out_samples).astype(np.float32), change_s
+    share = _EVENT_VARIANCE * np.minimum(liveliness, 1.0)
+    return found, share[:, None] * np.array([float(name in moved) for name in names])
 
 
 def _at_reference(

@@ -8,6 +8,7 @@ from typing import Any
 _HOMES: dict[str, str] = {
     "Anchor": ".anchors",
     "ChangeDetector": ".segments",
+    "ChangeFinder": ".segments",
     "EmbeddedRecordings": ".features",
     "PoolTraining": ".training",
     "PooledNPE": ".network",
@@ -17,6 +18,7 @@ _HOMES: dict[str, str] = {
     "answer_pooled": ".answering",
     "answer_pooled_windows": ".answering",
     "embed_windows": ".features",
+    "find_changes": ".segments",
     "follow_pooled": ".answering",
     "load_pooling": ".layer",
     "make_embedded": ".features",
@@ -25,13 +27,14 @@ _HOMES: dict[str, str] = {
     "pool_contexts": ".network",
     "save_pooling": ".layer",
     "split_pool": ".segments",
-    "train_detector": ".segments",
+    "train_detector": ".segment_training",
     "train_pooled": ".training",
 }
 
 __all__ = [
     "Anchor",
     "ChangeDetector",
+    "ChangeFinder",
     "EmbeddedRecordings",
     "PoolTraining",
     "PooledNPE",
@@ -41,6 +44,7 @@ __all__ = [
     "answer_pooled",
     "answer_pooled_windows",
     "embed_windows",
+    "find_changes",
     "follow_pooled",
     "load_pooling",
     "make_embedded",

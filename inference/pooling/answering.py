@@ -3,7 +3,7 @@ r"""A recording answered as one patient's: every window's posterior given all wi
 What a pool's windows share is drawn once for all of them (see ``network``). With ``pool="recording"`` the windows are
 first gated, judged and embedded, then each is answered given all others of its segment; with ``"causal"`` each is
 answered at once, given those up to it. A segment of one window is answered by the window model alone, which a pool of
-one is. A splice splits the pool (see ``segments``).
+one is. A new patient splits the pool, and a new state of the sensor ends what follows the sensor (see ``segments``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .features import embed_windows
 from .layer import PoolingLayer
 from .network import SLOW, PoolContext, pool_contexts
 from .running import Mark, RunningPool
-from .segments import split_pool
+from .segments import find_changes, sensor_states
 
 __all__ = ["Pool", "answer_pooled", "answer_pooled_windows", "follow_pooled"]
 
@@ -251,7 +251,7 @@ class _Desk:
             context = running.add(one.unit, one.start_s)
             if running.start_s != since:
                 known, since = [], running.start_s
-            asked = _Asked(one, context, self._told(running.windows, since, one.end_s, ()))
+            asked = _Asked(one, context, self._told(running.windows, since, one.end_s, running.sensor_start_s))
             here = [a for a in waiting if one.start_s <= a.time_s < one.start_s + max(self.question.every_s, 8.0)]
             waiting = [a for a in waiting if a not in here]
             asked = self._with_anchors(asked, [(k.anchor, k.now(running)) for k in known], here)
@@ -278,28 +278,32 @@ class _Desk:
         units = torch.stack([one.unit for one in seen])
         time_s = np.array([one.start_s for one in seen])
         signatures = self.layer.npe.signature(units)
-        bounds = [*split_pool(self.layer.detector, signatures, time_s), len(seen)]
+        changes = find_changes(self.layer.detector, signatures, time_s)
+        bounds = [0, *(one.at for one in changes if one.kind == "patient"), len(seen)]
+        states = sensor_states(changes, len(seen))
         found = {a: a.nearest(time_s, self.bundle.contract.window_s) for a in anchors}
         _refuse_unused([a for a, at in found.items() if at is None], file)
         asked: list[_Asked] = []
         for first, last in pairwise(bounds):
             alone = last - first == 1
-            contexts = pool_contexts(self.layer.npe, units[first:last], time_s[first:last], causal=False)
+            own = states[first:last]
+            contexts = pool_contexts(self.layer.npe, units[first:last], time_s[first:last], causal=False, states=own)
             inside = [(a, at - first) for a, at in found.items() if at is not None and first <= at < last]
             draws = self.question.n_draws * (_OVERSAMPLED if inside else 1)
             shared = None if alone else self._shared(contexts.row(0), time_s[first], draws)
-            told = self._told(last - first, seen[first].start_s, seen[last - 1].end_s, ())
+            begun = [seen[first + int(np.argmax(own == state))].start_s for state in own]
+            told = [self._told(last - first, seen[first].start_s, seen[last - 1].end_s, at) for at in begun]
             rows = [None if alone else contexts.row(i) for i in range(last - first)]
-            part = [_Asked(seen[first + i], row, told, shared) for i, row in enumerate(rows)]
+            part = [_Asked(seen[first + i], row, told[i], shared) for i, row in enumerate(rows)]
             known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
             for i, one in enumerate(part):
                 here = [a for a, at in inside if at == i]
                 asked.append(self._with_anchors(one, [k for k in known if k[0] not in here], here))
         return asked
 
-    def _told(self, windows: int, start_s: float, end_s: float, anchors: Sequence[Anchor]) -> dict[str, Any]:
-        texts = [a.text for a in anchors]
-        return {"mode": self.pool, "windows": windows, "start_s": start_s, "end_s": end_s, "anchors": texts}
+    def _told(self, windows: int, start_s: float, end_s: float, sensor_start_s: float) -> dict[str, Any]:
+        size = {"mode": self.pool, "windows": windows, "start_s": start_s, "end_s": end_s}
+        return {**size, "sensor_start_s": sensor_start_s, "anchors": []}
 
     def _with_anchors(self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood]], here: list[Anchor]) -> _Asked:
         names = [a.text for a, _ in known] + [a.text for a in here]

@@ -1,26 +1,33 @@
 r"""Embedded recordings: what the patient-level posterior is trained on.
 
-The window model's embedding is kept as it is; of every simulated window only its context vector is stored (256 bytes
-instead of 4,000), with the quantities and what its recording shares. Parts are files of their own, each with a seed of
-its own: a kill loses the part in progress, and the same call goes on.
+The window model's embedding is kept as it is; of every simulated window its context vector is what is trained on (256
+bytes instead of 4,000), with the quantities and what its recording shares. Parts are files of their own, each with a
+seed of its own: a kill loses the part in progress, and the same call goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from ...simulators.recorded import RARE_CHANGES, SensorChanges, SimulatedRecordings, SolvedRecordings, record
 from ..bundle import Bundle
+
+if TYPE_CHECKING:
+    from ...simulators.network.linear import LinearNetwork
 
 __all__ = ["EmbeddedRecordings", "embed_windows", "make_embedded"]
 
-_FIELDS = ("context", "theta", "compliance", "wave_speed", "usable", "time_s", "change_s")
+_FIELDS = ("context", "theta", "compliance", "wave_speed", "usable", "time_s", "change_s", "step_mmhg", "relined")
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class EmbeddedRecordings:
         usable: Whether a window may be used.
         time_s: Start of every window [s].
         change_s: When the sensor changed [s]; NaN where it did not.
+        step_mmhg: By how much its offset changed then [mmHg].
+        relined: Whether its frequency and damping changed.
 
     Example:
         >>> EmbeddedRecordings.__dataclass_fields__["theta"].type
@@ -48,21 +57,31 @@ class EmbeddedRecordings:
     usable: Bool[np.ndarray, "R W"]
     time_s: Float[np.ndarray, "R W"]
     change_s: Float[np.ndarray, " R"]
+    step_mmhg: Float[np.ndarray, " R"]
+    relined: Bool[np.ndarray, " R"]
 
     @classmethod
-    def load(cls, folder: Path) -> EmbeddedRecordings:
-        r"""Reads all parts of a folder, in order.
+    def load(cls, paths: Sequence[Path]) -> EmbeddedRecordings:
+        r"""Reads parts, in order.
 
         Arguments:
-            folder: Folder that ``make_embedded`` wrote.
+            paths: Files that ``make_embedded`` wrote.
 
         Raises:
-            FileNotFoundError: If it holds no part.
+            ValueError: If there are none.
         """
-        parts = [np.load(path, allow_pickle=False) for path in sorted(folder.glob("part-*.npz"))]
-        if not parts:
-            raise FileNotFoundError(f"{folder.name} holds no embedded recordings: make them first")
+        if not paths:
+            raise ValueError("paths must name at least one part, got none: make recordings first")
+        parts = [np.load(path, allow_pickle=False) for path in paths]
         return cls(**{name: np.concatenate([part[name] for part in parts]) for name in _FIELDS})
+
+    def rows(self, keep: slice) -> EmbeddedRecordings:
+        r"""Some of the recordings.
+
+        Arguments:
+            keep: Which.
+        """
+        return EmbeddedRecordings(*(getattr(self, name)[keep] for name in _FIELDS))
 
 
 @torch.no_grad()
@@ -95,9 +114,15 @@ def make_embedded(
     seed: int,
     longest_s: float = 86400.0,
     part: int = 32,
+    still_share: float = 0.0,
+    solved: Path | None = None,
+    changes: SensorChanges = RARE_CHANGES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EmbeddedRecordings:
     r"""Simulates, records and embeds recordings, or goes on with a folder of them.
+
+    Solved waves are kept beside what was embedded, each under a name that holds what it depends on: a new window model
+    or sensor embeds the same waves anew, a new population solves anew, and nothing stale is taken.
 
     Arguments:
         bundle: The window model of radial pressure.
@@ -107,54 +132,112 @@ def make_embedded(
         seed: Seed; a part's recordings depend on it and on the part's number.
         longest_s: Longest recording [s]; windows of the shortest follow each other every 8 s.
         part: Recordings of a part.
+        still_share: Share of recordings of patients who hardly move.
+        solved: Folder of the solved waves, where another set has made them; ``folder`` where None.
+        changes: How often and how much sensors change.
         progress: Called with the number of recordings made after each part.
+
+    Raises:
+        ValueError: If the model's sensor is not one of pressure.
 
     Example:
         >>> make_embedded.__kwdefaults__["part"]
         32
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    for number in range(-(-recordings // part)):
-        path = folder / f"part-{number:05d}.npz"
-        if not path.is_file():
-            n = min(part, recordings - number * part)
-            made = _make_part(bundle, n, windows, seed=seed * 1_000_003 + number, longest_s=longest_s)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as stream:
-                np.savez(stream, **made)  # type: ignore[arg-type]
-            os.replace(partial, path)
-        progress(min(recordings, (number + 1) * part))
-    return EmbeddedRecordings.load(folder)
-
-
-def _make_part(bundle: Bundle, n: int, windows: int, *, seed: int, longest_s: float) -> dict[str, np.ndarray]:
-    """One part: courses, waves, sensors, context vectors."""
     from ...simulators.network.linear import LinearNetwork
-    from ...simulators.recordings import draw_courses, simulate_recordings, spread_times
+    from ...simulators.photoplethysmograph import sensor_from_json
     from ...simulators.sensors import SensorModel
 
-    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     simulator = LinearNetwork(sites=("Radial",), duration_s=9.5, fs=bundle.contract.fs)
-    course = draw_courses(simulator, rng, spread_times(rng, n, windows, longest_s=longest_s))
-    made = simulate_recordings(
-        simulator,
-        course,
-        site="Radial",
-        sensor=SensorModel.from_json(bundle.training.get("sensor", {})),
-        seed=seed % 2**31,
-        out_samples=bundle.contract.samples,
-    )
-    columns = dict(zip(simulator.quantity_names, np.moveaxis(made.quantities, -1, 0), strict=True))
+    plan = _Plan(windows, seed, longest_s, part, still_share)
+    sensor = sensor_from_json(bundle.training.get("sensor", {}))
+    if not isinstance(sensor, SensorModel):
+        raise ValueError(f"recordings are simulated of pressure, got the sensor {type(sensor).__name__}")
+    waves_key = _key(plan, simulator.config, repr(simulator.space))
+    key = _key(waves_key, sensor.to_json(), asdict(changes), _weights(bundle))
+    paths = []
+    for number, first in enumerate(range(0, recordings, part)):
+        n = min(part, recordings - first)
+        paths.append(folder / f"part-{number:05d}-{n}-{key}.npz")
+        if not paths[-1].is_file():
+            waves = (solved or folder) / f"solved-{number:05d}-{n}-{waves_key}.npz"
+            made = _solved(simulator, plan, number, n, waves)
+            rng = np.random.default_rng([plan.seed_of(number), 1])
+            shown = record(made, sensor, rng, fs=simulator.fs, out_samples=bundle.contract.samples, changes=changes)
+            _save(paths[-1], _embedded(bundle, simulator.quantity_names, shown))
+        progress(first + n)
+    return EmbeddedRecordings.load(paths)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the solved waves of a set depend on, beside the population."""
+
+    windows: int
+    seed: int
+    longest_s: float
+    part: int
+    still_share: float
+
+    def seed_of(self, number: int) -> int:
+        return (self.seed * 1_000_003 + number) % 2**31
+
+
+def _solved(simulator: LinearNetwork, plan: _Plan, number: int, n: int, path: Path) -> SolvedRecordings:
+    """Solved waves of a part, from its file if there is one; in hundredths of a mmHg."""
+    from ...simulators.recordings import draw_courses, solve_courses, spread_times
+
+    if not path.is_file():
+        seed = plan.seed_of(number)
+        rng = np.random.default_rng(seed)
+        times = spread_times(rng, n, plan.windows, longest_s=plan.longest_s)
+        still = np.random.default_rng([seed, 2]).random((2, n))
+        lively = np.where(still[0] < plan.still_share, 0.1 * still[1] ** 3, 1.0)
+        made = solve_courses(
+            simulator, draw_courses(simulator, rng, times, liveliness=lively), site="Radial", seed=seed
+        )
+        arrays = {name: getattr(made, name) for name in SolvedRecordings.__dataclass_fields__}
+        hundredths = np.rint(100.0 * np.nan_to_num(made.waves, nan=0.0, posinf=0.0, neginf=0.0))
+        _save(path, {**arrays, "waves": np.clip(hundredths, -32768, 32767).astype(np.int16)})
+    with np.load(path, allow_pickle=False) as file:
+        stored = dict(file)
+    return SolvedRecordings(**{**stored, "waves": stored["waves"].astype(np.float32) / 100.0})
+
+
+def _embedded(bundle: Bundle, names: tuple[str, ...], shown: SimulatedRecordings) -> dict[str, np.ndarray]:
+    """Context vectors and truth of recorded windows."""
+    n, windows, samples = shown.waves.shape
+    columns = dict(zip(names, np.moveaxis(shown.quantities, -1, 0), strict=True))
     theta = bundle.outputs.encode({k: v.reshape(-1) for k, v in columns.items()})
-    usable = made.usable.reshape(-1).astype(bool) & bundle.outputs.space.contains(theta)
-    waves = np.where(usable[:, None], made.waves.reshape(-1, bundle.contract.samples), 90.0)
+    usable = shown.usable.reshape(-1).astype(bool) & bundle.outputs.space.contains(theta)
+    waves = np.where(usable[:, None], shown.waves.reshape(-1, samples), 90.0)
     return {
         "context": embed_windows(bundle, waves).reshape(n, windows, -1).astype(np.float32),
         "theta": theta.reshape(n, windows, -1).astype(np.float32),
-        "compliance": made.compliance.astype(np.float32),
-        "wave_speed": made.wave_speed.astype(np.float32),
+        "compliance": shown.compliance.astype(np.float32),
+        "wave_speed": shown.wave_speed.astype(np.float32),
         "usable": usable.reshape(n, windows),
-        "time_s": made.time_s,
-        "change_s": made.change_s,
+        "time_s": shown.time_s,
+        "change_s": shown.change_s,
+        "step_mmhg": shown.step_mmhg.astype(np.float32),
+        "relined": shown.relined.astype(bool),
     }
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    os.replace(partial, path)
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def _weights(bundle: Bundle) -> str:
+    """Hash of the embedding's weights."""
+    state = bundle.npe.embedding.state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()

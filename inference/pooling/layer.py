@@ -20,7 +20,7 @@ from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_FILES = LayerFiles("pooling layer", "pooling", 2)
+_FILES = LayerFiles("pooling layer", "pooling", 3)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
     arrays = {f"{name}/{key}": value for name, module in parts for key, value in narrow_state(module).items()}
     info = {
         "network": layer.npe.config.to_json(),
-        "detector": {"inputs": layer.detector.inputs, "hidden": layer.detector.hidden},
+        "detector": layer.detector.shape(),
         "measured": dict(layer.measured),
         "training": dict(layer.training),
     }

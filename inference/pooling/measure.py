@@ -2,7 +2,7 @@ r"""What a pooling layer is worth on held-out simulated recordings: coverage by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,16 @@ from .anchors import Anchor, SlowLikelihood
 from .features import EmbeddedRecordings
 from .layer import PoolingLayer
 from .network import SLOW, pool_contexts
+from .segment_training import all_states
 
 __all__ = ["measure_pooling", "pooled_draws", "window_draws"]
 
 SIZES = (1, 10, 200)
 """Windows of the pools on which coverage is measured."""
 _LEVELS = (0.5, 0.9)
-_ASKED = 20  # windows of each recording that are asked for
+_POOLS = {1: 8, 10: 3, 200: 1}  # of each recording
+_ASKED = {1: 1, 10: 4, 200: 20}  # windows of each pool
+_STILL = 0.03  # standard deviation of log SV below which a recording is called unvarying
 
 
 @torch.no_grad()
@@ -56,7 +59,9 @@ def pooled_draws(
     npe = layer.npe
     rows = np.arange(len(context)) if at is None else np.asarray(at, int)
     unit = npe.unit(bundle.npe, torch.from_numpy(np.asarray(context, np.float32)))
-    known = pool_contexts(npe, unit, time_s, causal=causal)
+    times = np.asarray(time_s, float)
+    states = all_states(layer.detector, npe.signature(unit)[None], times[None])[0][0]
+    known = pool_contexts(npe, unit, times, causal=causal, states=states)
     generator = torch.Generator().manual_seed(seed)
     shared, fast = np.empty((len(rows), n, len(npe.shared_sd)), np.float32), []
     drawn = None
@@ -93,44 +98,42 @@ def window_draws(
 
 
 def measure_pooling(
-    bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, *, draws: int = 400
+    bundle: Bundle,
+    layer: PoolingLayer,
+    sets: Sequence[EmbeddedRecordings],
+    *,
+    calm: EmbeddedRecordings | None = None,
+    draws: int = 400,
 ) -> dict[str, Any]:
     r"""Coverage with pools of 1, 10 and up to 200 windows, the same with a reference, and trends against windows alone.
 
     Arguments:
         bundle: The window model.
         layer: The pooling layer.
-        data: Held-out recordings.
+        sets: Held-out recordings, each set with its own number of windows.
+        calm: Recordings, some of which hardly move, that were not trained on.
         draws: Draws of each window.
 
     Returns:
         JSON-able: ``n`` windows, ``recordings``, ``coverage`` by level and quantity over all sizes, the same by size,
-        ``anchored``, where one cardiac output of 10 % error was known, and ``trend``, the median over recordings of the
-        standard deviation of the log error.
+        ``anchored``, where one cardiac output of 10 % error was known, ``trend``, the median over recordings of the
+        standard deviation of the log error, and ``still``, the median width of the 90 % interval over that of a window
+        alone where stroke volume hardly moves.
 
     Example:
         >>> measure_pooling.__kwdefaults__["draws"]
         400
     """
+    found = _Found({**{str(size): [] for size in SIZES}, "anchored": []}, {"window": [], "recording": []})
     rng = np.random.default_rng(0)
-    held: dict[str, list[dict[str, np.ndarray]]] = {**{str(size): [] for size in SIZES}, "anchored": []}
-    trend: dict[str, list[tuple[float, float]]] = {"window": [], "recording": []}
-    for r in range(len(data.context)):
-        for size in SIZES:
-            pool = _Pool.draw(rng, bundle, data, r, size, draws)
-            if size == 1:
-                held["1"].append({name: _ranks(pool.alone[name], pool.truth[name]) for name in pool.alone})
-                continue
-            shared, made = pool.answered(bundle, layer, data, draws)
-            held[str(size)].append(pool.ranks(layer, data, shared, made))
-            if size == SIZES[-1]:
-                held["anchored"].append(_anchored(rng, shared, made, pool.truth))
-                for name, one in (("window", pool.alone), ("recording", made)):
-                    trend[name].append((_trend(one["SV"], pool.truth["SV"]), _trend(one["CO"], pool.truth["CO"])))
-    anchored = held.pop("anchored")
+    for data in sets:
+        for r in range(len(data.context)):
+            for size in (one for one in SIZES for _ in range(_POOLS[one])):
+                found.add(rng, bundle, layer, data, r, size, draws)
+    held, anchored = {k: v for k, v in found.held.items() if k != "anchored"}, found.held["anchored"]
     return {
         "n": sum(len(part["SV"]) for parts in held.values() for part in parts),
-        "recordings": len(data.context),
+        "recordings": sum(len(data.context) for data in sets),
         "coverage": _coverage([part for parts in held.values() for part in parts]),
         "coverage_by_pool": {size: _coverage(parts) for size, parts in held.items()},
         "anchored": {
@@ -138,32 +141,77 @@ def measure_pooling(
             "n": sum(len(part["SV"]) for part in anchored),
             "coverage": _coverage(anchored),
         },
-        "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in trend.items()},
+        "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items()},
+        "still": {} if calm is None else _still(bundle, layer, calm, draws),
     }
+
+
+def _still(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws: int) -> dict[str, float]:
+    """Width of pooled intervals over that of windows alone in recordings in which stroke volume hardly moves."""
+    rng, ratios = np.random.default_rng(1), []
+    for r in range(len(data.context)):
+        pool = _Pool.draw(rng, data, bundle, r, 200)
+        if np.std(np.log(pool.truth["SV"])) < _STILL:
+            (_, made), alone = pool.answered(bundle, layer, data, draws), pool.answered_alone(bundle, data, draws)
+            ratios.append((_width(made["SV"]) / _width(alone["SV"]), _width(made["CO"]) / _width(alone["CO"])))
+    return {"recordings": len(ratios), **(dict(zip(("SV", "CO"), _median(ratios), strict=True)) if ratios else {})}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Ranks by size of pool, and errors of trends."""
+
+    held: dict[str, list[dict[str, np.ndarray]]]
+    trend: dict[str, list[tuple[float, float]]]
+
+    def add(
+        self,
+        rng: np.random.Generator,
+        bundle: Bundle,
+        layer: PoolingLayer,
+        data: EmbeddedRecordings,
+        r: int,
+        size: int,
+        draws: int,
+    ) -> None:
+        pool = _Pool.draw(rng, data, bundle, r, size)
+        alone = pool.answered_alone(bundle, data, draws) if size in (SIZES[0], SIZES[-1]) else {}
+        if size == SIZES[0]:
+            self.held["1"].append({name: _ranks(alone[name], pool.truth[name]) for name in alone})
+            return
+        shared, made = pool.answered(bundle, layer, data, draws)
+        self.held[str(size)].append(pool.ranks(layer, data, shared, made))
+        if size == SIZES[-1]:
+            self.held["anchored"].append(_anchored(rng, shared, made, pool.truth))
+            for name, one in (("window", alone), ("recording", made)):
+                self.trend[name].append((_trend(one["SV"], pool.truth["SV"]), _trend(one["CO"], pool.truth["CO"])))
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """A stretch of a recording, some of its windows, their truth and what the window model alone says of them."""
+    """A stretch of a recording, some of its windows and their truth."""
 
     recording: int
     rows: Int[np.ndarray, " W"]
     at: Int[np.ndarray, " K"]
     truth: Mapping[str, Float[np.ndarray, " K"]]
-    alone: Mapping[str, Float[np.ndarray, "K n"]]
 
     @classmethod
-    def draw(
-        cls, rng: np.random.Generator, bundle: Bundle, data: EmbeddedRecordings, r: int, size: int, draws: int
-    ) -> _Pool:
+    def draw(cls, rng: np.random.Generator, data: EmbeddedRecordings, bundle: Bundle, r: int, size: int) -> _Pool:
         ok = np.flatnonzero(data.usable[r])
         here = min(size, len(ok))
         start = int(rng.integers(len(ok) - here + 1))
         rows = ok[start : start + here]
-        at = np.unique(np.linspace(0, here - 1, min(_ASKED, here)).astype(int))
-        truth = bundle.outputs.derive(data.theta[r, rows[at]].astype(np.float64))
-        alone = bundle.outputs.derive(window_draws(bundle, data.context[r, rows[at]], draws, seed=r))
-        return cls(r, rows, at, truth, alone)
+        at = np.unique(np.linspace(0, here - 1, min(_ASKED[size], here)).astype(int))
+        return cls(r, rows, at, bundle.outputs.derive(data.theta[r, rows[at]].astype(np.float64)))
+
+    def answered_alone(
+        self, bundle: Bundle, data: EmbeddedRecordings, draws: int
+    ) -> Mapping[str, Float[np.ndarray, "K n"]]:
+        """Draws of the window model alone."""
+        context = data.context[self.recording, self.rows[self.at]]
+        seed = int(self.recording + 1000 * self.rows[0])
+        return bundle.outputs.derive(window_draws(bundle, context, draws, seed=seed))
 
     def answered(
         self, bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws: int
@@ -221,6 +269,12 @@ def _coverage(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, float]]
 
 def _trend(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> float:
     return float(np.std(np.log(np.maximum(np.median(draws, axis=1), 1e-6) / truth)))
+
+
+def _width(draws: Float[np.ndarray, "K n"]) -> float:
+    """Median over windows of the ratio of the 95 % to the 5 % quantile."""
+    low, high = np.quantile(draws, [0.05, 0.95], axis=1)
+    return float(np.median(np.log(high / np.maximum(low, 1e-6))))
 
 
 def _median(values: list[tuple[float, float]]) -> list[float]:

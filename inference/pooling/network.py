@@ -4,11 +4,12 @@ With $h_j$ the window model's context of window $j$ of the pool $S$, $t_j$ its s
 
 $$
 g_k(i) = \sum_{j \in S} w_k(t_i - t_j)\,\phi(h_j) \Big/ \sum_{j \in S} w_k(t_i - t_j), \qquad
-w_k(\Delta) = e^{-|\Delta|/\tau_k}, \quad \tau = \infty, 10\,\text{min}, 1\,\text{min},
+w_k(\Delta) = e^{-|\Delta|/\tau_k}, \quad \tau = \infty, \infty, 10\,\text{min}, 1\,\text{min},
 $$
 
-and $n_k = \sum_j w_k$, the unconstrained outputs $z_i$ of a window are split into what a network tells of their course,
-an error that all windows of the pool share, and the rest,
+all but the first over the windows of one state of the sensor, and $n_k = \sum_j w_k$, the unconstrained outputs $z_i$
+of a window are split into what a network tells of their course, an error that all windows of the pool share, and the
+rest,
 
 $$
 z_i = \mu(h_i, g(i)) + \kappa + \sigma(h_i, g(i))\, \varepsilon_i, \qquad \kappa = \tfrac1n \textstyle\sum_{j \in S}
@@ -19,7 +20,9 @@ $\mu$ the window model's centre $T^{-1}(0 \mid h_i)$ and a correction, trained o
 pool, both densities flows, $s$ the patient: $\kappa$, and compliance and wave speed at 90 mmHg. One draw of $s$ serves
 all windows of a pool, so what a patient's windows share cannot make the course jump. A density of each window's outputs
 alone leaves such jumps in: they cost it next to nothing, as the shared error is several times larger. A pool may hold
-any windows: those before $i$, or all.
+any windows: those before $i$, or all. At the end draws of $s$, and then those of every window, keep their ranks while
+their distances from the median are stretched so that in recordings held out of the training half and nine tenths of the
+truths lie where they should (``stretch``), by quantity and size of pool.
 
 References:
     Deep Sets (Zaheer et al., 2017), https://arxiv.org/abs/1703.06114; Hierarchical neural simulation-based inference
@@ -35,7 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...simulators.parameters import ParameterSpace
@@ -44,7 +47,7 @@ from ..npe import NPE, NPEConfig, coupling_flow
 from ..sampling import invert_flow
 from .pools import SCALES_S, pool_averages
 
-__all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts"]
+__all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts", "stretch"]
 
 SLOW = ("C90", "PWV90")
 """Slow quantities beside the shared errors, on their logarithm: compliance and wave speed at 90 mmHg."""
@@ -80,7 +83,7 @@ class PoolingConfig:
     transforms: int = 4
     bins: int = 8
     flow_hidden: tuple[int, ...] = (96, 96)
-    most: int = 200
+    most: int = 64
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flow_hidden", tuple(self.flow_hidden))
@@ -111,7 +114,7 @@ class PoolContext:
         scale: Size of what is left of them.
         window: Contexts of the flow of the windows.
         shared: Contexts of the flow of what a pool shares.
-        width: Factor on the noise of that flow.
+        size: Logarithm of the number of windows, over that of the most that are told apart.
 
     Example:
         >>> PoolContext(*torch.zeros(5, 1, 2)).row(0).centre.shape
@@ -122,7 +125,7 @@ class PoolContext:
     scale: Float[Tensor, "*N D"]
     window: Float[Tensor, "*N context"]
     shared: Float[Tensor, "*N context"]
-    width: Float[Tensor, "*N"]
+    size: Float[Tensor, "*N"]
 
     def row(self, i: int) -> PoolContext:
         r"""One window's.
@@ -130,7 +133,7 @@ class PoolContext:
         Arguments:
             i: Which.
         """
-        return PoolContext(self.centre[i], self.scale[i], self.window[i], self.shared[i], self.width[i])
+        return PoolContext(self.centre[i], self.scale[i], self.window[i], self.shared[i], self.size[i])
 
 
 class PooledNPE(nn.Module):
@@ -143,7 +146,7 @@ class PooledNPE(nn.Module):
     Example:
         >>> npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, transforms=2))
         >>> h = torch.randn(1, 8)  # five of context, three of centre
-        >>> known = npe.context(h, npe.features(h)[:, None].expand(1, 3, 8), torch.ones(1, 3), torch.zeros(1))
+        >>> known = npe.context(h, npe.features(h)[:, None].expand(1, 4, 8), torch.ones(1, 4), torch.zeros(1))
         >>> npe.sample_shared(known.row(0), 7, torch.Generator()).shape
         torch.Size([7, 5])
     """
@@ -154,7 +157,8 @@ class PooledNPE(nn.Module):
     z_sd: Tensor
     shared_mean: Tensor
     shared_sd: Tensor
-    widening: Tensor
+    shared_spread: Tensor
+    window_spread: Tensor
 
     def __init__(self, outputs: int, config: PoolingConfig) -> None:
         super().__init__()
@@ -163,7 +167,8 @@ class PooledNPE(nn.Module):
         for name, size in (("h", config.inputs - outputs), ("z", outputs), ("shared", shared)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_sd", torch.ones(size))
-        self.register_buffer("widening", torch.zeros(2))
+        self.register_buffer("shared_spread", torch.zeros(2, 2, shared))
+        self.register_buffer("window_spread", torch.zeros(2, 2, outputs))
         self.course_features = _perceptron(config.inputs, config.hidden, f)
         self.course = _perceptron(config.inputs + scales * (f + 1) + 1, config.hidden, 2 * outputs)
         self.course_size = nn.Parameter(torch.zeros(2, outputs))
@@ -243,16 +248,16 @@ class PooledNPE(nn.Module):
             span_s: Time from a pool's first window to its last [s].
         """
         centre, scale = self.courses(unit, pools[..., : self.config.features], counts, span_s)
-        return PoolContext(centre, scale, *self.contexts(unit, pools, counts, span_s), self.width(counts[..., 0]))
+        return PoolContext(centre, scale, *self.contexts(unit, pools, counts, span_s), self.share(counts[..., 0]))
 
-    def width(self, count: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-        r"""Factor on the noise of what pools of so many windows share, as recordings held out of training asked for.
+    def share(self, count: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+        r"""Logarithm of the number of windows of pools, over that of the most that are told apart.
 
         Arguments:
             count: Number of windows.
         """
         most = float(self.config.most)
-        return torch.exp(self.widening[0] + self.widening[1] * count.clamp(1.0, most).log() / math.log(most))
+        return count.clamp(1.0, most).log() / math.log(most)
 
     def contexts(
         self, unit: Tensor, pools: Tensor, counts: Tensor, span_s: Tensor
@@ -281,8 +286,8 @@ class PooledNPE(nn.Module):
             n: Draws.
             generator: Source of randomness.
         """
-        noise = known.width * torch.randn(n, len(self.shared_sd), generator=generator)
-        return invert_flow(self.shared_flow, known.shared, noise)
+        noise = torch.randn(n, len(self.shared_sd), generator=generator)
+        return stretch(invert_flow(self.shared_flow, known.shared, noise), self.shared_spread, known.size)
 
     def slow(self, shared: Float[Tensor, "n S"]) -> Float[np.ndarray, "n slow"]:
         r"""Logarithms of the slow quantities in draws of what a pool shares.
@@ -304,16 +309,69 @@ class PooledNPE(nn.Module):
             shared: Draws of what its pool shares.
             generator: Source of randomness.
         """
+        z = self.standardised(known, shared, generator) * self.z_sd + self.z_mean
+        return space.constrain(z.double().numpy()).astype(np.float32)
+
+    @torch.no_grad()
+    def standardised(
+        self, known: PoolContext, shared: Float[Tensor, "n S"], generator: torch.Generator
+    ) -> Float[Tensor, "n D"]:
+        r"""Draws a window's standardised outputs, one for each shared draw; arguments as ``sample_window``.
+
+        Arguments:
+            known: Context of the window.
+            shared: Draws of what its pool shares.
+            generator: Source of randomness.
+        """
         noise = torch.randn(len(shared), self.outputs, generator=generator)
         left = invert_flow(self.window_flow, known.window, noise, shared)
         errors = (shared * self.shared_sd + self.shared_mean)[:, : self.outputs]
-        z = (known.centre + errors + known.scale * left) * self.z_sd + self.z_mean
-        return space.constrain(z.double().numpy()).astype(np.float32)
+        return stretch(known.centre + errors + known.scale * left, self.window_spread, known.size)
+
+
+def stretch(
+    draws: Float[Tensor, "n K"], spread: Float[Tensor, "2 2 K"], size: Float[Tensor, ""]
+) -> Float[Tensor, "n K"]:
+    r"""Stretches draws about their medians; their ranks stay as they are.
+
+    Distances within which half and nine tenths of the draws lie become $e^{a_0 + a_1 x}$ and $e^{b_0 + b_1 x}$ times
+    what they were, $x$ the size of the pool; in between linearly, beyond as at nine tenths.
+
+    Arguments:
+        draws: Draws of several quantities.
+        spread: The coefficients, by level (half, nine tenths), power of the size and quantity.
+        size: Size of the pool, from ``PooledNPE.share``.
+
+    Example:
+        >>> draws = torch.linspace(-1, 1, 101)[:, None]
+        >>> wider = stretch(draws, torch.full((2, 2, 1), math.log(2.0)), torch.tensor(0.0))
+        >>> round(float(wider.max()), 3)
+        2.0
+    """
+    if not bool(spread.any()):
+        return draws
+    middle = draws.median(0).values
+    apart = draws - middle
+    distance = apart.abs()
+    half, most = torch.quantile(distance, torch.tensor([0.5, 0.9]), dim=0).clamp_min(1e-9)
+    most = torch.maximum(most, half * (1 + 1e-6))
+    inner, outer = torch.exp(spread[:, 0] + spread[:, 1] * size)
+    outer = torch.maximum(outer, inner * half / most)
+    slope = (outer * most - inner * half) / (most - half)
+    between = inner * half + slope * (distance - half)
+    beyond = outer * most + outer * (distance - most)
+    far = torch.where(distance <= half, inner * distance, torch.where(distance <= most, between, beyond))
+    return middle + apart.sign() * far
 
 
 @torch.no_grad()
 def pool_contexts(
-    npe: PooledNPE, unit: Float[Tensor, "W inputs"], time_s: Float[np.ndarray, " W"], *, causal: bool
+    npe: PooledNPE,
+    unit: Float[Tensor, "W inputs"],
+    time_s: Float[np.ndarray, " W"],
+    *,
+    causal: bool,
+    states: Int[np.ndarray, " W"] | None = None,
 ) -> PoolContext:
     r"""What a pool says of each of its windows; where it is causal, each is told by those up to it.
 
@@ -322,13 +380,14 @@ def pool_contexts(
         unit: Vectors of the pool's windows, in order of time.
         time_s: Start of every window [s].
         causal: Whether a window's pool ends with itself.
+        states: Number of the sensor's state in every window; one for all where None.
 
     Example:
         >>> npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, transforms=2))
         >>> pool_contexts(npe, torch.randn(5, 8), 8.0 * np.arange(5), causal=True).centre.shape
         torch.Size([5, 3])
     """
-    averages, counts = pool_averages(npe.features(unit).numpy(), time_s, causal=causal)
+    averages, counts = pool_averages(npe.features(unit).numpy(), time_s, causal=causal, states=states)
     ends = np.asarray(time_s) if causal else np.full(len(time_s), time_s[-1])
     span_s = torch.from_numpy((ends - time_s[0]).astype(np.float32))
     return npe.context(unit, torch.from_numpy(averages), torch.from_numpy(counts), span_s)

@@ -2,6 +2,7 @@ r"""Recipes of pooling layers: a window model, simulated recordings, training, a
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -11,16 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from safetensors.torch import load_model, save_model
 from torch import Tensor
 
+from ...simulators.recorded import SensorChanges
 from ..bundle import Bundle, find_bundle, of_one_channel
 from ..checkpoint import Checkpoint
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_pooling
-from .network import PooledNPE, PoolingConfig
-from .segments import set_limit, train_detector
-from .training import PoolTraining, train_pooled
+from .network import PoolingConfig
+from .segment_training import DetectorTraining, all_states, measure_detector, set_limits, train_detector
+from .segments import ChangeDetector
+from .training import PoolTraining, context_scales, train_pooled
 
 __all__ = ["PoolingRecipe", "find_pooling_recipe", "produce_pooling"]
 
@@ -34,11 +39,14 @@ class PoolingRecipe:
     Arguments:
         name: Name of the model that it makes.
         base: The window model, shipped or a folder.
-        recordings: Sets of simulated recordings; the last one sets the detector's limit.
+        recordings: Sets of simulated recordings.
+        changes: The name of one of them, ``of``, whose waves are recorded once more for the detector, by sensors that
+            change as said.
+        hours: The set on which the detector's limits are set.
         test: The set on which the layer is measured, and its draws.
         network: Settings of the network.
         train: Settings of the training.
-        detector: Steps of the detector and the splits an hour that its limit allows where nothing was spliced.
+        detector: Settings of the detector's training.
 
     Raises:
         TypeError: If a setting is unknown.
@@ -51,6 +59,8 @@ class PoolingRecipe:
     name: str
     base: str
     recordings: Sequence[Mapping[str, Any]]
+    changes: Mapping[str, Any]
+    hours: Mapping[str, Any]
     test: Mapping[str, Any]
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +68,7 @@ class PoolingRecipe:
 
     def __post_init__(self) -> None:
         PoolingConfig(**self.network)
+        DetectorTraining(**self.detector)
         PoolTraining(**self.train)
 
 
@@ -97,27 +108,30 @@ def produce_pooling(
     """
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
-    bundle = of_one_channel(Bundle.load(folder), "a pooling layer")
-    sets = [_embedded(bundle, work, row, tell) for row in recipe.recordings]
-    config = PoolTraining(**recipe.train)
+    bundle, config = of_one_channel(Bundle.load(folder), "a pooling layer"), PoolTraining(**recipe.train)
+    simulated = _Simulated.of(recipe, bundle, work, config.held, tell)
+    key = simulated.key
+    detector, found = _detector(recipe, simulated, work / f"detector-{key}.safetensors", tell)
+    states = [all_states(detector, simulated.signatures(data), data.time_s)[0] for data in simulated.sets]
     npe, history = train_pooled(
-        sets[:-1],
+        simulated.sets,
         bundle.npe,
         PoolingConfig(**{"inputs": bundle.npe.config.embedding.context + bundle.outputs.space.dim, **recipe.network}),
         config,
-        checkpoint=Checkpoint(work / "checkpoint"),
+        states=states,
+        also=[
+            (simulated.hours, all_states(detector, simulated.signatures(simulated.hours), simulated.hours.time_s)[0])
+        ],
+        checkpoint=Checkpoint(work / f"checkpoint-{key}"),
         progress=lambda step, loss, held: tell(f"step {step}: loss {loss:.3f}, held out {held:.3f}"),
     )
-    with torch.no_grad():
-        signatures = [_signatures(npe, bundle, data) for data in sets]
-    pairs = list(zip(signatures, sets, strict=True))
-    detector = train_detector(pairs[:-1], steps=int(recipe.detector.get("steps", 2000)), seed=config.seed)
-    allowed = float(recipe.detector.get("false_an_hour", 0.02))
-    set_limit(detector, *pairs[-1], false_an_hour=allowed)
-    layer = PoolingLayer(npe, detector)
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
     held_out = _embedded(bundle, work, {"name": "test", **test}, tell)
-    measured = measure_pooling(bundle, layer, held_out, draws=int(recipe.test.get("draws", 400)))
+    draws = int(recipe.test.get("draws", 400))
+    calm = simulated.sets[-1].rows(slice(0, config.held))
+    measured = measure_pooling(bundle, PoolingLayer(npe, detector), [held_out], calm=calm, draws=draws) | {
+        "changes": found
+    }
     training = {"recordings": [dict(row) for row in recipe.recordings], **asdict(config), "history": _thin(history)}
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
@@ -127,11 +141,57 @@ def produce_pooling(
     return measured
 
 
-def _signatures(npe: PooledNPE, bundle: Bundle, data: EmbeddedRecordings) -> Tensor:
-    """What the detector sees of every window, (R, W, signature)."""
-    flat = torch.from_numpy(data.context).flatten(0, 1)
-    parts: list[Tensor] = [npe.signature(npe.unit(bundle.npe, h)) for h in torch.split(flat, 8192)]
-    return torch.cat(parts).reshape(*data.context.shape[:2], -1)
+@dataclass(frozen=True)
+class _Simulated:
+    """What is trained on, and the scales of the signatures."""
+
+    sets: Sequence[EmbeddedRecordings]
+    changing: EmbeddedRecordings
+    hours: EmbeddedRecordings
+    mean: Tensor
+    sd: Tensor
+
+    @classmethod
+    def of(
+        cls, recipe: PoolingRecipe, bundle: Bundle, work: Path, held: int, tell: Callable[[str], None]
+    ) -> _Simulated:
+        sets = [_embedded(bundle, work, row, tell) for row in recipe.recordings]
+        again = {k: v for k, v in recipe.changes.items() if k != "of"}
+        (row,) = (row for row in recipe.recordings if row["name"] == recipe.changes["of"])
+        more = {"name": "changes", "solved": work / str(row["name"]), "changes": SensorChanges(**again)}
+        changing = _embedded(bundle, work, {**row, **more}, tell)
+        hours = _embedded(bundle, work, {"name": "hours", **recipe.hours}, tell)
+        return cls(sets, changing, hours, *context_scales(sets, held))
+
+    def signatures(self, data: EmbeddedRecordings) -> Float[Tensor, "R W signature"]:
+        return (torch.from_numpy(data.context) - self.mean) / self.sd
+
+    @property
+    def key(self) -> str:
+        """A name of these recordings as this window model sees them."""
+        sizes = repr([data.context.shape for data in self.sets])
+        return hashlib.sha256(self.mean.numpy().tobytes() + sizes.encode()).hexdigest()[:10]
+
+
+def _detector(
+    recipe: PoolingRecipe, simulated: _Simulated, path: Path, tell: Callable[[str], None]
+) -> tuple[ChangeDetector, dict[str, Any]]:
+    """The detector, from its file if there is one, its limits, and what it finds."""
+    config = DetectorTraining(**recipe.detector)
+    pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, simulated.changing)]
+    if path.is_file():
+        detector = ChangeDetector(pairs[0][0].shape[-1], members=config.members).eval()
+        load_model(detector, path)
+    else:
+        detector = train_detector(pairs, config, progress=tell)
+        save_model(detector, str(path))
+    hours = simulated.signatures(simulated.hours)
+    limits = set_limits(detector, hours, simulated.hours, margin=config.margin, sensor_an_hour=config.sensor_an_hour)
+    spliced = measure_detector(detector, hours, simulated.hours)["splices"]
+    own = slice(0, config.held)
+    sensors = measure_detector(detector, pairs[-1][0][own], simulated.changing.rows(own), splices=0)
+    tell(f"detector: {limits}, splices {spliced}, sensors {sensors}")
+    return detector, {"limits": limits, "splices": spliced, "sensors": sensors}
 
 
 def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable[[str], None]) -> EmbeddedRecordings:

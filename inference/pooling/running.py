@@ -14,7 +14,7 @@ from torch import Tensor
 from .layer import PoolingLayer
 from .network import PoolContext
 from .pools import SCALES_S
-from .segments import BLOCK, score_block
+from .segments import BLOCK, ChangeFinder
 
 __all__ = ["Mark", "RunningPool"]
 
@@ -56,17 +56,15 @@ class RunningPool:
     """
 
     def __init__(self, layer: PoolingLayer) -> None:
-        self._layer = layer
-        self._late: deque[tuple[Tensor, Tensor, float]] = deque()
+        self._layer, self._finder = layer, ChangeFinder(layer.detector)
+        self._late: deque[tuple[Tensor, float]] = deque(maxlen=BLOCK)
         self._start([])
 
     def _start(self, windows: list[tuple[Tensor, float]]) -> None:
         """A new pool of some windows."""
         npe = self._layer.npe
         self._sums = torch.zeros(len(SCALES_S), 2 * npe.config.features + 1, dtype=torch.float64)
-        self._before = torch.zeros(self._layer.detector.inputs)
-        self._near, self._weight, self._n_before, self._last_before = self._before.clone(), 0.0, 0, -math.inf
-        self._time_s, self.windows, self.start_s = -math.inf, 0, math.nan
+        self._time_s, self.windows, self.start_s, self.sensor_start_s = -math.inf, 0, math.nan, math.nan
         for unit, time_s in windows:
             self._count(unit, time_s)
 
@@ -81,13 +79,11 @@ class RunningPool:
         Returns:
             What the pool says of it, or None where the pool holds this window only.
         """
-        npe, detector = self._layer.npe, self._layer.detector
-        self._late.append((unit, detector.standard(npe.signature(unit)), time_s))
+        self._late.append((unit, time_s))
         self._count(unit, time_s)
-        if len(self._late) == BLOCK and self._spliced():
-            self._start([(one, at) for one, _, at in self._late])
-        if len(self._late) == BLOCK:
-            self._forget()
+        found = self._finder.add(self._layer.npe.signature(unit), time_s)
+        if found is not None:
+            self._start(list(self._late)) if found.kind == "patient" else self._renew()
         return None if self.windows == 1 else self._told(unit, *self._averages())
 
     def _averages(self) -> tuple[Tensor, Tensor]:
@@ -125,24 +121,12 @@ class RunningPool:
         row = torch.cat((features, torch.ones(1, dtype=torch.float64)))
         keep = [math.exp(-(time_s - self._time_s) / scale) if self.windows else 0.0 for scale in SCALES_S]
         self._sums = torch.tensor(keep, dtype=torch.float64)[:, None] * self._sums + row
-        self.start_s = time_s if self.windows == 0 else self.start_s
+        if self.windows == 0:
+            self.start_s = self.sensor_start_s = time_s
         self._time_s, self.windows = time_s, self.windows + 1
 
-    def _spliced(self) -> bool:
-        """Whether the last three windows are of another patient than those before them."""
-        if self._n_before < BLOCK:
-            return False
-        block = torch.stack([signature for _, signature, _ in self._late])
-        gap = self._late[0][2] - self._last_before
-        near = self._near / self._weight
-        detector = self._layer.detector
-        before = self._before / self._n_before
-        return score_block(detector, before, near, block, self._n_before, gap) > float(detector.limit)
-
-    def _forget(self) -> None:
-        """The oldest of the last three joins those before them."""
-        _, signature, time_s = self._late.popleft()
-        keep = math.exp(-(time_s - self._last_before) / 60.0) if self._n_before else 0.0
-        self._before = self._before + signature
-        self._near, self._weight = keep * self._near + signature, keep * self._weight + 1.0
-        self._n_before, self._last_before = self._n_before + 1, time_s
+    def _renew(self) -> None:
+        """What follows the sensor starts anew with the last three windows."""
+        patient, windows, start_s = self._sums[0], self.windows, self.start_s
+        self._start(list(self._late))
+        self._sums[0], self.windows, self.start_s = patient, windows, start_s

@@ -1,92 +1,274 @@
-r"""Where a recording is no longer one patient's: the pool is split there.
+r"""Where a recording is no longer one patient's, or no longer one sensor's.
 
-A small network $D$ scores three windows against all and against the last minute of the pool before them,
+Features $f$ of a window's signature, learned for this, are averaged over three windows, $b_i$, and over those before
+them: all of the pool ($a_i$), the last minute ($m_i$), the last three ($l_i$). Small networks (several, their logits
+averaged) tell from
 
 $$
-\ell_i = D\big(\bar h_{S},\, \bar h_{60\,\mathrm{s}},\, \tfrac13 (h_i + h_{i+1} + h_{i+2}),\, \ln n_S,\, \ln \Delta
-t\big),
+\ell_i = D\big(a_i,\, b_i,\, |b_i - a_i|,\, |b_i - m_i|,\, b_i - m_i,\, |b_i - l_i|,\, \ln n,\, \ln \Delta t\big)
 $$
 
-trained on spliced recordings against unspliced ones, which hold drift, clinical events and changes of the sensor. A
-splice is called where $\ell$ passes a limit set on unspliced recordings that were not trained on, and the pool starts
-anew at the first of the three windows. What comes late is not called: at least three windows must stand before it.
+whether another patient begins at window $i$, and whether another state of the same patient's sensor does: a new zero, a
+flushed or kinked line. Trained on spliced recordings, on recordings whose sensor changes, and on neither, all of which
+hold drift and clinical events. A change is called where its logit passes a limit set on hours that were not trained on.
+A new patient starts a new pool; a new sensor ends the averages that follow the sensor (see ``pools``). Either is known
+when the third window of the new has come, and may be moved to a better place by the two windows after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from .features import EmbeddedRecordings
-
-__all__ = ["BLOCK", "ChangeDetector", "score_block", "set_limit", "split_pool", "train_detector"]
+__all__ = ["BLOCK", "Change", "ChangeDetector", "ChangeFinder", "Judge", "find_changes", "sensor_states", "split_pool"]
 
 BLOCK = 3
 """Windows that are judged together, and fewest windows before them."""
-_NEAR_S = 60.0
+NEAR_S = 60.0
+_MOST = 200
+Kind = Literal["patient", "sensor"]
+
+
+@dataclass(frozen=True)
+class Change:
+    r"""A place where the patient or the sensor is another.
+
+    Arguments:
+        at: First window of the new.
+        kind: What is new.
+        moves: Whether this says better where the change before it was.
+
+    Example:
+        >>> Change(12, "sensor").moves
+        False
+    """
+
+    at: int
+    kind: Kind
+    moves: bool = False
+
+
+class _Member(nn.Module):
+    """One network: features of a window and the head that compares their averages."""
+
+    def __init__(self, inputs: int, features: int, hidden: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, features, bias=False)
+        self.curved = nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, features))
+        self.head = nn.Sequential(
+            nn.Linear(6 * features + 3, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2)
+        )
+
+    def features(self, h: Tensor) -> Tensor:
+        return self.linear(h) + self.curved(h)  # type: ignore[no-any-return]
+
+    def forward(self, before: Tensor, near: Tensor, last: Tensor, block: Tensor, extra: Tensor) -> Tensor:
+        apart = ((block - before).abs(), (block - near).abs(), block - near, (block - last).abs())
+        return self.head(torch.cat((before, block, *apart, extra), -1))  # type: ignore[no-any-return]
 
 
 class ChangeDetector(nn.Module):
-    r"""Logit that three windows are of another patient than the pool before them.
+    r"""Logits that three windows are of another patient, and of another state of the sensor, than those before them.
 
     Arguments:
         inputs: Length of a window's signature (``PooledNPE.signature``).
-        hidden: Width of the network.
+        features: Features of a window in each member.
+        hidden: Width of the networks.
+        members: Networks whose logits are averaged.
 
     Example:
-        >>> detector = ChangeDetector(4, 8)
-        >>> detector(torch.randn(2, 4), torch.randn(2, 4), torch.randn(2, 4), torch.zeros(2, 2)).shape
-        torch.Size([2])
+        >>> detector = ChangeDetector(4, 8, 8)
+        >>> f = detector.features(torch.randn(2, 4))
+        >>> detector(f, f, f, f, torch.zeros(2, 3)).shape
+        torch.Size([2, 2])
     """
 
-    limit: Tensor
+    limits: Tensor
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, inputs: int, hidden: int = 96) -> None:
+    def __init__(self, inputs: int, features: int = 64, hidden: int = 96, members: int = 2) -> None:
         super().__init__()
-        self.inputs, self.hidden = inputs, hidden
+        self.inputs, self.width, self.hidden = inputs, features, hidden
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("sd", torch.ones(inputs))
-        self.register_buffer("limit", torch.tensor(0.0))
-        self.net = nn.Sequential(
-            nn.Linear(5 * inputs + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1)
-        )
+        self.register_buffer("limits", torch.zeros(2))
+        self.members = nn.ModuleList(_Member(inputs, features, hidden) for _ in range(members))
 
-    def standard(self, h: Float[Tensor, "*N inputs"]) -> Float[Tensor, "*N inputs"]:
-        r"""Standardised signatures.
+    def shape(self) -> dict[str, int]:
+        r"""Arguments that make such a detector."""
+        return {
+            "inputs": self.inputs,
+            "features": self.width,
+            "hidden": self.hidden,
+            "members": len(self.members),
+        }
+
+    def features(self, h: Float[Tensor, "*N inputs"]) -> Float[Tensor, "*N F"]:
+        r"""Features of windows, of all members side by side.
 
         Arguments:
             h: Signatures.
         """
-        return (h - self.mean) / self.sd
+        standard = (h - self.mean) / self.sd
+        return torch.cat([member.features(standard) for member in self.members], -1)  # type: ignore[operator]
 
     def forward(
         self,
-        before: Float[Tensor, "N inputs"],
-        near: Float[Tensor, "N inputs"],
-        block: Float[Tensor, "N inputs"],
-        extra: Float[Tensor, "N 2"],
-    ) -> Float[Tensor, " N"]:
-        r"""Logits.
+        before: Float[Tensor, "N F"],
+        near: Float[Tensor, "N F"],
+        last: Float[Tensor, "N F"],
+        block: Float[Tensor, "N F"],
+        extra: Float[Tensor, "N 3"],
+    ) -> Float[Tensor, "N 2"]:
+        r"""Logits of a new patient and of a new sensor.
 
         Arguments:
-            before: Mean of the standardised signatures of the pool.
+            before: Mean features of the pool.
             near: Mean of those of its last minute.
+            last: Mean of its last three.
             block: Mean of the three windows.
-            extra: Logarithms of the pool's size and of the time since its last window [s].
+            extra: From ``told``.
         """
-        joined = torch.cat((before, block, (block - before).abs(), (block - near).abs(), block - near, extra), -1)
-        return self.net(joined)[:, 0]  # type: ignore[no-any-return]
+        split = [torch.split(part, self.width, -1) for part in (before, near, last, block)]
+        logits = [member(*parts, extra) for member, *parts in zip(self.members, *split, strict=True)]
+        return torch.stack(logits).mean(0)
 
 
-@torch.no_grad()
-def split_pool(detector: ChangeDetector, h: Float[Tensor, "W inputs"], time_s: Float[np.ndarray, " W"]) -> list[int]:
-    r"""First windows of the segments of a recording, the first of them 0.
+def told(
+    n: Int[np.ndarray, " N"], gap_s: Float[np.ndarray, " N"], length_s: Float[np.ndarray, " N"]
+) -> Float[Tensor, "N 3"]:
+    r"""What a detector is told beside features, from the pool's size, the time since its last window and its length.
+
+    Arguments:
+        n: Windows of the pools.
+        gap_s: Time from the start of a pool's last window to that of the first of the three [s].
+        length_s: Time from the start of a pool's first window to that of its last [s].
+
+    Example:
+        >>> told(np.array([3]), np.array([8.0]), np.array([16.0])).shape
+        torch.Size([1, 3])
+    """
+    columns = (np.log(np.minimum(n, _MOST)), np.log(np.maximum(gap_s, 1.0)), np.log(np.maximum(length_s, 8.0)) / 3)
+    return torch.from_numpy(np.stack(columns, -1).astype(np.float32))
+
+
+class Judge:
+    r"""Turns how far logits pass their limits, window by window, into changes.
+
+    A change is where a logit passes most within the first three windows that pass; a patient goes before a sensor. What
+    is mixed of old and new is not judged again.
+
+    Example:
+        >>> judge = Judge()
+        >>> [judge.see(i, -1.0, sensor) for i, sensor in enumerate((-1.0, 2.0, 3.0))]
+        [None, Change(at=1, kind='sensor', moves=False), Change(at=2, kind='sensor', moves=True)]
+    """
+
+    def __init__(self) -> None:
+        self._first, self._best = -BLOCK, (False, -np.inf, -BLOCK)
+
+    def see(self, at: int, patient: float, sensor: float) -> Change | None:
+        r"""Takes in how far the logits at a window pass.
+
+        Arguments:
+            at: The window.
+            patient: How far that of a new patient passes its limit.
+            sensor: The same for a new sensor.
+        """
+        if max(patient, sensor) <= 0:
+            return None
+        own = (patient > 0, patient if patient > 0 else sensor, at)
+        waiting = at < self._first + BLOCK
+        if waiting and own > self._best:
+            self._best = own
+        elif at >= self._best[2] + BLOCK:
+            self._first, self._best, waiting = at, own, False
+        else:
+            return None
+        return Change(at, "patient" if own[0] else "sensor", waiting)
+
+
+class _Before:
+    """Averages of the features of a pool as it grows."""
+
+    def __init__(self) -> None:
+        self.n, self.start_s, self.last_s, self._weight = 0, 0.0, 0.0, 0.0
+        self._sum, self._near, self._last = torch.zeros(()), torch.zeros(()), deque[Tensor](maxlen=BLOCK)
+
+    def add(self, f: Float[Tensor, " F"], time_s: float) -> None:
+        keep = float(np.exp(-(time_s - self.last_s) / NEAR_S)) if self.n else 0.0
+        self._sum, self._near, self._weight = self._sum + f, keep * self._near + f, keep * self._weight + 1.0
+        self._last.append(f)
+        self.start_s = time_s if self.n == 0 else self.start_s
+        self.n, self.last_s = self.n + 1, time_s
+
+    def logits(self, detector: ChangeDetector, block: list[Tensor], time_s: float) -> tuple[float, float]:
+        last = torch.stack(list(self._last)).mean(0)
+        means = (self._sum / self.n, self._near / self._weight, last, torch.stack(block).mean(0))
+        length_s = np.array([self.last_s - self.start_s])
+        extra = told(np.array([self.n]), np.array([time_s - self.last_s]), length_s)
+        patient, sensor = detector(*(m[None] for m in means), extra)[0].tolist()
+        return patient, sensor
+
+
+class ChangeFinder:
+    r"""Finds changes as windows come.
+
+    Arguments:
+        detector: The detector.
+
+    Example:
+        >>> finder = ChangeFinder(ChangeDetector(4, 8, 8))
+        >>> finder.add(torch.zeros(4), 0.0) is None
+        True
+    """
+
+    def __init__(self, detector: ChangeDetector) -> None:
+        self._detector, self._judge = detector, Judge()
+        self._late: deque[tuple[Tensor, float]] = deque()
+        self._before: _Before = _Before()
+        self._fresh: _Before | None = None
+        self._seen, self._since = 0, 0
+
+    @torch.no_grad()
+    def add(self, signature: Float[Tensor, " inputs"], time_s: float) -> Change | None:
+        r"""Takes a window in; says where a change was, if its three windows have just come.
+
+        Arguments:
+            signature: Its signature.
+            time_s: Its start [s].
+        """
+        self._late.append((self._detector.features(signature[None])[0], time_s))
+        self._seen += 1
+        if len(self._late) < BLOCK:
+            return None
+        at, found = self._seen - BLOCK, None
+        if self._before.n >= BLOCK:
+            logits = self._before.logits(self._detector, [f for f, _ in self._late], self._late[0][1])
+            limits = self._detector.limits.tolist()
+            found = self._judge.see(at, logits[0] - limits[0], logits[1] - limits[1])
+        if found is not None and found.kind == "patient":
+            self._fresh, self._since = _Before(), at
+        for pool in (self._before, self._fresh):
+            if pool is not None:
+                pool.add(*self._late[0])
+        if self._fresh is not None and at >= self._since + BLOCK - 1:
+            self._before, self._fresh = self._fresh, None
+        self._late.popleft()
+        return found
+
+
+def find_changes(
+    detector: ChangeDetector, h: Float[Tensor, "W inputs"], time_s: Float[np.ndarray, " W"]
+) -> list[Change]:
+    r"""Changes of a whole recording, in order.
 
     Arguments:
         detector: The detector.
@@ -94,179 +276,47 @@ def split_pool(detector: ChangeDetector, h: Float[Tensor, "W inputs"], time_s: F
         time_s: Start of every window [s].
 
     Example:
-        >>> split_pool(ChangeDetector(4, 8), torch.zeros(2, 4), np.array([0.0, 8.0]))
+        >>> find_changes(ChangeDetector(4, 8, 8), torch.zeros(2, 4), np.array([0.0, 8.0]))
+        []
+    """
+    finder, changes = ChangeFinder(detector), list[Change]()
+    for signature, start_s in zip(h, time_s, strict=True):
+        found = finder.add(signature, float(start_s))
+        if found is None:
+            continue
+        if found.moves:
+            changes.pop()
+        changes.append(found)
+    return changes
+
+
+def split_pool(detector: ChangeDetector, h: Float[Tensor, "W inputs"], time_s: Float[np.ndarray, " W"]) -> list[int]:
+    r"""First windows of the patients of a recording, the first of them 0.
+
+    Arguments:
+        detector: The detector.
+        h: Signatures in order of time.
+        time_s: Start of every window [s].
+
+    Example:
+        >>> split_pool(ChangeDetector(4, 8, 8), torch.zeros(2, 4), np.array([0.0, 8.0]))
         [0]
     """
-    starts, h = [0], detector.standard(h)
-    while (found := _first_splice(detector, h, time_s, starts[-1])) is not None:
-        starts.append(found)
-    return starts
+    return [0, *(change.at for change in find_changes(detector, h, time_s) if change.kind == "patient")]
 
 
-def _first_splice(
-    detector: ChangeDetector, h: Float[Tensor, "W inputs"], time_s: Float[np.ndarray, " W"], start: int
-) -> int | None:
-    """First window after a splice in the pool that starts at a window: the best of the first three that pass."""
-    total, near, weight = torch.zeros_like(h[0]), torch.zeros_like(h[0]), 0.0
-    best: tuple[float, int] | None = None
-    for i in range(start, len(h) - BLOCK + 1):
-        n = i - start
-        if n >= BLOCK:
-            gap_s = float(time_s[i] - time_s[i - 1])
-            score = score_block(detector, total / n, near / weight, h[i : i + BLOCK], n, gap_s)
-            if score > float(detector.limit):
-                best = max(best or (score, i), (score, i))
-        if best is not None and i >= best[1] + BLOCK - 1:
-            return best[1]
-        keep = float(np.exp(-(time_s[i] - time_s[i - 1]) / _NEAR_S)) if n else 0.0
-        total, near, weight = total + h[i], keep * near + h[i], keep * weight + 1.0
-    return None if best is None else best[1]
-
-
-@torch.no_grad()
-def score_block(
-    detector: ChangeDetector,
-    before: Float[Tensor, " inputs"],
-    near: Float[Tensor, " inputs"],
-    block: Float[Tensor, "3 inputs"],
-    n: int,
-    gap_s: float,
-) -> float:
-    r"""Logit that three windows are of another patient.
+def sensor_states(changes: list[Change], windows: int) -> Int[np.ndarray, " W"]:
+    r"""Number of the sensor's state in every window, counted from 0; a new patient has a new sensor.
 
     Arguments:
-        detector: The detector.
-        before: Mean of the standardised signatures of the pool before them.
-        near: Mean of those of its last minute.
-        block: Those of the three windows.
-        n: Windows of the pool before them.
-        gap_s: Time from the start of its last window to that of the first of the three [s].
+        changes: The changes of a recording.
+        windows: Number of its windows.
 
     Example:
-        >>> zero = torch.zeros(4)
-        >>> isinstance(score_block(ChangeDetector(4, 8), zero, zero, torch.zeros(3, 4), 5, 8.0), float)
-        True
+        >>> sensor_states([Change(2, "sensor")], 4).tolist()
+        [0, 0, 1, 1]
     """
-    extra = torch.tensor([[np.log(min(n, 200)), np.log(max(gap_s, 1.0))]], dtype=torch.float32)
-    return float(detector(before[None], near[None], block.mean(0)[None], extra)[0])
-
-
-def train_detector(
-    sets: Sequence[tuple[Float[Tensor, "R W inputs"], EmbeddedRecordings]],
-    *,
-    steps: int = 2000,
-    batch: int = 512,
-    noise: float = 0.3,
-    held: int = 64,
-    seed: int = 0,
-) -> ChangeDetector:
-    r"""Trains a detector on spliced and unspliced recordings; its limit is set apart, by ``set_limit``.
-
-    Arguments:
-        sets: Signatures and the recordings they are of; the steps take them in turn.
-        steps: Number of steps.
-        batch: Pairs of a step, half of them spliced.
-        noise: Standard deviation of the noise on the means.
-        held: Recordings left out of each set, the first ones.
-        seed: Seed of weights and pairs.
-
-    Example:
-        >>> train_detector.__kwdefaults__["batch"]
-        512
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        detector = ChangeDetector(sets[0][0].shape[-1])
-    rows = torch.cat([h[held:][torch.from_numpy(data.usable[held:])] for h, data in sets])
-    detector.mean.copy_(rows.mean(0))
-    detector.sd.copy_(rows.std(0).clamp_min(1e-3))
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-2)
-    pairs = [_Pairs(detector.standard(h[held:]), data.time_s[held:]) for h, data in sets]
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1.01 - step / steps)
-        rng = np.random.default_rng([seed, step])
-        (*means, extra), spliced = pairs[step % len(pairs)].draw(rng, batch)
-        means = [m + noise * torch.from_numpy(rng.standard_normal(m.shape).astype(np.float32)) for m in means]
-        loss = nn.functional.binary_cross_entropy_with_logits(detector(*means, extra), spliced)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return detector.eval()
-
-
-@torch.no_grad()
-def set_limit(
-    detector: ChangeDetector, h: Float[Tensor, "R W inputs"], data: EmbeddedRecordings, *, false_an_hour: float
-) -> float:
-    r"""Sets the limit above which so few splits an hour are called where nothing was spliced.
-
-    Arguments:
-        detector: The detector.
-        h: Signatures of unspliced recordings that it was not trained on.
-        data: The recordings.
-        false_an_hour: Splits an hour; less than one in all the hours there are takes the highest score and a margin.
-
-    Returns:
-        The limit.
-
-    Example:
-        >>> set_limit.__kwdefaults__ is None
-        True
-    """
-    scores, hours = [], 0.0
-    rows = zip(detector.standard(h), data.time_s, data.usable, data.change_s, strict=True)
-    for units, time_s, usable, change_s in rows:
-        times = time_s[usable]
-        apart = times[BLOCK : len(times) - BLOCK + 1] - change_s  # a changed sensor may well be called
-        own = np.array(_scores(detector, units[torch.from_numpy(usable)], times))
-        scores += own[~(np.abs(apart) < _NEAR_S)].tolist()
-        hours += float(time_s[-1] - time_s[0] + 8.0) / 3600.0
-    ranked = np.sort(scores)[::-1]
-    allowed = int(false_an_hour * hours)
-    margin = 0.0 if allowed else 0.5  # logits: what the hours at hand cannot show
-    limit = float(ranked[min(allowed, len(ranked) - 1)]) + margin
-    detector.limit.fill_(limit)
-    return limit
-
-
-def _scores(detector: ChangeDetector, h: Tensor, time_s: Float[np.ndarray, " W"]) -> list[float]:
-    """Score at every window of a recording as one pool."""
-    near, total, found = _near_means(h[None], time_s[None])[0], h.cumsum(0), []
-    for i in range(BLOCK, len(h) - BLOCK + 1):
-        gap_s = float(time_s[i] - time_s[i - 1])
-        found.append(score_block(detector, total[i - 1] / i, near[i - 1], h[i : i + BLOCK], i, gap_s))
-    return found
-
-
-class _Pairs:
-    """Pools with three windows after them, of the same recording or of another."""
-
-    def __init__(self, h: Tensor, time_s: Float[np.ndarray, "R W"]) -> None:
-        self.h, self.time_s = h, time_s
-        self.sums = torch.cat((torch.zeros_like(h[:, :1]), h.cumsum(1)), 1)
-        self.blocks = (self.sums[:, BLOCK:] - self.sums[:, :-BLOCK]) / BLOCK
-        self.near = _near_means(h, time_s)
-
-    def draw(self, rng: np.random.Generator, n: int) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
-        recordings, windows = self.h.shape[:2]
-        r = rng.integers(recordings, size=n)
-        at = rng.integers(BLOCK, windows - BLOCK + 1, size=n)
-        size = np.maximum(BLOCK, np.minimum(at, np.exp(rng.uniform(0, np.log(at + 1))).astype(int)))
-        spliced = np.arange(n) < n // 2
-        other = np.where(spliced, (r + 1 + rng.integers(recordings - 1, size=n)) % recordings, r)
-        block_at = np.where(spliced, rng.integers(windows - BLOCK + 1, size=n), at)
-        before = (self.sums[r, at] - self.sums[r, at - size]) / torch.from_numpy(size)[:, None].float()
-        gap = np.maximum(self.time_s[r, at] - self.time_s[r, at - 1], 1.0)
-        extra = torch.from_numpy(np.stack([np.log(np.minimum(size, 200)), np.log(gap)], -1).astype(np.float32))
-        return (before, self.near[r, at - 1], self.blocks[other, block_at], extra), torch.from_numpy(spliced).float()
-
-
-def _near_means(h: Tensor, time_s: Float[np.ndarray, "R W"]) -> Tensor:
-    """Mean of the last minute up to each window, decaying."""
-    keep = torch.from_numpy(np.exp(-np.diff(time_s, axis=1) / _NEAR_S).astype(np.float32))
-    sums, weights = [h[:, 0]], [torch.ones(len(h))]
-    for i in range(1, h.shape[1]):
-        sums.append(keep[:, i - 1, None] * sums[-1] + h[:, i])
-        weights.append(keep[:, i - 1] * weights[-1] + 1.0)
-    return torch.stack(sums, 1) / torch.stack(weights, 1)[..., None]
+    states = np.zeros(windows, np.int64)
+    for change in changes:
+        states[change.at :] += 1
+    return states

@@ -9,8 +9,8 @@ $$
 $$
 
 then, the course held, the flows learn the shared errors and what is left. AdamW with a cosine schedule for either;
-averaged weights; recordings held out say how far it came, and how much wider than trained the shared errors must be:
-$\ln \tau(n) = b + a \ln n$ on the flow's noise maximises their likelihood, as patients are fewer than windows.
+averaged weights; recordings held out say how far it came, and how draws must be stretched: patients are fewer than
+windows, so a network knows those that it was trained on by heart (see ``stretching``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..checkpoint import Checkpoint
@@ -32,11 +32,11 @@ from ..npe import NPE
 from .features import EmbeddedRecordings
 from .network import PooledNPE, PoolingConfig
 from .pools import pool_of
+from .stretching import RecordingTensors, fit_stretching
 
-__all__ = ["PoolTraining", "train_pooled"]
+__all__ = ["PoolTraining", "context_scales", "train_pooled"]
 
 _SAVED_EVERY = 500  # steps
-_VALIDATED = 64  # recordings of each set that are held out
 _MEAN_COUNTS = 0.2  # weight of a pool's mean error beside the course
 _COURSE = ("course", "course_features", "course_size")
 
@@ -59,6 +59,7 @@ class PoolTraining:
         noise: The same, for the flows.
         patient_noise: The same, one for all windows of a pool.
         dropout: Share of pooled features that the flows do not see.
+        held: Recordings of each set that are not trained on, the first ones.
         seed: Seed of weights, order and pools.
 
     Example:
@@ -78,21 +79,8 @@ class PoolTraining:
     noise: float = 0.1
     patient_noise: float = 0.07
     dropout: float = 0.15
+    held: int = 64
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class _Set:
-    """Recordings as tensors: windows' vectors, standardised outputs, slow quantities, times and usable windows."""
-
-    h: Float[Tensor, "R W inputs"]
-    z: Float[Tensor, "R W D"]
-    slow: Float[Tensor, "R W slow"]
-    time_s: Float[Tensor, "R W"]
-    usable: Tensor
-
-    def rows(self, keep: slice) -> _Set:
-        return _Set(self.h[keep], self.z[keep], self.slow[keep], self.time_s[keep], self.usable[keep])
 
 
 @dataclass(frozen=True)
@@ -104,6 +92,7 @@ class _Pools:
     slow: Float[Tensor, "B n slow"]
     time_s: Float[Tensor, "B n"]
     member: Tensor
+    states: Int[Tensor, "B n"]
 
     @property
     def span_s(self) -> Float[Tensor, " B"]:
@@ -114,7 +103,9 @@ class _Pools:
         return (values * weight).sum(1) / weight.sum(1).clamp_min(1.0)
 
     def courses(self, npe: PooledNPE, h: Tensor) -> tuple[Tensor, Tensor]:
-        pools, counts = pool_of(npe.course_features(h), self.time_s, self.member, self.time_s)
+        pools, counts = pool_of(
+            npe.course_features(h), self.time_s, self.member, self.time_s, (self.states, self.states)
+        )
         return npe.courses(h, pools, counts, self.span_s[:, None].expand(-1, h.shape[1]))
 
 
@@ -124,6 +115,8 @@ def train_pooled(
     network: PoolingConfig,
     config: PoolTraining,
     *,
+    states: Sequence[Int[np.ndarray, "R W"]] | None = None,
+    also: Sequence[tuple[EmbeddedRecordings, Int[np.ndarray, "R W"]]] = (),
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, float, float], None] = lambda *_: None,
 ) -> tuple[PooledNPE, list[dict[str, float]]]:
@@ -134,6 +127,8 @@ def train_pooled(
         base: The window model.
         network: Shape of the estimator.
         config: How long and how fast.
+        states: Number of the sensor's state in every window of the sets; one for all where None.
+        also: More recordings that draws are stretched on, and their states.
         checkpoint: Where to keep the run; None for nowhere.
         progress: Called with step, loss and held-out loss now and then.
 
@@ -144,7 +139,7 @@ def train_pooled(
         >>> train_pooled.__kwdefaults__["checkpoint"] is None
         True
     """
-    run = _Run(sets, base, network, config)
+    run = _Run(sets, base, network, config, states)
     if checkpoint is not None and checkpoint.exists:
         run.restore(checkpoint)
     while run.step < config.course_steps + config.steps:
@@ -154,26 +149,50 @@ def train_pooled(
             progress(run.step, run.history[-1]["train"], run.history[-1]["validation"])
             if checkpoint is not None:
                 run.save(checkpoint)
-    run.widen()
-    return run.average.eval(), run.history
+    run.average.eval()
+    held = [data.rows(slice(0, config.held)) for data in run.sets]
+    more = [run.tensors(data, base, own) for data, own in also]
+    fit_stretching(run.average, held + more, seed=config.seed)
+    return run.average, run.history
+
+
+def context_scales(sets: Sequence[EmbeddedRecordings], held: int) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    r"""Mean and standard deviation of the context vectors that are trained on.
+
+    Arguments:
+        sets: Recordings.
+        held: Recordings of each set that are not trained on, the first ones.
+
+    Example:
+        >>> context_scales.__annotations__["held"]
+        'int'
+    """
+    h = np.concatenate([data.context[held:][data.usable[held:]] for data in sets])
+    return torch.from_numpy(h.mean(0)), torch.from_numpy(h.std(0)).clamp_min(1e-3)
 
 
 class _Run:
     """State of a training run."""
 
     def __init__(
-        self, sets: Sequence[EmbeddedRecordings], base: NPE, network: PoolingConfig, config: PoolTraining
+        self,
+        sets: Sequence[EmbeddedRecordings],
+        base: NPE,
+        network: PoolingConfig,
+        config: PoolTraining,
+        states: Sequence[Int[np.ndarray, "R W"]] | None,
     ) -> None:
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = PooledNPE(base.outputs.space.dim, network)
-        h = np.concatenate([d.context[_VALIDATED:][d.usable[_VALIDATED:]] for d in sets])
-        self.npe.h_mean.copy_(torch.from_numpy(h.mean(0)))
-        self.npe.h_sd.copy_(torch.from_numpy(h.std(0)).clamp_min(1e-3))
+        mean, sd = context_scales(sets, config.held)
+        self.npe.h_mean.copy_(mean)
+        self.npe.h_sd.copy_(sd)
         self.npe.z_mean.copy_(base.z_mean)
         self.npe.z_sd.copy_(base.z_sd)
-        self.sets = [self._tensors(data, base) for data in sets]
+        known = states or [np.zeros(data.usable.shape, np.int64) for data in sets]
+        self.sets = [self.tensors(data, base, own) for data, own in zip(sets, known, strict=True)]
         self.average = copy.deepcopy(self.npe)
         self.trained = list(self.npe.parameters())
         self.optimizer = torch.optim.AdamW(self.trained, lr=config.rate, weight_decay=config.weight_decay)
@@ -181,7 +200,7 @@ class _Run:
         self._begin_stage()
 
     @torch.no_grad()
-    def _tensors(self, data: EmbeddedRecordings, base: NPE) -> _Set:
+    def tensors(self, data: EmbeddedRecordings, base: NPE, states: Int[np.ndarray, "R W"]) -> RecordingTensors:
         space = base.outputs.space
         theta = np.where(data.usable[..., None], data.theta.astype(np.float64), 0.5 * (space.low + space.high))
         z = (torch.from_numpy(space.unconstrain(theta)).float() - base.z_mean) / base.z_sd
@@ -190,7 +209,7 @@ class _Run:
         time_s = torch.from_numpy(data.time_s.astype(np.float32))
         shape = data.context.shape[:2]
         h = self.npe.unit(base, torch.from_numpy(data.context).flatten(0, 1)).reshape(*shape, -1)
-        return _Set(h, z, slow, time_s, torch.from_numpy(data.usable))
+        return RecordingTensors(h, z, slow, time_s, torch.from_numpy(data.usable), torch.from_numpy(states))
 
     @property
     def on_course(self) -> bool:
@@ -281,29 +300,14 @@ class _Run:
         asked = torch.from_numpy(order.integers(h.shape[1], size=(len(h), many)))
         features = torch.cat((npe.course_features(h).detach(), npe.flow_features(h)), -1)
         times = torch.gather(pools.time_s, 1, asked)
-        averages, counts = pool_of(features, pools.time_s, pools.member, times)
+        states = pools.states, torch.gather(pools.states, 1, asked)
+        averages, counts = pool_of(features, pools.time_s, pools.member, times, states)
         if rng is not None and self.config.dropout:
             keep = torch.from_numpy(rng.random((len(h), 1, 1, averages.shape[-1])) >= self.config.dropout)
             averages = averages * keep / (1 - self.config.dropout)
         here = torch.arange(len(h))[:, None]
         windows, patients = npe.contexts(h[here, asked], averages, counts, pools.span_s[:, None].expand(-1, many))
         return windows, patients, (here, asked)
-
-    @torch.no_grad()
-    def widen(self) -> None:
-        """Widens what pools share to what the recordings held out ask for; never narrows it."""
-        npe, sizes, squares = self.average, [], []
-        for i in range(300):
-            pools = self._draw(np.random.default_rng([11, i]), training=False)
-            shared, _ = self._targets(npe, pools)
-            _, patients, _ = self._contexts(npe, pools, pools.h, None)
-            noise = npe.shared_flow(patients[:, 0]).transform(shared)
-            sizes.append(float(pools.member.sum(1).float().mean()))
-            squares.append(float(noise.square().mean()))
-        x, q = np.log(sizes) / math.log(npe.config.most), np.array(squares)
-        grid = [(b, a) for b in np.arange(0.0, 0.51, 0.02) for a in np.arange(0.0, 0.81, 0.02)]
-        costs = [float(np.mean(b + a * x + 0.5 * q * np.exp(-2 * (b + a * x)))) for b, a in grid]
-        npe.widening.copy_(torch.tensor(grid[int(np.argmin(costs))]))
 
     def _noise(self, rng: np.random.Generator | None, like: Tensor, size: float) -> Tensor:
         """Noise on windows' vectors; a fifth on the window model's centres, which tell some outputs to a hundredth."""
@@ -319,10 +323,11 @@ class _Run:
         n = min(int(math.exp(rng.uniform(math.log(2.0), math.log(longest + 1)))), longest)
         able = [s for s in self.sets if s.h.shape[1] >= n]
         chosen = able[int(rng.choice(len(able), p=_shares(able)))]
-        data = chosen.rows(slice(_VALIDATED, None) if training else slice(0, _VALIDATED))
+        held = self.config.held
+        data = chosen.rows(slice(held, None) if training else slice(0, held))
         rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
         take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
-        return _Pools(data.h[take], data.z[take], data.slow[take], data.time_s[take], data.usable[take])
+        return _Pools(*(getattr(data, field.name)[take] for field in fields(data)))
 
     @torch.no_grad()
     def validate(self) -> None:
@@ -364,12 +369,12 @@ def _course_loss(npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor) -
     return loss
 
 
-def _shares(sets: Sequence[_Set]) -> Float[np.ndarray, " S"]:
+def _shares(sets: Sequence[RecordingTensors]) -> Float[np.ndarray, " S"]:
     size = np.array([len(s.h) for s in sets], dtype=float)
     return np.asarray(size / size.sum())
 
 
-def _draw_pools(rng: np.random.Generator, data: _Set, n: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw_pools(rng: np.random.Generator, data: RecordingTensors, n: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Recordings, and of each the windows of its pool: half of them a stretch, half at random, in order of time."""
     total, width = data.h.shape[:2]
     rows = rng.integers(total, size=batch)

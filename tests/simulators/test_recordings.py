@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pulsebayes.simulators.network.linear import LinearNetwork
+from pulsebayes.simulators.recorded import SensorChanges, SolvedRecordings, record
 from pulsebayes.simulators.recordings import EVENTS, draw_courses, simulate_recordings, spread_times
 from pulsebayes.simulators.sensors import SensorModel
 
@@ -54,6 +55,43 @@ def test_the_sensor_stays_unless_it_changes() -> None:
     changed = np.isfinite(made.change_s)
     assert 0 < changed.sum() < 24
     assert np.median(apart[~changed]) < np.median(apart[changed])
+
+
+def test_each_recording_may_have_a_liveliness_of_its_own() -> None:
+    simulator, time_s = LinearNetwork(), np.repeat(np.arange(20)[None] * 60.0, 2, axis=0)
+    course = draw_courses(simulator, np.random.default_rng(6), time_s, liveliness=np.array([0.0, 1.0]))
+    within = course.theta.std(1)[:, simulator.space.index("heart_rate")]
+    assert within[0] < 1e-9 < within[1]
+
+
+def _flat(n: int) -> SolvedRecordings:
+    """Patients of 90 mmHg and no pulse, ten windows of a minute each."""
+    ones = np.ones((n, 10))
+    waves = np.full((n, 10, 1188), 90.0, np.float32)
+    return SolvedRecordings(waves, ones[..., None], ones, ones[:, 0], ones.astype(np.uint8), 60.0 * ones.cumsum(1))
+
+
+def test_a_new_zero_corrects_a_slip_and_its_step_is_told() -> None:
+    sensor = SensorModel.radial_line()
+    changes = SensorChanges(share=1.0, slip=8.0)
+    made = record(_flat(400), sensor, np.random.default_rng(0), fs=125.0, changes=changes)
+    assert bool(np.isfinite(made.change_s).all())
+    offset = made.waves.mean(-1) - 90.0
+    later = made.time_s >= made.change_s[:, None]
+    both = later.any(1) & ~later.all(1)
+    told = np.array([row[late].mean() - row[~late].mean() for row, late in zip(offset[both], later[both], strict=True)])
+    np.testing.assert_allclose(told, made.step_mmhg[both], atol=4.0)  # gain, drift and respiration
+    zeroed = made.step_mmhg != 0
+    assert 0.5 < zeroed.mean() < 0.8  # a line, a zero or both
+    assert np.std(made.step_mmhg[zeroed]) > 3 * sensor.offset.sd
+    assert 0.5 < made.relined.mean() < 0.8
+
+
+def test_impossible_changes_are_refused() -> None:
+    with pytest.raises(ValueError, match="share"):
+        SensorChanges(share=1.2)
+    with pytest.raises(ValueError, match="slip"):
+        SensorChanges(slip=0.5)
 
 
 def test_events_move_only_parameters_of_the_population() -> None:

@@ -22,9 +22,9 @@ __all__ = ["trend_page"]
 
 _EVERY = {"every window": 8.0, "every 16 s": 16.0, "every 30 s": 30.0, "every minute": 60.0, "every 5 minutes": 300.0}
 _POOLS = {
-    "each window alone": "window",
     "pooled: the whole recording": "recording",
     "pooled: up to each window": "causal",
+    "each window alone": "window",
 }
 _MOST = 240
 _SHOWN = ("CO", "SVR", "MAP", "HR")

@@ -42,8 +42,8 @@ def test_draws_conditioned_on_draws_are_those_of_the_flow(npe: PooledNPE) -> Non
 
 
 def test_a_running_pool_says_what_a_causal_one_does(npe: PooledNPE) -> None:
-    detector = ChangeDetector(8)
-    detector.limit.fill_(np.inf)
+    detector = ChangeDetector(8, 4, 8)
+    detector.limits.fill_(np.inf)
     running = RunningPool(PoolingLayer(npe, detector))
     unit, time_s = torch.randn(9, 11), np.cumsum(np.random.default_rng(0).uniform(4, 90, 9))
     causal = pool_contexts(npe, unit, time_s, causal=True)
@@ -51,7 +51,7 @@ def test_a_running_pool_says_what_a_causal_one_does(npe: PooledNPE) -> None:
         told = running.add(unit[i], float(time_s[i]))
         assert (told is None) == (i == 0)
         if told is not None:
-            for name in ("centre", "scale", "window", "shared", "width"):
+            for name in ("centre", "scale", "window", "shared", "size"):
                 torch.testing.assert_close(getattr(told, name), getattr(causal.row(i), name), atol=1e-4, rtol=1e-4)
 
 
@@ -81,6 +81,8 @@ def _recordings(base: NPE, recordings: int = 80, windows: int = 6, seed: int = 0
         usable=rng.random((recordings, windows)) > 0.05,
         time_s=np.tile(8.0 * np.arange(windows), (recordings, 1)),
         change_s=np.full(recordings, np.nan),
+        step_mmhg=np.zeros(recordings, np.float32),
+        relined=np.zeros(recordings, bool),
     )
 
 

@@ -9,7 +9,9 @@ import torch
 from pulsebayes.inference.pooling.pools import SCALES_S, pool_averages, pool_of
 
 
-def _by_definition(features: np.ndarray, time_s: np.ndarray, *, causal: bool) -> tuple[np.ndarray, np.ndarray]:
+def _by_definition(
+    features: np.ndarray, time_s: np.ndarray, *, causal: bool, states: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     averages = np.empty((len(features), len(SCALES_S), features.shape[1]))
     counts = np.empty((len(features), len(SCALES_S)))
     for i in range(len(features)):
@@ -17,6 +19,8 @@ def _by_definition(features: np.ndarray, time_s: np.ndarray, *, causal: bool) ->
             weights = np.exp(-np.abs(time_s - time_s[i]) / scale)
             if causal:
                 weights[i + 1 :] = 0
+            if states is not None and k:
+                weights[states != states[i]] = 0
             counts[i, k] = weights.sum()
             averages[i, k] = weights @ features / weights.sum()
     return averages, counts
@@ -29,6 +33,21 @@ def test_the_recursion_is_the_weighted_mean(causal: bool) -> None:
     made, expected = (f(features, time_s, causal=causal) for f in (pool_averages, _by_definition))
     for ours, theirs in zip(made, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_all_but_the_first_average_end_where_the_sensor_changes(causal: bool) -> None:
+    rng = np.random.default_rng(3)
+    features, time_s = rng.standard_normal((30, 2)), np.cumsum(rng.exponential(60.0, 30))
+    states = np.repeat([0, 1, 2], 10)
+    made, expected = (f(features, time_s, causal=causal, states=states) for f in (pool_averages, _by_definition))
+    for ours, theirs in zip(made, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    apart, known = torch.from_numpy(time_s)[None].float(), torch.from_numpy(states)[None]
+    whole = torch.ones(1, 30, dtype=torch.bool)
+    trained = pool_of(torch.from_numpy(features)[None].float(), apart, whole, apart, (known, known))
+    if not causal:
+        np.testing.assert_allclose(trained[0][0].numpy(), made[0], rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_trained_is_what_is_asked() -> None:

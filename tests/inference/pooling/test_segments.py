@@ -1,0 +1,101 @@
+"""Changes of patient and sensor: found where they are, told apart, the same as windows come and in whole recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pulsebayes.inference.pooling import EmbeddedRecordings
+from pulsebayes.inference.pooling.segment_training import (
+    DetectorTraining,
+    all_states,
+    measure_detector,
+    set_limits,
+    train_detector,
+)
+from pulsebayes.inference.pooling.segments import (
+    Change,
+    ChangeDetector,
+    ChangeFinder,
+    Judge,
+    find_changes,
+    sensor_states,
+    split_pool,
+)
+
+
+def _recordings(n: int, windows: int = 16, seed: int = 0) -> EmbeddedRecordings:
+    """Patients told by the first four numbers of a window, sensors by the last two."""
+    rng = np.random.default_rng(seed)
+    patient, states = 3 * rng.standard_normal((n, 1, 4)), 6 * rng.standard_normal((n, 2, 2))
+    at = np.where(rng.random(n) < 0.5, rng.integers(4, max(windows - 4, 5), n), windows)
+    later = (np.arange(windows) >= at[:, None]).astype(int)
+    sensor = states[np.arange(n)[:, None], later]
+    h = np.concatenate((np.repeat(patient, windows, 1), sensor), -1) + 0.2 * rng.standard_normal((n, windows, 6))
+    ones = np.ones((n, windows))
+    change_s = np.where(at < windows, 8.0 * at - 1.0, np.nan)
+    times = 8.0 * np.tile(np.arange(windows), (n, 1))
+    told = (h.astype(np.float32), ones[..., None], ones, ones[:, 0], ones.astype(bool), times, change_s)
+    return EmbeddedRecordings(*told, 10.0 * (at < windows), np.zeros(n, bool))
+
+
+@pytest.fixture(scope="module")
+def detector() -> ChangeDetector:
+    torch.set_num_threads(1)
+    data = _recordings(300)
+    config = DetectorTraining(members=1, first_steps=200, steps=200, pairs=128, held=20)
+    sets = (data, _recordings(100, windows=5, seed=9))  # of a recording of five windows two stand before three
+    trained = train_detector([(torch.from_numpy(one.context), one) for one in sets], config)
+    held = _recordings(60, seed=1)
+    set_limits(trained, torch.from_numpy(held.context), held, margin=0.5)
+    return trained
+
+
+def test_a_new_patient_and_a_new_sensor_are_told_apart(detector: ChangeDetector) -> None:
+    data = _recordings(60, seed=2)
+    found = measure_detector(detector, torch.from_numpy(data.context), data, splices=100)
+    assert found["splices"]["share"] > 0.9
+    assert found["sensor changes"]["share"] > 0.6
+    assert found["of the zero by 10 to 40 mmHg"]["of"] == found["sensor changes"]["of"]
+    assert found["sensor changes taken for patients"]["share"] < 0.1
+    assert found["called elsewhere"]["share"] < 0.2
+
+
+def test_changes_are_the_same_as_windows_come_and_in_batches(detector: ChangeDetector) -> None:
+    data = _recordings(12, seed=3)
+    h = torch.from_numpy(data.context)
+    states, batched = all_states(detector, h, data.time_s)
+    for r in range(len(h)):
+        if all(change.kind == "sensor" for change in batched[r]):
+            found = find_changes(detector, h[r], data.time_s[r])
+            assert [(c.at, c.kind) for c in found] == [(c.at, c.kind) for c in batched[r]]
+            np.testing.assert_array_equal(states[r], sensor_states(found, h.shape[1]))
+
+
+def test_two_splices_make_three_pools(detector: ChangeDetector) -> None:
+    data = _recordings(40, seed=4)
+    whole = [i for i in range(40) if not np.isfinite(data.change_s[i])][:3]
+    joined = torch.cat([torch.from_numpy(data.context[i]) for i in whole])
+    starts = split_pool(detector, joined, 8.0 * np.arange(len(joined)))
+    assert len(starts) == 3
+    assert abs(starts[1] - 16) <= 2 and abs(starts[2] - 32) <= 2
+
+
+def test_a_change_may_be_moved_by_the_two_windows_after_it_only() -> None:
+    judge = Judge()
+    seen = [judge.see(i, -1.0, s) for i, s in enumerate((1.0, 3.0, 2.0, 4.0, 1.0, 2.0))]
+    assert seen == [Change(0, "sensor"), Change(1, "sensor", moves=True), None, None, Change(4, "sensor"),
+                    Change(5, "sensor", moves=True)]  # fmt: skip
+    judge = Judge()
+    assert [judge.see(0, -1.0, 9.0), judge.see(1, 0.5, 9.0)] == [Change(0, "sensor"), Change(1, "patient", moves=True)]
+
+
+def test_no_change_is_called_before_three_windows_stand_on_both_sides() -> None:
+    torch.manual_seed(0)
+    detector = ChangeDetector(4, 8, 8)
+    detector.limits.fill_(-1e9)
+    finder = ChangeFinder(detector)
+    found = [finder.add(torch.randn(4), 8.0 * i) for i in range(6)]
+    assert found[:5] == [None] * 5
+    assert found[5] is not None and found[5].at == 3
