@@ -183,7 +183,8 @@ def learn(
     chosen, why = choose(rows)
     found = _described(plan, pairs, table, readings, errors, mixed) | {"table": rows, "chosen": chosen, "why": why}
     found |= _one_reading(next(row for row in rows if row["candidate"] == chosen))
-    progress(f"fitting {chosen} on all subjects")
+    if chosen != BASE:
+        progress(f"fitting {chosen} on all subjects")
     if chosen == BASE or chosen == "rope":
         return _laid_over(bundle, pairs, bank, found, plan)
     npe = learner.fit(chosen, np.arange(len(pairs)))
