@@ -189,7 +189,11 @@ def _simulated(
         from ..simulators.patient import SETTABLE, simulate_adults
 
         wanted = {name: asked[name] for name in SETTABLE if name in asked}
-        if not isinstance(simulator, LinearNetwork) or simulator.population != "clinical" or not wanted:
+        if (
+            not isinstance(simulator, LinearNetwork)
+            or simulator.population not in ("clinical", "clinical-wide")
+            or not wanted
+        ):
             return None
         found = simulate_adults(simulator, wanted, base, seed=seed)
     waves = np.asarray(found.waves)
