@@ -61,7 +61,7 @@ class TwoHill(NamedTuple):
 
 
 VENTRICLE = TwoHill(0.269, 0.452, 1.32, 27.4)
-"""Ventricles (Mynard 2012, table 2, time scale: the beat)."""
+"""Ventricles (after Mynard 2012, whose time scale is the beat)."""
 ATRIUM = TwoHill(0.110, 0.180, 1.32, 13.1)
 """Atria (the same)."""
 

@@ -8,7 +8,7 @@ the width is ours, chosen to hold anaesthesia, intensive care and heart failure.
 References:
     | Regazzoni et al. (2022), J Comput Phys 457:111083, table of the circulation's parameters
     | Mynard et al. (2012), Int J Numer Method Biomed Eng 28:626 (elastances, effective length of valves)
-    | Chen et al. (2001), J Am Coll Cardiol 38:2028 (end-systolic elastance of adults, .4 to 8 mmHg/mL)
+    | Chen et al. (2001), J Am Coll Cardiol 38:2028 (end-systolic elastance of adults)
     | Magder & De Varennes (1998), Crit Care Med 26:1061 (stressed volume, 1.3 L of 4.3). Units: mmHg, mL, s, 1/min.
 """
 
