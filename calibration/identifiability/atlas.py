@@ -114,7 +114,7 @@ def compare_sensitivity(
     """
     from scipy.stats import spearmanr
 
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     for c, channel in enumerate(measured.study.channels):
         rows = summaries[CellKey((channel,))]
         for name, values in sensitivity.quantities.items():
@@ -150,7 +150,7 @@ def table_rows(atlas: dict[str, Any]) -> list[tuple[str, ...]]:
         >>> table_rows({"cells": []})
         []
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cell in atlas["cells"]:
         for name, q in cell["quantities"].items():
             rows.append((

@@ -99,9 +99,8 @@ def regimes_of(measured: Measured) -> list[dict[str, Any]]:
             found = find_regimes(width)
             below, above = (float(math.exp(level)) for level in found.levels)
             row = {"given": cell.key.set_name, "quantity": name, **found.to_json()}
-            counts, edges = np.histogram(
-                cell.widths(name), np.geomspace(*np.exp([width.min(), width.max() + 1e-9]), 31)
-            )
+            ends = float(np.exp(width.min())), float(np.exp(width.max() + 1e-9))
+            counts, edges = np.histogram(cell.widths(name), np.geomspace(ends[0], ends[1], 31))
             row |= {"below": _digits(below), "above": _digits(above), "unit": measured.study.units[name]}
             row["histogram"] = {"edges": [_digits(edge) for edge in edges], "counts": counts.tolist()}
             rows.append(row)
