@@ -23,7 +23,7 @@ from .rows import Row, run
 WINDOWS = 100
 DRAWS = 750
 CHAINS = 3
-WARMUP = 100
+WARMUP = 150
 SEED = 555
 MEASURES = {
     "before": "C2ST before refinement",
