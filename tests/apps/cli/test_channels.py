@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,12 @@ def test_validation_groups_by_what_is_given(run: Run, model: Path, tmp_path: Pat
     [
         (("infer", "{file}", "--model", "{model}", "--follow"), 2, "--follow reads one channel"),
         (("infer", "{file}", "--model", "{model}", "--patient", "age=60"), 6, "cannot use what is known of a patient"),
-        (("infer", "{file}", "--model", "{model}", "--method", "nuts"), 6, "toy-two reads any of ART"),
+        pytest.param(
+            ("infer", "{file}", "--model", "{model}", "--method", "nuts"),
+            6,
+            "toy-two reads any of ART",
+            marks=pytest.mark.skipif(find_spec("numpyro") is None, reason="NumPyro is not installed"),
+        ),
         (("calibrate", "rope", "{model}", "--pairs", "p.csv", "--out", "{out}"), 6, "takes a model of one channel"),
         (("dashboard", "--model", "{model}"), 6, "takes models of one channel"),
         (("cohort", "gap", "{file}", "--model", "{model}"), 6, "cohort gap takes a model of one channel"),

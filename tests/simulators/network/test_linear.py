@@ -227,7 +227,7 @@ def test_configuration_round_trips() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"population": "mice"}, "population must be one of clinical, healthy, clinical-fixed-lengths, got 'mice'"),
+        ({"population": "mice"}, "population must be one of clinical, clinical-wide, healthy, .*, got 'mice'"),
         ({"beat": "odd"}, "beat must be one of aperiodic, periodic, got 'odd'"),
         ({"precision": "float16"}, "precision must be one of float32, float64, got 'float16'"),
         ({"sites": ()}, "sites must name at least one site, got none"),
