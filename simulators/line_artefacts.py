@@ -91,7 +91,7 @@ class Respiration:
         n, samples = waves.shape
         rate = log_uniform(rng, n, self.rate_low, self.rate_high, width=1.0)
         amplitude = np.asarray(self.sd * width * np.abs(rng.standard_normal(n, np.float32)), np.float32)
-        phase = np.float32(2 * np.pi) * rng.random(n, np.float32)
+        phase = np.asarray(2 * np.pi * rng.random(n, np.float32), np.float32)
         angle = np.outer(rate * (2 * np.pi / 60 / fs), np.arange(samples)).astype(np.float32)
         return np.asarray(waves + amplitude[:, None] * np.sin(angle + phase[:, None]), np.float32)
 

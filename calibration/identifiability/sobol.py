@@ -79,9 +79,10 @@ class Sensitivity:
         Arguments:
             data: What ``to_json`` gave.
         """
-        tables = (np.array(data[name]) for name in ("first", "total", "error"))
+        first, total, error = (np.array(data[name]) for name in ("first", "total", "error"))
         quantities = {name: np.array(values) for name, values in data["quantities"].items()}
-        return cls(tuple(data["parameters"]), tuple(data["channels"]), *tables, quantities, data["n"])
+        names = tuple(data["parameters"]), tuple(data["channels"])
+        return cls(*names, first, total, error, quantities, data["n"])
 
 
 def sobol_indices(

@@ -41,16 +41,15 @@ from ..network.sites import place_sites
 from ..network.transmission import Pieces, cut_segments, line_constants
 from ..parameters import ParameterSpace
 from ..population import Subject
-from ..registry import Simulated
 from ..status import NOT_PERIODIC, OK
+from .batches import BeatSimulator
 from .circuit import Circuit
 from .parameters import ADULT, make_circuit
 from .periodic import Settled, settle
-from .simulator import SITES, UNITS, loop_quantities, loop_status, sample_beat, site_signal
+from .simulator import SITES, UNITS, loop_quantities, loop_status, site_signal
 
 __all__ = ["ARTERIAL", "HEART", "Driven", "HeartNetwork", "transfer_impedance"]
 
-BLOCK = 16
 _WITHOUT = (
     "stroke_volume_deviation", "ejection_time_deviation", "venous_pressure", "peak_time_fraction", "reverse_fraction",
     "deceleration_exponent", "respiration_rate", "rate_swing", "stroke_swing", "venous_swing", "irregularity", "ectopy",
@@ -156,7 +155,7 @@ def _wave(coefficients: Complex[Array, "*batch F"], n: int) -> Float[Array, "*ba
 
 
 @dataclasses.dataclass(frozen=True)
-class HeartNetwork:
+class HeartNetwork(BeatSimulator):
     r"""Simulator of the arterial network with the closed loop as its heart.
 
     Arguments:
@@ -196,6 +195,7 @@ class HeartNetwork:
 
     name = "heart-network"
     version = "1"
+    _together = 16
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sites", tuple(self.sites))
@@ -213,11 +213,6 @@ class HeartNetwork:
         if not 2 <= self.n_harmonics < self.n_steps // 2:
             raise ValueError(f"n_harmonics must lie in 2..{self.n_steps // 2 - 1}, got {self.n_harmonics}")
 
-    @property
-    def config(self) -> dict[str, Any]:
-        r"""All fields, JSON-able."""
-        return {**dataclasses.asdict(self), "sites": list(self.sites)}
-
     @cached_property
     def space(self) -> ParameterSpace:
         r"""Its parameters and their prior."""
@@ -234,33 +229,8 @@ class HeartNetwork:
         return {"waves": "mmHg", **UNITS, "PWV": "m/s"}
 
     @property
-    def n_samples(self) -> int:
-        r"""Samples of a returned wave."""
-        return self.n_phases if self.beat == "periodic" else round(self.duration_s * self.fs)
-
-    @property
     def _arteries(self) -> tuple[str, ...]:
         return tuple(s for s in self.sites if s in ARTERIES and s != "AorticRoot")
-
-    def simulate(self, theta: Float[np.ndarray, "N D"], seed: int) -> Simulated:
-        r"""Simulates a batch of rows.
-
-        Arguments:
-            theta: Parameters in the order of `space`.
-            seed: Seed of the windows' starts.
-
-        Returns:
-            Waves, quantities and the status of each row.
-
-        Raises:
-            ValueError: If ``theta`` has another shape.
-        """
-        theta = self._rows(theta)
-        n = len(theta)
-        rows = -(-n // BLOCK) * BLOCK if n > BLOCK else n
-        padded = jnp.asarray(np.concatenate([theta, np.repeat(theta[-1:], rows - n, axis=0)]))
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(rows))
-        return Simulated(*(np.asarray(part)[:n] for part in self._compiled(padded, keys)))
 
     def solve(self, theta: Float[np.ndarray, "N D"]) -> Driven:
         r"""Solves a few rows and keeps everything.
@@ -281,14 +251,6 @@ class HeartNetwork:
             (128, 2, 1)
         """
         return Driven(*self._solved(jnp.asarray(self._rows(theta))))
-
-    def _rows(self, theta: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-        theta = np.asarray(theta, np.float32)
-        if theta.ndim != 2 or theta.shape[1] != self.space.dim:
-            raise ValueError(f"theta must have shape (N, {self.space.dim}), got {theta.shape}")
-        if len(theta) == 0:
-            raise ValueError("theta must hold at least one row, got none")
-        return theta
 
     def _drive(self, theta: Float[Array, "B D"]) -> Driven:
         subject = self._subject(theta)
@@ -330,16 +292,6 @@ class HeartNetwork:
 
         return jax.jit(parts)
 
-    @cached_property
-    def _compiled(self) -> Any:
-        def blocks(theta: Array, keys: Array) -> Any:
-            size = min(BLOCK, len(theta))
-            split = theta.reshape(-1, size, theta.shape[-1]), keys.reshape(-1, size)
-            out = jax.lax.map(lambda block: self._block(*block), split)
-            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
-
-        return jax.jit(blocks)
-
     def _block(self, theta: Float[Array, "B D"], keys: Array) -> tuple[Array, Array, Array]:
         driven = self._drive(theta)
         circuit, found, pressure = driven.circuit, driven.found, driven.pressure()
@@ -354,12 +306,6 @@ class HeartNetwork:
         waves = jax.vmap(self._sample, (2, 0, 0))(jnp.stack(signals, axis=1), circuit.period, keys)
         quantities = jnp.concatenate([quantities, driven.subject.pulse_wave_velocity[:, None]], axis=-1)
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status.astype(jnp.uint8)
-
-    def _sample(self, signals: Float[Array, "n K"], period: Array, key: Array) -> Float[Array, "K T"]:
-        if self.beat == "periodic":
-            return sample_beat(signals, jnp.arange(self.n_phases) / self.n_phases)
-        start = jax.random.uniform(key, (), signals.dtype)
-        return sample_beat(signals, start + jnp.arange(self.n_samples) / (self.fs * period))
 
 
 def _characteristic(subject: Subject) -> Float[Array, " B"]:

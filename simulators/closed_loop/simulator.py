@@ -19,13 +19,13 @@ from jaxtyping import Array, Float, UInt8
 
 from ...waveforms.quantities import cardiac_output, ejection_fraction, stroke_work, systemic_vascular_resistance
 from ..parameters import ParameterSpace
-from ..registry import Simulated
 from ..status import DIVERGED, NOT_PERIODIC, OK, UNPHYSIOLOGICAL
+from .batches import BeatSimulator
 from .circuit import Beat, Circuit
 from .parameters import ADULT, SEPTUM, VALVE_DISEASE, heart_circuit
 from .periodic import Settled, settle
 
-__all__ = ["SITES", "UNITS", "ClosedLoop", "loop_quantities", "loop_status", "sample_beat", "site_signal"]
+__all__ = ["SITES", "UNITS", "ClosedLoop", "loop_quantities", "loop_status", "site_signal"]
 
 SITES = {
     "LA": 0, "LV": 1, "AorticRoot": 2, "SystemicVeins": 3, "RA": 4, "RV": 5, "PulmonaryArtery": 6, "PulmonaryVeins": 7,
@@ -38,7 +38,6 @@ UNITS = {
 }  # fmt: skip
 """Quantities and their units."""
 
-BLOCK = 64  # circuits settled together: as many beats as the slowest of them needs
 _SIGNALS = {"pressure": "mmHg", "volume": "mL", "flow": "mL/s"}
 
 
@@ -50,7 +49,7 @@ def _site(text: str) -> tuple[int, str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class ClosedLoop:
+class ClosedLoop(BeatSimulator):
     r"""Simulator of the heart and the whole circulation, without dimension in space.
 
     Arguments:
@@ -114,11 +113,6 @@ class ClosedLoop:
                 f"{self.n_phases} and {self.max_beats}"
             )
 
-    @property
-    def config(self) -> dict[str, Any]:
-        r"""All fields, JSON-able."""
-        return {**dataclasses.asdict(self), "sites": list(self.sites)}
-
     @cached_property
     def space(self) -> ParameterSpace:
         r"""Its parameters and their prior."""
@@ -136,32 +130,6 @@ class ClosedLoop:
         r"""Unit of every returned variable; `waves` where all sites share one."""
         signals = {_SIGNALS[_site(site)[1]] for site in self.sites}
         return {"waves": signals.pop() if len(signals) == 1 else "see site", **UNITS}
-
-    @property
-    def n_samples(self) -> int:
-        r"""Samples of a returned wave."""
-        return self.n_phases if self.beat == "periodic" else round(self.duration_s * self.fs)
-
-    def simulate(self, theta: Float[np.ndarray, "N D"], seed: int) -> Simulated:
-        r"""Simulates a batch of rows.
-
-        Arguments:
-            theta: Parameters in the order of `space`.
-            seed: Seed of the windows' starts.
-
-        Returns:
-            Waves, quantities and the status of each row.
-
-        Raises:
-            ValueError: If ``theta`` has another shape.
-        """
-        theta = self._rows(theta)
-        n = len(theta)
-        rows = -(-n // BLOCK) * BLOCK if n > BLOCK else n
-        padded = jnp.asarray(np.concatenate([theta, np.repeat(theta[-1:], rows - n, axis=0)]))
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(rows))
-        waves, quantities, status = (np.asarray(part)[:n] for part in self._compiled(padded, keys))
-        return Simulated(waves, quantities, status)
 
     def solve(self, theta: Float[np.ndarray, "N D"]) -> tuple[Circuit, Settled]:
         r"""Solves a few rows and keeps everything: the circuits, and the beat of every compartment and path.
@@ -184,14 +152,6 @@ class ClosedLoop:
         found: tuple[Circuit, Settled] = self._solved(jnp.asarray(self._rows(theta)))
         return found
 
-    def _rows(self, theta: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-        theta = np.asarray(theta, self.precision)
-        if theta.ndim != 2 or theta.shape[1] != self.space.dim:
-            raise ValueError(f"theta must have shape (N, {self.space.dim}), got {theta.shape}")
-        if len(theta) == 0:
-            raise ValueError("theta must hold at least one row, got none")
-        return theta
-
     def _settle(self, theta: Array) -> tuple[Circuit, Settled]:
         circuit = heart_circuit(theta, self.space.names)
         return circuit, settle(circuit, n_steps=self.n_steps, tolerance_mL=self.tolerance_mL, max_beats=self.max_beats)
@@ -200,16 +160,6 @@ class ClosedLoop:
     def _solved(self) -> Any:
         return jax.jit(self._settle)
 
-    @cached_property
-    def _compiled(self) -> Any:
-        def blocks(theta: Array, keys: Array) -> Any:
-            size = min(BLOCK, len(theta))
-            split = theta.reshape(-1, size, theta.shape[-1]), keys.reshape(-1, size)
-            out = jax.lax.map(lambda block: self._block(*block), split)
-            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
-
-        return jax.jit(blocks)
-
     def _block(self, theta: Float[Array, "B D"], keys: Array) -> tuple[Array, Array, Array]:
         circuit, found = self._settle(theta)
         quantities = loop_quantities(circuit, found.beat)
@@ -217,35 +167,6 @@ class ClosedLoop:
         signals = [site_signal(circuit, found.beat, site) for site in self.sites]
         waves = jax.vmap(self._sample, (2, 0, 0))(jnp.stack(signals, axis=1), circuit.period, keys)
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status
-
-    def _sample(self, signals: Float[Array, "n K"], period: Array, key: Array) -> Float[Array, "K T"]:
-        if self.beat == "periodic":
-            return sample_beat(signals, jnp.arange(self.n_phases) / self.n_phases)
-        start = jax.random.uniform(key, (), signals.dtype)
-        return sample_beat(signals, start + jnp.arange(self.n_samples) / (self.fs * period))
-
-
-def sample_beat(signals: Float[Array, "n K"], phase: Float[Array, " T"]) -> Float[Array, "K T"]:
-    r"""Samples of a beat at any phases, linear between the middles of its steps: valves make corners.
-
-    Arguments:
-        signals: Signals at the middle of the steps.
-        phase: Times over the length of the beat.
-
-    Returns:
-        Samples.
-
-    Example:
-        >>> sample_beat(jnp.array([[0.0], [2.0], [4.0], [2.0]]), jnp.array([0.125, 0.5])).tolist()
-        [[0.0, 3.0]]
-    """
-    n = signals.shape[0]
-    place = jnp.mod(phase, 1.0) * n - 0.5
-    left = jnp.floor(place)
-    share = (place - left).astype(signals.dtype)[:, None]
-    index = jnp.mod(left.astype(jnp.int32), n)
-    found: Float[Array, "K T"] = ((1 - share) * signals[index] + share * signals[jnp.mod(index + 1, n)]).T
-    return found
 
 
 def site_signal(circuit: Circuit, beat: Beat, site: str) -> Float[Array, "n B"]:
