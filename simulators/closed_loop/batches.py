@@ -65,9 +65,13 @@ class BeatSimulator:
         theta = self._rows(theta)
         n = len(theta)
         rows = -(-n // self._together) * self._together if n > self._together else n
-        padded = jnp.asarray(np.concatenate([theta, np.repeat(theta[-1:], rows - n, axis=0)]))
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(rows))
-        return Simulated(*(np.asarray(part)[:n] for part in self._compiled(padded, keys)))
+        padded = np.concatenate([theta, np.repeat(theta[-1:], rows - n, axis=0)])
+        size, key = min(self._together, n), jax.random.key(seed)
+        blocks = [
+            self._block(jnp.asarray(padded[k : k + size]), _row_keys(key, np.arange(k, k + size)))
+            for k in range(0, rows, size)
+        ]
+        return Simulated(*(np.concatenate([np.asarray(x) for x in parts])[:n] for parts in zip(*blocks, strict=True)))
 
     def _rows(self, theta: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
         theta = np.asarray(theta, self.precision)
@@ -77,18 +81,22 @@ class BeatSimulator:
             raise ValueError("theta must hold at least one row, got none")
         return theta
 
-    @cached_property
-    def _compiled(self) -> Any:
-        def blocks(theta: Array, keys: Array) -> Any:
-            size = min(self._together, len(theta))
-            split = theta.reshape(-1, size, theta.shape[-1]), keys.reshape(-1, size)
-            out = jax.lax.map(lambda block: self._block(*block), split)
-            return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
-
-        return jax.jit(blocks)
-
     def _block(self, theta: Float[Array, "B D"], keys: Array) -> tuple[Array, Array, Array]:
         """Waves, quantities and status of the rows of a block."""
+        found: tuple[Array, Array, Array] = self._shown(self._solved(theta), keys)
+        return found
+
+    @cached_property
+    def _solved(self) -> Any:
+        """The function that solves rows, compiled: what `solve` calls as well."""
+        raise NotImplementedError
+
+    @cached_property
+    def _shown(self) -> Any:
+        return jax.jit(self._outputs)
+
+    def _outputs(self, solved: Any, keys: Array) -> tuple[Array, Array, Array]:
+        """Waves, quantities and status of solved rows."""
         raise NotImplementedError
 
     def _sample(self, signals: Float[Array, "n K"], period: Array, key: Array) -> Float[Array, "K T"]:
@@ -96,6 +104,11 @@ class BeatSimulator:
             return sample_beat(signals, jnp.arange(self.n_phases) / self.n_phases)
         start = jax.random.uniform(key, (), signals.dtype)
         return sample_beat(signals, start + jnp.arange(self.n_samples) / (self.fs * period))
+
+
+@jax.jit
+def _row_keys(key: Array, numbers: Array) -> Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
 def sample_beat(signals: Float[Array, "n K"], phase: Float[Array, " T"]) -> Float[Array, "K T"]:

@@ -292,8 +292,8 @@ class HeartNetwork(BeatSimulator):
 
         return jax.jit(parts)
 
-    def _block(self, theta: Float[Array, "B D"], keys: Array) -> tuple[Array, Array, Array]:
-        driven = self._drive(theta)
+    def _outputs(self, solved: tuple[Any, ...], keys: Array) -> tuple[Array, Array, Array]:
+        driven = Driven(*solved)
         circuit, found, pressure = driven.circuit, driven.found, driven.pressure()
         quantities = loop_quantities(circuit, found.beat, pressure[:, 0])
         status = loop_status(quantities, found, self.tolerance_mL)

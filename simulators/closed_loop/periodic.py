@@ -14,6 +14,7 @@ in the norm of the energy stored, $\sum_i E_i f_i^2$. Combinations of circuits t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -132,6 +133,28 @@ def settle(
         >>> settle.__name__
         'settle'
     """
+    limits = tolerance_mL, tolerance_mmHg, max_beats, accelerate
+    if respond is None:
+        return _alone(circuit, limits, n_steps=n_steps)
+    return _found(circuit, limits, n_steps, respond)
+
+
+_Limits = tuple[float, float, int, bool]
+
+
+@partial(jax.jit, static_argnames="n_steps")
+def _alone(circuit: Circuit, limits: _Limits, *, n_steps: int) -> Settled:
+    """Compiled once for a number of steps and of circuits, whatever the rest."""
+    return _found(circuit, limits, n_steps, None)
+
+
+def _found(
+    circuit: Circuit,
+    limits: _Limits,
+    n_steps: int,
+    respond: Callable[[Float[Array, "n B"]], Float[Array, "n B"]] | None,
+) -> Settled:
+    tolerance_mL, tolerance_mmHg, max_beats, accelerate = limits
     phi = activations(circuit, n_steps)
     own = jnp.sqrt(circuit.passive.reshape(8, -1))
     spread = jnp.broadcast_to(jnp.sqrt(1 / (circuit.passive[0, 1] * n_steps)), phi[:, 0].shape)
@@ -175,13 +198,17 @@ def _still(change: Float[Array, "X B"], tolerance_mL: float, tolerance_mmHg: flo
 
 
 def _next(
-    run: _Run, start: Float[Array, "X B"], change: Float[Array, "X B"], weight: Float[Array, "X B"], accelerate: bool
+    run: _Run,
+    start: Float[Array, "X B"],
+    change: Float[Array, "X B"],
+    weight: Float[Array, "X B"],
+    accelerate: bool | Array,
 ) -> tuple[Array, Array, Array]:
     """Where the next beat begins, and what is remembered of those before it."""
     slot, second = jnp.mod(run.number, _MEMORY), run.number > 0
     starts = run.starts.at[slot].set(jnp.where(second, start - run.start, 0))
     changes = run.changes.at[slot].set(jnp.where(second, change - run.change, 0))
-    new = _combined(start, change, starts, changes, weight) if accelerate else start + change
+    new = jnp.where(accelerate, _combined(start, change, starts, changes, weight), start + change)
     return new, starts, changes
 
 

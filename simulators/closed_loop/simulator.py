@@ -9,7 +9,7 @@ mean of the right atrium.
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -152,16 +152,21 @@ class ClosedLoop(BeatSimulator):
         found: tuple[Circuit, Settled] = self._solved(jnp.asarray(self._rows(theta)))
         return found
 
-    def _settle(self, theta: Array) -> tuple[Circuit, Settled]:
-        circuit = heart_circuit(theta, self.space.names)
-        return circuit, settle(circuit, n_steps=self.n_steps, tolerance_mL=self.tolerance_mL, max_beats=self.max_beats)
+    @cached_property
+    def _circuit(self) -> Any:
+        return jax.jit(partial(heart_circuit, names=self.space.names))
 
     @cached_property
     def _solved(self) -> Any:
-        return jax.jit(self._settle)
+        def solve(theta: Array) -> tuple[Circuit, Settled]:
+            circuit = self._circuit(theta)
+            found = settle(circuit, n_steps=self.n_steps, tolerance_mL=self.tolerance_mL, max_beats=self.max_beats)
+            return circuit, found
 
-    def _block(self, theta: Float[Array, "B D"], keys: Array) -> tuple[Array, Array, Array]:
-        circuit, found = self._settle(theta)
+        return solve
+
+    def _outputs(self, solved: tuple[Circuit, Settled], keys: Array) -> tuple[Array, Array, Array]:
+        circuit, found = solved
         quantities = loop_quantities(circuit, found.beat)
         status = loop_status(quantities, found, self.tolerance_mL)
         signals = [site_signal(circuit, found.beat, site) for site in self.sites]

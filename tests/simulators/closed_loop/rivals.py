@@ -2,6 +2,7 @@ r"""The same circuit by others: as svzerod describes it, and as equations for Sc
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +11,9 @@ import numpy as np
 from pulsebayes.simulators.closed_loop.activation import ATRIUM, VENTRICLE
 from pulsebayes.simulators.closed_loop.circuit import COMPARTMENTS, PATHS, Circuit
 from pulsebayes.simulators.closed_loop.parameters import ADULT, make_circuit
+
+N_ROWS = 24
+r"""Rows solved together by every test: little is compiled."""
 
 Ring = dict[str, np.ndarray]
 
@@ -97,12 +101,17 @@ def svzerod_case(circuit: Circuit, volume: np.ndarray, *, cycles: int, points: i
 
 def hill(shape: Any, time: float, duration: float) -> float:
     r"""The two Hill functions in plain numbers, largest value one."""
+    return float(_hills(shape, time / duration) / _highest(shape))
 
-    def raw(x: Any) -> Any:
-        g, h = (x / shape.rise) ** shape.rise_power, (x / shape.fall) ** shape.fall_power
-        return g / (1 + g) / (1 + h)
 
-    return float(raw(time / duration) / raw(np.linspace(1e-3, 1, 2001)).max())
+def _hills(shape: Any, x: Any) -> Any:
+    g, h = (x / shape.rise) ** shape.rise_power, (x / shape.fall) ** shape.fall_power
+    return g / (1 + g) / (1 + h)
+
+
+@cache
+def _highest(shape: Any) -> float:
+    return float(_hills(shape, np.linspace(1e-3, 1, 2001)).max())
 
 
 def scipy_beat(circuit: Circuit, volume: np.ndarray, flow: np.ndarray) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pulsebayes.simulators.clinical import CLINICAL
-from pulsebayes.simulators.closed_loop.network import Driven, HeartNetwork, transfer_impedance
+from pulsebayes.simulators.closed_loop.network import Driven, HeartNetwork
 from pulsebayes.simulators.closed_loop.simulator import UNITS, loop_quantities
 from pulsebayes.simulators.network.linear import LinearNetwork
 from pulsebayes.simulators.registry import Simulated
@@ -64,24 +64,24 @@ def test_load_and_heart_hang_together(adults: list[dict[str, float]]) -> None:
     assert weak["SV"] < rest["SV"] - 10 and weak["ESV"] > rest["ESV"] + 15 and weak["EF"] < rest["EF"]
 
 
-def test_the_impedance_is_that_of_the_linear_network() -> None:
+@pytest.mark.slow
+def test_the_impedance_is_that_of_the_linear_network(driven: Driven) -> None:
     import jax
-    import jax.numpy as jnp
 
-    from pulsebayes.simulators.clinical import clinical_subject
     from pulsebayes.simulators.network.inflow import flow_coefficients
     from pulsebayes.simulators.network.rhythm import steady_beat
-    from pulsebayes.simulators.patient import typical_parameters
 
-    theta = typical_parameters(1)
+    theta = CLINICAL.sample_quantiles(
+        np.full((1, CLINICAL.dim), 0.5)
+    )  # as the first row, but with an inflow of its own
     theta[0, CLINICAL.index("venous_swing")] = 0.0
     found = LinearNetwork(beat="periodic", sites=("Radial",), n_frequencies=33, n_phases=128).simulate(theta, 0)
-    subject, _ = clinical_subject(jnp.asarray(theta, jnp.float32))
-    beat = jax.vmap(steady_beat)(subject)
-    flow = jax.vmap(lambda s, t: flow_coefficients(s, t, 33, n_samples=4096))(subject, beat)
-    omega = 2 * jnp.pi * jnp.arange(33) / beat.period[:, None]
-    lines = np.asarray(transfer_impedance(("Radial",), subject, omega)[0][0, 1] * flow[0])
-    wave = np.fft.irfft(lines, 128) * 128 + float(subject.outflow_pressure[0])
+    adult = jax.tree.map(lambda x: x[0], driven.subject)
+    beat = steady_beat(adult)
+    flow = jax.jit(lambda s, t: flow_coefficients(s, t, 33, n_samples=4096))(adult, beat)
+    assert float(beat.period) == pytest.approx(float(driven.circuit.period[0]))  # the same harmonics
+    lines = np.asarray(driven.impedance[0, 1]) * np.asarray(flow)
+    wave = np.fft.irfft(lines, 128) * 128 + float(adult.outflow_pressure)
     assert np.abs(found.waves[0, 0] - wave).max() < 0.1
 
 

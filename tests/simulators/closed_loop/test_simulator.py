@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 
 from pulsebayes.simulators.closed_loop.circuit import Circuit
-from pulsebayes.simulators.closed_loop.parameters import heart_circuit
 from pulsebayes.simulators.closed_loop.periodic import Settled, settle
 from pulsebayes.simulators.closed_loop.simulator import UNITS, ClosedLoop
 from pulsebayes.simulators.registry import Simulated
@@ -44,36 +42,25 @@ def test_quantities_hang_together(simulated: Simulated) -> None:
     np.testing.assert_allclose(column(simulated, "EF"), 100 * stroke / column(simulated, "EDV"), rtol=1e-4)
 
 
-def test_accelerated_beats_end_where_plain_beats_end(rows: np.ndarray, loop: ClosedLoop) -> None:
-    circuit = heart_circuit(rows[:16].astype("f4"), loop.space.names)
-    run = jax.jit(
-        lambda c, fast, beats: settle(c, n_steps=128, tolerance_mL=0.02, max_beats=beats, accelerate=fast),
-        static_argnums=(1, 2),
-    )
-    fast, plain = run(circuit, True, 60), run(circuit, False, 200)
+def test_accelerated_beats_end_where_plain_beats_end(solved: tuple[Circuit, Settled], loop: ClosedLoop) -> None:
+    circuit, fast = solved
+    plain = settle(circuit, n_steps=loop.n_steps, tolerance_mL=0.02, max_beats=200, accelerate=False)
     assert float(fast.volume_change.max()) <= 0.03
     assert np.abs(np.asarray(fast.beat.volume - plain.beat.volume)).max() < 0.5  # plain stops .02/(1 - r) early
     assert float(fast.beats.mean()) < 0.6 * float(plain.beats.mean())
     assert int(fast.beats.max()) <= 20
 
 
-def test_a_hundred_plain_beats_change_nothing(solved: tuple[Circuit, Settled]) -> None:
-    import jax.numpy as jnp
-
-    from pulsebayes.simulators.closed_loop.circuit import activations, run_beat
-
+def test_a_hundred_plain_beats_end_there_too(solved: tuple[Circuit, Settled], hundred: Settled) -> None:
     circuit, found = solved
-    phi = activations(circuit, 256)
-    run = jax.jit(lambda c, s: jax.lax.fori_loop(0, 100, lambda _, s: run_beat(c, s, phi, 0 * phi[:, 0])[0], s))
-    later = run(circuit, found.state)
-    moved = jnp.abs(later.volume - found.state.volume)
-    assert float(moved.max()) < 0.15  # [mL]
-    assert float((circuit.passive * moved).max()) < 0.1  # [mmHg]
+    apart = np.abs(np.asarray(hundred.state.volume - found.state.volume))
+    assert apart.max() < 0.15  # [mL]
+    assert (np.asarray(circuit.passive) * apart).max() < 0.1  # [mmHg]
 
 
 def test_sites_are_what_they_say(rows: np.ndarray) -> None:
     sites = ("AorticRoot", "AorticRoot:flow", "LV", "LV:volume", "LV:flow")
-    waves = ClosedLoop(beat="periodic", sites=sites, n_steps=256, n_phases=512).simulate(rows[:1], 0).waves[0]
+    waves = ClosedLoop(beat="periodic", sites=sites, n_phases=512).simulate(rows, 0).waves[0]
     root, ejected, pressure, volume, filled = waves.astype(float)
     period = 60.0 / rows[0, 0]
     assert ejected.min() == 0 and filled.min() == 0
@@ -84,33 +71,34 @@ def test_sites_are_what_they_say(rows: np.ndarray) -> None:
 
 
 def test_a_window_repeats_its_beat_from_a_random_start(rows: np.ndarray) -> None:
-    loop = ClosedLoop(sites=("AorticRoot",), n_steps=128, duration_s=3.0, fs=200.0)
-    one, same, other = (loop.simulate(rows[:2], seed).waves[:, 0] for seed in (1, 1, 2))
-    assert one.shape == (2, 600) and np.array_equal(one, same) and not np.array_equal(one, other)
+    loop = ClosedLoop(sites=("AorticRoot",), duration_s=3.0, fs=200.0)
+    one, same, other = (loop.simulate(rows, seed).waves[:, 0] for seed in (1, 1, 2))
+    assert one.shape == (len(rows), 600) and np.array_equal(one, same) and not np.array_equal(one, other)
     beat = 60.0 / rows[0, 0] * 200.0
     shifted = np.interp(np.arange(400) + beat, np.arange(600), one[0])
     assert np.abs(shifted - one[0][:400]).max() < 2.0  # linear between samples
 
 
 def test_a_row_that_needs_more_beats_says_so(rows: np.ndarray) -> None:
-    hurried = ClosedLoop(beat="periodic", n_steps=64, max_beats=1).simulate(rows[:8], 0)
+    hurried = ClosedLoop(beat="periodic", max_beats=1).simulate(rows, 0)
     assert (hurried.status == NOT_PERIODIC).all()
 
 
 def test_a_bled_row_is_unphysiological(loop: ClosedLoop, rows: np.ndarray) -> None:
-    bled = rows[:1].copy()
-    bled[:, loop.space.index("stressed_volume")] = 220.0
-    assert loop.simulate(bled, 0).status.tolist() == [UNPHYSIOLOGICAL]
+    bled = rows.copy()
+    bled[0, loop.space.index("stressed_volume")] = 220.0
+    status = loop.simulate(bled, 0).status
+    assert status[0] == UNPHYSIOLOGICAL and (status[1:] == OK).mean() > 0.9
 
 
-def test_leaks_and_narrow_valves_do_what_they_do() -> None:
-    loop = ClosedLoop(valves="diseased", beat="periodic", n_steps=256, sites=("LV", "AorticRoot", "AorticRoot:flow"))
+def test_leaks_and_narrow_valves_do_what_they_do(rows: np.ndarray) -> None:
+    loop = ClosedLoop(valves="diseased", beat="periodic", sites=("LV", "AorticRoot", "AorticRoot:flow"))
     row = loop.space.sample_quantiles(np.full(loop.space.dim, 0.5))
-    sick = np.stack([row] * 4)
+    sick = np.stack([row] * len(rows))
     for number, (name, value) in enumerate((("aortic_area", 0.7), ("aortic_leak", 0.3), ("mitral_leak", 0.4))):
         sick[number + 1, loop.space.index(name)] = value
     found = loop.simulate(sick, 0)
-    sound, _, back, mitral = (dict(zip(UNITS, q.tolist(), strict=True)) for q in found.quantities)
+    sound, _, back, mitral = (dict(zip(UNITS, q.tolist(), strict=True)) for q in found.quantities[:4])
     gradient = (found.waves[:, 0] - found.waves[:, 1])[:, :].max(-1)
     assert gradient[1] > gradient[0] + 40.0  # severe stenosis [mmHg]
     assert found.waves[2, 2].min() < -50.0 and back["DBP"] < sound["DBP"] - 8.0  # [mL/s], [mmHg]
