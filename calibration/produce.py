@@ -56,6 +56,8 @@ LEAST_DOMAIN_ROWS = 2000
 """Training rows below which a bundle gets no domain model: too few references to refuse anybody by."""
 REFUSAL_ROWS = 2000
 """Most held-out rows on which refusals are counted."""
+LEAST_REFUSAL_ROWS = 600
+"""Rows on which refusals of a model of many channels are counted at least."""
 LEAST_HELD_OUT = 100
 """Fewest held-out rows that a bundle is measured on."""
 
@@ -368,13 +370,14 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
         training: Rows the bundle was trained on.
 
     Returns:
-        The bundle with the arrays of its domain model.
+        The bundle with the arrays of its domain model; of many channels each has fewer references.
 
     Example:
         >>> bundle = with_domain(bundle, recipe, Held(training_set, 0, 100_000))  # doctest: +SKIP
     """
     data = read_rows(training, recipe)
-    keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:DOMAIN_ROWS]
+    most = max(LEAST_DOMAIN_ROWS, DOMAIN_ROWS // _pairs(recipe))
+    keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:most]
     if len(keep) < LEAST_DOMAIN_ROWS:
         return bundle
     waves, seed = data.source.rows(0, int(keep[-1]) + 1)[keep], recipe.simulate.seed
@@ -413,11 +416,16 @@ def refused_of(bundle: Bundle, recipe: Recipe, test: Held) -> dict[str, Any]:
     """
     if not bundle.domain:
         return {}
-    seed = recipe.test.seed
+    seed, most = recipe.test.seed, max(LEAST_REFUSAL_ROWS, REFUSAL_ROWS // _pairs(recipe))
     narrow, wide = (
-        held_out_windows(test, recipe, bundle.outputs, seed=seed, width=width)[0][:REFUSAL_ROWS] for width in (1, 2)
+        held_out_windows(test, recipe, bundle.outputs, seed=seed, width=width)[0][:most] for width in (1, 2)
     )
     return {"refused": refusals_of(bundle, narrow, wide)}
+
+
+def _pairs(recipe: Recipe) -> int:
+    """Pairs of channels, at least one: what is done for each channel by itself is shared among them."""
+    return max(1, len(recipe.channels) // 2)
 
 
 def _with_measures(bundle: Bundle, recipe: Recipe, measured: Mapping[str, Any]) -> Bundle:

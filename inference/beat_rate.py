@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
-__all__ = ["RateCentring", "beat_rate", "coordinate_of", "rate_coordinate", "repetition"]
+__all__ = ["RateCentring", "beat_rate", "coordinate_of", "rate_and_repetition", "rate_coordinate", "repetition"]
 
 _SHORTEST_S, _LONGEST_S = 0.27, 2.2  # beats of 222 and 27 /min
 _NEAR_BEST = 0.7  # the first peak within this of the best is the beat, later ones its multiples
@@ -53,22 +53,7 @@ def beat_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
         >>> round(float(beat_rate(wave, 125.0)[0]), 1)
         71.3
     """
-    first, last = math.ceil(_SHORTEST_S * fs), min(int(_LONGEST_S * fs), int(0.5 * x.shape[-1]))
-    if last <= first + 2:
-        raise ValueError(f"x must last at least {2.1 * _SHORTEST_S:.1f} s, got {x.shape[-1] / fs:.2f} s")
-    with torch.no_grad():
-        r = _likeness(x, int(0.8 * x.shape[-1]))
-        part = r[:, first : last + 1]
-        peak = torch.zeros_like(part, dtype=torch.bool)
-        peak[:, 1:-1] = (part[:, 1:-1] > part[:, :-2]) & (part[:, 1:-1] >= part[:, 2:])
-        height = torch.where(peak, part, -1.0)
-        best = height.max(1, keepdim=True).values
-        beat = first + (peak & (height >= _NEAR_BEST * best)).to(torch.uint8).argmax(1)
-        beat = torch.where(peak.any(1), beat, first + part.argmax(1))
-        interval = beat.to(r.dtype)
-        for multiple in (1, 2, 4, 8, 16):
-            interval = _sharpen(r, interval, multiple)
-    return 60.0 * fs / interval.clamp(first, last)
+    return _found(x, fs)[0]
 
 
 def repetition(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
@@ -87,10 +72,47 @@ def repetition(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
         >>> round(float(repetition(wave, 125.0)[0]), 2)
         1.0
     """
+    return rate_and_repetition(x, fs)[1]
+
+
+def rate_and_repetition(x: Float[Tensor, "N T"], fs: float) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    r"""Computes what `beat_rate` and `repetition` give, at the cost of one of them.
+
+    Arguments:
+        x: Windows.
+        fs: Sampling rate [Hz].
+
+    Returns:
+        Rate [1/min] and likeness.
+
+    Example:
+        >>> t = torch.arange(1000) / 125.0
+        >>> [round(float(v[0])) for v in rate_and_repetition(torch.cos(2 * math.pi * t * 75 / 60)[None], 125.0)]
+        [75, 1]
+    """
+    with torch.no_grad():
+        rate, r = _found(x, fs)
+        return rate, r.gather(1, (60.0 * fs / rate).round().long()[:, None])[:, 0]
+
+
+def _found(x: Float[Tensor, "N T"], fs: float) -> tuple[Float[Tensor, " N"], Float[Tensor, "N lags"]]:
+    """Rate of the beats [1/min] and the likeness at every lag."""
+    first, last = math.ceil(_SHORTEST_S * fs), min(int(_LONGEST_S * fs), int(0.5 * x.shape[-1]))
+    if last <= first + 2:
+        raise ValueError(f"x must last at least {2.1 * _SHORTEST_S:.1f} s, got {x.shape[-1] / fs:.2f} s")
     with torch.no_grad():
         r = _likeness(x, int(0.8 * x.shape[-1]))
-        lag = (60.0 * fs / beat_rate(x, fs)).round().long()
-        return r.gather(1, lag[:, None])[:, 0]
+        part = r[:, first : last + 1]
+        peak = torch.zeros_like(part, dtype=torch.bool)
+        peak[:, 1:-1] = (part[:, 1:-1] > part[:, :-2]) & (part[:, 1:-1] >= part[:, 2:])
+        height = torch.where(peak, part, -1.0)
+        best = height.max(1, keepdim=True).values
+        beat = first + (peak & (height >= _NEAR_BEST * best)).to(torch.uint8).argmax(1)
+        beat = torch.where(peak.any(1), beat, first + part.argmax(1))
+        interval = beat.to(r.dtype)
+        for multiple in (1, 2, 4, 8, 16):
+            interval = _sharpen(r, interval, multiple)
+    return 60.0 * fs / interval.clamp(first, last), r
 
 
 def _likeness(x: Float[Tensor, "N T"], lags: int) -> Float[Tensor, "N lags"]:

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .beat_rate import beat_rate, coordinate_of, repetition
+from .beat_rate import coordinate_of, rate_and_repetition
 from .embedding import EmbeddingConfig, WaveEmbedding, _Block, summaries
 
 __all__ = ["ChannelEmbedding"]
@@ -257,7 +257,7 @@ class ChannelEmbedding(nn.Module):
     ) -> Float[Tensor, "N 1"]:
         """The rate coordinate of the channel that repeats itself most clearly."""
         with torch.no_grad():
-            rate, clarity = beat_rate(waves, self.config.fs), repetition(waves, self.config.fs)
+            rate, clarity = rate_and_repetition(waves, self.config.fs)
             laid = waves.new_full((n, len(self.config.channels)), -torch.inf)
             laid[rows, which] = clarity
             found = waves.new_zeros(laid.shape)

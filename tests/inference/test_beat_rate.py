@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pulsebayes.inference.beat_rate import RateCentring, beat_rate, rate_coordinate
+from pulsebayes.inference.beat_rate import RateCentring, beat_rate, rate_and_repetition, rate_coordinate, repetition
 from pulsebayes.inference.embedding import EmbeddingConfig
 from pulsebayes.inference.npe import NPE, PRESETS, NPEConfig
 from pulsebayes.inference.outputs import OutputSpace
@@ -34,6 +34,12 @@ def test_rate_of_a_steady_pulse_is_read_to_a_tenth_of_a_per_cent(rate: float) ->
 def test_rate_does_not_depend_on_unit_or_level() -> None:
     wave = pulse(81.0)
     np.testing.assert_allclose(beat_rate(0.01 * wave - 7, FS), beat_rate(wave, FS), rtol=1e-5)
+
+
+def test_rate_and_repetition_are_found_at_once() -> None:
+    waves = torch.cat((pulse(52.0), pulse(133.1) + torch.randn(1, 1000), torch.randn(2, 1000)))
+    rate, likeness = rate_and_repetition(waves, FS)
+    assert torch.equal(rate, beat_rate(waves, FS)) and torch.equal(likeness, repetition(waves, FS))
 
 
 def test_rate_is_finite_whatever_comes() -> None:

@@ -93,6 +93,17 @@ def test_a_row_does_not_depend_on_what_other_rows_are_given(bundle: Bundle) -> N
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
+def test_only_what_is_given_goes_through_the_convolutions(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.from_numpy(both(9)[0])
+    x[:5, 1], x[5:8, 0] = torch.nan, torch.nan
+    embedding, counted = bundle.npe.embedding, []
+    trunk = embedding._trunk
+    monkeypatch.setattr(embedding, "_trunk", lambda waves, which: counted.append(len(waves)) or trunk(waves, which))
+    with torch.no_grad():
+        embedding(x)
+    assert counted == [10]
+
+
 def test_channels_and_sets_of_them_are_told_apart(bundle: Bundle) -> None:
     x, _ = both(4)
     with torch.no_grad():
