@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from pulsebayes.calibration.c2st import c2st
 from pulsebayes.calibration.diagnostics import contraction, coverage, holm, median_error, ranks, sbc
@@ -106,6 +108,33 @@ def test_c2st_is_one_half_for_equal_and_one_for_disjoint_samples():
     # accuracy on 3,000 held-out rows has a standard error of .009: four of them
     assert abs(c2st(a, b, epochs=20) - 0.5) < 0.037
     assert c2st(a, b + 6, epochs=20) > 0.99
+
+
+def one_fold(x, y, held, seed, epochs, width):
+    """Accuracy on the held rows of one network by itself."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = nn.Linear(x.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+        net, xt, yt = nn.Sequential(*layers), x[~held], y[~held]
+        optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(xt)).split(256):
+                optimizer.zero_grad()
+                nn.functional.binary_cross_entropy_with_logits(net(xt[rows])[:, 0], yt[rows]).backward()
+                optimizer.step()
+            schedule.step()
+    return float(((net(x[held])[:, 0] > 0) == (y[held] > 0.5)).float().mean())
+
+
+def test_c2st_trains_its_folds_side_by_side_as_each_by_itself():
+    rng, n, epochs = np.random.default_rng(4), 203, 5  # 406 rows: folds of 81 and 82
+    a, b = rng.normal(size=(n, 3)), 1.3 * rng.normal(size=(n, 3))
+    order = np.random.default_rng(0).permutation(2 * n)
+    x = torch.from_numpy(((np.concatenate((a, b)) - a.mean(0)) / a.std(0))[order].astype(np.float32))
+    y = torch.from_numpy(np.repeat([0.0, 1.0], n)[order].astype(np.float32))
+    folds = [one_fold(x, y, torch.arange(2 * n) % 5 == k, k, epochs, 32) for k in range(5)]
+    assert abs(c2st(a, b, epochs=epochs) - np.mean(folds)) <= 1 / 400  # rounding may turn one row
 
 
 def test_c2st_sees_correlation_that_margins_hide():
