@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from .beat_rate import rate_coordinate
 from .harmonics import HarmonicEmbedding
+from .linear_centring import clipped
 
 if TYPE_CHECKING:
     from .channels import ChannelEmbedding
@@ -79,6 +80,9 @@ class EmbeddingConfig:
         rate: Whether the last coordinate of the context is the beat rate computed from the window, see
             [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]; not with ``"harmonic"`` and ``"dense"``.
         channels: The channels in their order, at least two; ``"channels"`` only.
+        linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
+            from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
+            ``"dense"`` only.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -104,6 +108,7 @@ class EmbeddingConfig:
     relative: bool = False
     rate: bool = False
     channels: tuple[ChannelScale, ...] = ()
+    linear: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -121,6 +126,11 @@ class EmbeddingConfig:
             raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
         if self.rate and self.kind not in ("wave", "channels"):
             raise ValueError(f"relative and rate are for waves, rate of kinds 'wave' and 'channels', got {self.kind!r}")
+        if self.linear and (self.kind != "dense" or self.context <= self.samples):
+            raise ValueError(
+                f"linear is for kind 'dense' and needs a context longer than the {self.samples} samples, got "
+                f"{self.kind!r} and {self.context}"
+            )
         if self.rate and self.context < 2:
             raise ValueError(f"context must be at least 2 with a rate, got {self.context}")
         if not self.stages or len(self.stages) != len(self.blocks):
@@ -135,10 +145,11 @@ class EmbeddingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        r"""Returns the configuration as a JSON-able dictionary; channels stand in it where there are several."""
+        r"""Returns the configuration as a JSON-able dictionary; channels and linear stand in it where they are used."""
         fields = dataclasses.asdict(self)
-        if not self.channels:
-            del fields["channels"]
+        for name in ("channels", "linear"):
+            if not fields[name]:
+                del fields[name]
         return fields
 
 
@@ -281,7 +292,7 @@ class DenseEmbedding(nn.Module):
     r"""Dense network over a short, standardised observation.
 
     Arguments:
-        config: Its shape; ``samples``, ``hidden`` and ``context`` are used.
+        config: Its shape; ``samples``, ``hidden``, ``context`` and ``linear`` are used.
 
     Example:
         >>> DenseEmbedding(EmbeddingConfig(kind="dense", samples=20))(torch.randn(3, 20)).shape
@@ -301,7 +312,7 @@ class DenseEmbedding(nn.Module):
             nn.SiLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, config.context),
+            nn.Linear(config.hidden, config.context - config.linear * config.samples),
         )
 
     def fit(self, x: Float[Tensor, "N T"]) -> None:
@@ -325,7 +336,9 @@ class DenseEmbedding(nn.Module):
         """
         if x.ndim != 2 or x.shape[-1] != self.config.samples:
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
-        return self.net((x - self.shift) / self.scale)  # type: ignore[no-any-return]
+        unit = (x - self.shift) / self.scale
+        learned = self.net(unit)
+        return torch.cat((learned, clipped(unit)), -1) if self.config.linear else learned  # type: ignore[no-any-return]
 
 
 def build_embedding(

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from .beat_rate import RateCentring
 from .embedding import EmbeddingConfig, WaveEmbedding, build_embedding
+from .linear_centring import LinearCentring
 from .outputs import OutputSpace
 from .sampling import invert_flow
 
@@ -121,14 +122,22 @@ class NPE(nn.Module):
         self.register_buffer("z_mean", torch.zeros(dim))
         self.register_buffer("z_sd", torch.ones(dim))
         self.embedding = build_embedding(config.embedding)
-        self.flow = coupling_flow(dim, config, self._rate_centring())
+        self.flow = coupling_flow(dim, config, self._centring())
+        if config.embedding.linear:
+            _start_at_identity(self.flow)
 
-    def fit_scales(self, z: Float[Tensor, "N D"], x: Float[Tensor, "M *window"]) -> None:
+    def fit_scales(
+        self, z: Float[Tensor, "N D"], x: Float[Tensor, "M *window"], z_of_x: Float[Tensor, "M D"] | None = None
+    ) -> None:
         r"""Standardises the unconstrained outputs and the embedding's inputs on the training set.
 
         Arguments:
             z: Unconstrained outputs of training rows.
             x: Some training windows.
+            z_of_x: Unconstrained outputs of those windows, which a linear embedding needs.
+
+        Raises:
+            ValueError: If the embedding is linear and ``z_of_x`` is not given.
         """
         self.z_mean.copy_(z.mean(0))
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
@@ -136,6 +145,12 @@ class NPE(nn.Module):
         first = self.flow.transform.transforms[0]  # type: ignore[union-attr, index]
         if isinstance(first, RateCentring):
             first.fit(self.z_mean[first.index], self.z_sd[first.index])
+        elif isinstance(first, LinearCentring):
+            if z_of_x is None:
+                raise ValueError("a linear embedding is fitted to pairs: give the outputs z_of_x of the windows x")
+            with torch.no_grad():
+                seen = self.embedding(x)[:, -self.config.embedding.samples :]
+            first.fit((z_of_x - self.z_mean) / self.z_sd, seen)
 
     def take_over(self, one: NPE) -> None:
         r"""Takes over an estimator of one pressure, so that the first of several channels alone is answered as there.
@@ -167,7 +182,9 @@ class NPE(nn.Module):
         self.z_mean.copy_(one.z_mean)
         self.z_sd.copy_(one.z_sd)
 
-    def _rate_centring(self) -> RateCentring | None:
+    def _centring(self) -> RateCentring | LinearCentring | None:
+        if self.config.embedding.linear:
+            return LinearCentring(self.outputs.space.dim, self.config.embedding.samples)
         names = self.outputs.names
         if not self.config.embedding.rate or "HR" not in names:
             return None
@@ -227,6 +244,15 @@ class NPE(nn.Module):
             z = invert_flow(self.flow, c, noise) * self.z_sd + self.z_mean
             draws[w] = space.constrain(z.double().cpu().numpy())
         return draws
+
+
+def _start_at_identity(flow: nn.Module) -> None:
+    """Zeroes the last layer of each transform's network: the first guess is the linear one alone."""
+    for transform in flow.transform.transforms:  # type: ignore[union-attr]
+        if hasattr(transform, "hyper"):
+            last = [layer for layer in transform.hyper if hasattr(layer, "weight")][-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
 
 def coupling_flow(dim: int, config: NPEConfig, first: nn.Module | None = None) -> nn.Module:

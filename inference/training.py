@@ -293,12 +293,14 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = NPE(outputs, network)
-        first = whole.fixed(slice(0, 4096), seed=config.seed)[0]
-        self.npe.fit_scales(torch.from_numpy(z[training]), torch.from_numpy(first))
+        some = min(65536, len(keep) - held) if network.embedding.linear else 4096
+        first, z_first = whole.fixed(slice(0, some), seed=config.seed)
+        self.npe.fit_scales(torch.from_numpy(z[training]), torch.from_numpy(first), torch.from_numpy(z_first))
         self.npe.to(ranks.device)
         self.average, self.best = copy.deepcopy(self.npe), copy.deepcopy(self.npe)
+        self.fast, self.slow = list(self.npe.parameters()), list(self.average.parameters())
         self.optimizer = torch.optim.AdamW(
-            self.npe.parameters(), lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+            self.fast, lr=config.rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
         pays = bool(ranks.agree(float(low_precision_pays(ranks.device))))
         self.low_precision = config.precision == "bfloat16" or (config.precision == "auto" and pays)
@@ -403,8 +405,8 @@ class _Run:
         loss = self.npe.loss(z, x, low_precision=rough) * (len(x) / n)
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.detach()
-        self.ranks.add([value, *(p.grad for p in self.npe.parameters() if p.grad is not None)])
-        norm = torch.nn.utils.clip_grad_norm_(self.npe.parameters(), self.config.clip)
+        self.ranks.add([value, *(p.grad for p in self.fast if p.grad is not None)])
+        norm = torch.nn.utils.clip_grad_norm_(self.fast, self.config.clip)
         self.step += 1
         if not bool(torch.isfinite(norm)):
             self.skipped += 1
@@ -412,7 +414,7 @@ class _Run:
         self.optimizer.step()
         decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for slow, fast in zip(self.average.parameters(), self.npe.parameters(), strict=True):
+            for slow, fast in zip(self.slow, self.fast, strict=True):
                 slow.lerp_(fast, 1 - decay)
         return float(value)
 
