@@ -46,14 +46,14 @@ class Case:
     reference: np.ndarray
 
 
-def cases(wheel: Path, name: str) -> list[Case]:
-    """The ten observations of a task, read from the wheel."""
+def cases(wheel: Path, name: str, draws: int = 10_000) -> list[Case]:
+    """The ten observations of a task with the first of its reference draws, read from the wheel."""
     with zipfile.ZipFile(wheel) as archive:
 
         def table(k: int, file: str) -> np.ndarray:
             data = archive.read(f"sbibm/tasks/{name}/files/num_observation_{k}/{file}")
             data = bz2.decompress(data) if file.endswith(".bz2") else data
-            return np.loadtxt(TextIOWrapper(BytesIO(data), "utf-8"), delimiter=",", skiprows=1, ndmin=2)
+            return np.loadtxt(TextIOWrapper(BytesIO(data), "utf-8"), delimiter=",", skiprows=1, ndmin=2, max_rows=draws)
 
         return [
             Case(table(k, "observation.csv")[0], table(k, "true_parameters.csv")[0],
