@@ -20,14 +20,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
+from torch.nn import functional as F
 
-__all__ = ["RateCentring", "beat_rate", "coordinate_of", "rate_and_repetition", "rate_coordinate", "repetition"]
+__all__ = [
+    "RateCentring",
+    "beat_rate",
+    "coordinate_of",
+    "counted_rate",
+    "rate_and_repetition",
+    "rate_coordinate",
+    "repetition",
+]
 
 _SHORTEST_S, _LONGEST_S = 0.27, 2.2  # beats of 222 and 27 /min
 _NEAR_BEST = 0.7  # the first peak within this of the best is the beat, later ones its multiples
 _STEADY = 0.6  # likeness at which a multiple of the beat still counts
 _SMALL, _SLOPE = 0.002, 0.5  # s and a
 _TYPICAL, _SPREAD = 75.0, 0.35  # centre [1/min] and spread of the logarithm
+_RISE_S = 0.1  # over which an upstroke rises
+_REACHES_S = (0.064, 0.088, 0.128, 0.176, 0.248, 0.352, 0.496, 0.704, 0.992)  # either side of an upstroke
+_REACH = 0.4  # of the beat interval, the nearest of those is taken
+_UPSTROKE = 0.5  # least rise of an upstroke, of the typical one
+_UNEVEN = 0.08  # relative spread of intervals from which half the reach is tried, and by which it must be less
+_AGREE = 0.004  # relative difference below which the repetition, which is sharper, is believed
 
 
 def beat_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
@@ -54,6 +69,84 @@ def beat_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
         71.3
     """
     return _found(x, fs)[0]
+
+
+def counted_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
+    r"""Computes the mean rate of the beats of windows, steady or not, by counting upstrokes.
+
+    A repetition is the rate of the steady beats; where beats come irregularly the mean rate, which the heart rate is
+    defined by, is another. An upstroke is the steepest rise within $.4\tau$, of at least half the typical size, with
+    $\tau$ the interval of `beat_rate`; $n$ of them from $t_1$ to $t_n$ give $60 (n - 1) / (t_n - t_1)$. Where both
+    agree within .4 % the repetition is taken, which is sharper, and so it is where fewer than three upstrokes are seen.
+    Uneven intervals are counted again within $.2\tau$, as irregular beats may repeat themselves best two by two.
+
+    Arguments:
+        x: Windows.
+        fs: Sampling rate [Hz].
+
+    Returns:
+        Rate [1/min], between 27 and 222; arbitrary there where nothing is periodic.
+
+    Raises:
+        ValueError: If the windows are shorter than two of the shortest beats.
+
+    Example:
+        >>> onsets = torch.tensor([0.3, 1.1, 2.2, 2.9, 4.1, 4.8, 6.0, 6.9])
+        >>> t = torch.arange(1000) / 125.0
+        >>> since = t[:, None] - onsets
+        >>> wave = (torch.sigmoid(since * 60) - torch.sigmoid(since * 20 - 6)).sum(1)
+        >>> round(float(counted_rate(wave[None], 125.0)[0]), 1)
+        63.6
+    """
+    interval = 60.0 * fs / beat_rate(x, fs)
+    with torch.no_grad():
+        k = max(1, round(0.5 * _RISE_S * fs))
+        rise = torch.zeros_like(x)
+        rise[:, k:-k] = (x[:, 2 * k :] - x[:, : -2 * k]).clamp_min(0.0)
+        order = torch.arange(x.shape[-1], device=x.device, dtype=x.dtype)
+        rise = rise + (rise > 0) * rise.amax(1, keepdim=True) * 1e-5 * order  # of equal rises the last one counts
+        mean, spread = _counted(rise, interval, fs, k)
+        rows = (spread > _UNEVEN).nonzero()[:, 0]
+        if len(rows):  # or is the repetition that of two beats?
+            half, even = _counted(rise[rows], 0.5 * interval[rows], fs, k)
+            mean[rows] = torch.where(even < spread[rows] - _UNEVEN, half, mean[rows])
+        off = (mean / interval - 1).abs()
+        counted = torch.where((mean > _SHORTEST_S * fs) & (mean < _LONGEST_S * fs) & (off >= _AGREE), mean, interval)
+    return 60.0 * fs / counted
+
+
+def _counted(
+    rise: Float[Tensor, "N T"], interval: Float[Tensor, " N"], fs: float, edge: int
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Mean interval between upstrokes [samples], 0 for fewer than three, and its relative spread."""
+    reaches = torch.tensor([max(2.0, r * fs) for r in _REACHES_S], device=rise.device)
+    which = (torch.log(_REACH * interval)[:, None] - reaches.log()).abs().argmin(1)
+    mean, spread = torch.zeros_like(interval), torch.full_like(interval, 9.0)
+    for w in which.unique():
+        rows = which == w
+        mean[rows], spread[rows] = _upstrokes(rise[rows], round(float(reaches[w])), edge)
+    return mean, spread
+
+
+def _upstrokes(rise: Float[Tensor, "N T"], reach: int, edge: int) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Mean interval between the steepest points within a reach, and its relative spread."""
+
+    def highest(within: int) -> Tensor:
+        return F.max_pool1d(rise[:, None], 2 * within + 1, 1, within)[:, 0]
+
+    typical = highest(2 * reach).median(1, keepdim=True).values
+    upstroke = (rise == highest(reach)) & (rise >= _UPSTROKE * typical) & (rise > 0)
+    upstroke[:, : edge + 1] = False  # the steepest point of a beat that is cut off may lie outside
+    upstroke[:, -edge - 1 :] = False
+    order = torch.arange(rise.shape[1], device=rise.device)
+    before = torch.where(upstroke, order, -1).cummax(1).values.roll(1, 1)
+    between = upstroke & (before >= 0) & (order > 0)
+    n = between.sum(1)
+    first, last = upstroke.to(torch.uint8).argmax(1), rise.shape[1] - 1 - upstroke.flip(1).to(torch.uint8).argmax(1)
+    mean = (_refine(rise, last) - _refine(rise, first)) / n.clamp_min(1)
+    squares = torch.where(between, (order - before - mean[:, None]).square(), 0.0).sum(1) / n.clamp_min(1)
+    few = n < 2
+    return torch.where(few, 0.0, mean), torch.where(few, 9.0, squares.sqrt() / mean.clamp_min(1.0))
 
 
 def repetition(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:

@@ -74,7 +74,7 @@ class ChannelEmbedding(nn.Module):
         self.given = nn.Linear(n, config.hidden)
         self.middle = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden, config.hidden), nn.SiLU())
         self.change = nn.Linear(config.hidden, config.hidden)
-        self.last = nn.Linear(config.hidden, config.context - config.rate)
+        self.last = nn.Linear(config.hidden, config.context - config.computed)
         for layer in (self.weight, self.given, self.change):  # the mean of the channels, passed on, as it starts
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .beat_rate import rate_coordinate
+from .beat_rate import beat_rate, coordinate_of, counted_rate
 from .harmonics import HarmonicEmbedding
+from .level import level_coordinate
 from .linear_centring import clipped
 
 if TYPE_CHECKING:
@@ -77,8 +78,10 @@ class EmbeddingConfig:
         context: Length of the context vector.
         relative: Whether the wave has no unit: every window is scaled by itself to mean ``centre`` and standard
             deviation ``spread``; ``"wave"`` only.
-        rate: Whether the last coordinate of the context is the beat rate computed from the window, see
-            [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]; not with ``"harmonic"`` and ``"dense"``.
+        rate: Whether the last coordinate of the context is the beat rate computed from the window, and whether it is
+            that of the repetition (True, see [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]) or of the beats
+            (``"counted"``; ``"wave"`` only); not with ``"harmonic"`` and ``"dense"``.
+        level: Whether the coordinate before it is the window's mean pressure; with a rate and ``"wave"`` only.
         channels: The channels in their order, at least two; ``"channels"`` only.
         linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
@@ -106,7 +109,8 @@ class EmbeddingConfig:
     hidden: int = 256
     context: int = 64
     relative: bool = False
-    rate: bool = False
+    rate: bool | Literal["counted"] = False
+    level: bool = False
     channels: tuple[ChannelScale, ...] = ()
     linear: bool = False
 
@@ -124,17 +128,31 @@ class EmbeddingConfig:
             raise ValueError(f"kind must be 'wave', 'channels', 'harmonic' or 'dense', got {self.kind!r}")
         if self.relative and self.kind != "wave":
             raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
-        if self.rate and self.kind not in ("wave", "channels"):
-            raise ValueError(f"relative and rate are for waves, rate of kinds 'wave' and 'channels', got {self.kind!r}")
+        self._check_computed()
         if self.linear and (self.kind != "dense" or self.context <= self.samples):
             raise ValueError(
                 f"linear is for kind 'dense' and needs a context longer than the {self.samples} samples, got "
                 f"{self.kind!r} and {self.context}"
             )
-        if self.rate and self.context < 2:
-            raise ValueError(f"context must be at least 2 with a rate, got {self.context}")
         if not self.stages or len(self.stages) != len(self.blocks):
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
+
+    @property
+    def computed(self) -> int:
+        r"""Coordinates of the context that are computed from the window."""
+        return int(bool(self.rate)) + int(self.level)
+
+    def _check_computed(self) -> None:
+        if self.rate not in (False, True, "counted"):
+            raise ValueError(f"rate must be true, false or 'counted', got {self.rate!r}")
+        if self.rate and self.kind not in ("wave", "channels"):
+            raise ValueError(f"relative and rate are for waves, rate of kinds 'wave' and 'channels', got {self.kind!r}")
+        if (self.rate == "counted" or self.level) and self.kind != "wave":
+            raise ValueError(f"level and a counted rate are for kind 'wave', got {self.kind!r}")
+        if self.level and (self.relative or not self.rate):
+            raise ValueError("level is for waves that have a unit and goes with a rate: set rate, unset relative")
+        if self.context <= self.computed:
+            raise ValueError(f"context must exceed its {self.computed} computed coordinates, got {self.context}")
 
     def _check_channels(self) -> None:
         names = [channel.name for channel in self.channels]
@@ -238,7 +256,7 @@ class WaveEmbedding(nn.Module):
             nn.SiLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, config.context - config.rate),
+            nn.Linear(config.hidden, config.context - config.computed),
         )
 
     def fit(self, x: Float[Tensor, "N T"]) -> None:
@@ -272,9 +290,15 @@ class WaveEmbedding(nn.Module):
             pooled = self._pool(h[:, :, 0].transpose(1, 2))  # (N, time, channel), contiguous in this order
         known = ((summaries(x, self.config.fs) - self.shift) / self.scale).clamp(-6.0, 6.0)
         context = self.tail(self.head(pooled.float()) + self.summary(known))
-        if self.config.rate:
-            context = torch.cat((context, rate_coordinate(x, self.config.fs)), -1)
-        return context  # type: ignore[no-any-return]
+        return torch.cat((context, *self._computed(x)), -1)
+
+    def _computed(self, x: Float[Tensor, "N T"]) -> list[Float[Tensor, "N 1"]]:
+        """The last coordinates of the context: mean pressure, beat rate."""
+        if not self.config.rate:
+            return []
+        rate = (counted_rate if self.config.rate == "counted" else beat_rate)(x, self.config.fs)
+        level = [level_coordinate(x, rate, self.config.fs)] if self.config.level else []
+        return [*level, coordinate_of(rate[:, None])]
 
     def _scaled(self, x: Float[Tensor, "N T"]) -> Float[Tensor, "N T"]:
         if not self.config.relative:

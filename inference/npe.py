@@ -20,7 +20,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from .beat_rate import RateCentring
 from .embedding import EmbeddingConfig, WaveEmbedding, build_embedding
+from .level import LevelCentring
 from .linear_centring import LinearCentring
 from .outputs import OutputSpace
 from .sampling import invert_flow
@@ -122,7 +123,7 @@ class NPE(nn.Module):
         self.register_buffer("z_mean", torch.zeros(dim))
         self.register_buffer("z_sd", torch.ones(dim))
         self.embedding = build_embedding(config.embedding)
-        self.flow = coupling_flow(dim, config, self._centring())
+        self.flow = coupling_flow(dim, config, self._centrings())
         if config.embedding.linear:
             _start_at_identity(self.flow)
 
@@ -142,15 +143,15 @@ class NPE(nn.Module):
         self.z_mean.copy_(z.mean(0))
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
         self.embedding.fit(x)
-        first = self.flow.transform.transforms[0]  # type: ignore[union-attr, index]
-        if isinstance(first, RateCentring):
-            first.fit(self.z_mean[first.index], self.z_sd[first.index])
-        elif isinstance(first, LinearCentring):
-            if z_of_x is None:
-                raise ValueError("a linear embedding is fitted to pairs: give the outputs z_of_x of the windows x")
-            with torch.no_grad():
-                seen = self.embedding(x)[:, -self.config.embedding.samples :]
-            first.fit((z_of_x - self.z_mean) / self.z_sd, seen)
+        for step in self.flow.transform.transforms:  # type: ignore[union-attr]
+            if isinstance(step, (RateCentring, LevelCentring)):
+                step.fit(self.z_mean[step.index], self.z_sd[step.index])
+            elif isinstance(step, LinearCentring):
+                if z_of_x is None:
+                    raise ValueError("a linear embedding is fitted to pairs: give the outputs z_of_x of the windows x")
+                with torch.no_grad():
+                    seen = self.embedding(x)[:, -self.config.embedding.samples :]
+                step.fit((z_of_x - self.z_mean) / self.z_sd, seen)
 
     def take_over(self, one: NPE) -> None:
         r"""Takes over an estimator of one pressure, so that the first of several channels alone is answered as there.
@@ -182,14 +183,19 @@ class NPE(nn.Module):
         self.z_mean.copy_(one.z_mean)
         self.z_sd.copy_(one.z_sd)
 
-    def _centring(self) -> RateCentring | LinearCentring | None:
-        if self.config.embedding.linear:
-            return LinearCentring(self.outputs.space.dim, self.config.embedding.samples)
-        names = self.outputs.names
-        if not self.config.embedding.rate or "HR" not in names:
-            return None
-        i, space = names.index("HR"), self.outputs.space
-        return RateCentring(i, float(space.low[i]), float(space.high[i]))
+    def _centrings(self) -> list[nn.Module]:
+        """First steps of the flow, that measure outputs from what is computed from the window."""
+        names, space, shape = self.outputs.names, self.outputs.space, self.config.embedding
+        if shape.linear:
+            return [LinearCentring(space.dim, shape.samples)]
+        steps: list[nn.Module] = []
+        if shape.rate and "HR" in names:
+            i = names.index("HR")
+            steps.append(RateCentring(i, float(space.low[i]), float(space.high[i])))
+        if shape.level and "MAP" in names:
+            i = names.index("MAP")
+            steps.append(LevelCentring(i, float(space.low[i]), float(space.high[i]), shape.context - 2))
+        return steps
 
     def loss(
         self, z: Float[Tensor, "N D"], x: Float[Tensor, "N *window"], *, low_precision: bool = False
@@ -255,15 +261,15 @@ def _start_at_identity(flow: nn.Module) -> None:
             nn.init.zeros_(last.bias)
 
 
-def coupling_flow(dim: int, config: NPEConfig, first: nn.Module | None = None) -> nn.Module:
-    """Coupling spline flow whose pairs of transforms use a random half and its complement, after a first step."""
+def coupling_flow(dim: int, config: NPEConfig, first: Sequence[nn.Module] = ()) -> nn.Module:
+    """Coupling spline flow whose pairs of transforms use a random half and its complement, after first steps."""
     import zuko
     from zuko.flows.coupling import GeneralCouplingTransform
     from zuko.transforms import MonotonicRQSTransform
 
     generator = torch.Generator().manual_seed(config.mask_seed)
     shapes = [(config.bins,), (config.bins,), (config.bins - 1,)]
-    transforms: list[nn.Module] = [] if first is None else [first]
+    transforms: list[nn.Module] = [*first]
     mask = torch.zeros(dim, dtype=torch.bool)
     for i in range(config.transforms):
         if i % 2 == 0:

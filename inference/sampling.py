@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .beat_rate import RateCentring
+from .level import LevelCentring
 from .linear_centring import LinearCentring
 
 __all__ = ["invert_flow"]
@@ -66,7 +67,7 @@ def invert_flow(
     also = None if given is None else given.T.contiguous()
     z = noise.T.contiguous()
     for transform in reversed(flow.transform.transforms):
-        if isinstance(transform, (RateCentring, LinearCentring)):
+        if isinstance(transform, (RateCentring, LevelCentring, LinearCentring)):
             z = transform(context).inv(z.T).T
             continue
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)
