@@ -23,6 +23,7 @@ HOMES: dict[str, str] = {
     "heart-network": ".closed_loop:HeartNetwork",
     "linear-network": ".network:LinearNetwork",
     "network": ".network.nonlinear:NonlinearNetwork",
+    "nonlinear-heart-network": ".closed_loop:NonlinearHeartNetwork",
     "reference-network": ".reference:ReferenceNetwork",
     "reference-windkessel": ".reference:ReferenceWindkessel",
     "windkessel": ".windkessel:Windkessel",

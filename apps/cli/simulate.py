@@ -26,7 +26,10 @@ __all__ = ["simulate"]
 def simulate(
     model: Annotated[
         str,
-        typer.Argument(help="linear-network, network, closed-loop, heart-network, windkessel[2-4], or module:Class."),
+        typer.Argument(
+            help="linear-network, network, closed-loop, heart-network, nonlinear-heart-network, windkessel[2-4], or "
+            "module:Class."
+        ),
     ] = "",
     n: Annotated[int, typer.Option("-n", "--number", min=0, help="Simulations to make; 0: the recipe's.")] = 0,
     recipe: Annotated[str, typer.Option(help="Data set to make from nothing: clinical-v1, or a TOML file.")] = "",

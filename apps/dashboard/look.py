@@ -190,13 +190,14 @@ def side_by_side(pictures: Sequence[Picture]) -> None:
         details(shown)
 
 
-def panels(shown: Picture) -> None:
+def panels(shown: Picture, *, single: bool = False) -> None:
     r"""A picture of lines that follows a slider: drawn as plain images, with its words, table and files below.
 
     Arguments:
         shown: The picture.
+        single: Whether each image is as wide as there is room.
     """
-    st.html(draw_light(shown, dark=is_dark()))
+    st.html(draw_light(shown, dark=is_dark(), single=single))
     details(shown)
 
 

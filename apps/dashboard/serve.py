@@ -17,6 +17,7 @@ from . import session, simulation
 __all__ = ["serve", "warm_up"]
 
 _COMPILE_AFTER_S = 4.0  # the first picture comes first
+_LONGEST_S = 120.0
 
 
 def warm_up() -> None:
@@ -32,7 +33,8 @@ def warm_up() -> None:
     session.model()
     _settle()
     time.sleep(_COMPILE_AFTER_S)
-    session.desk().task(("simulator",), 1, _compiled)
+    session.desk().task(("simulator",), 1, _compiled).wait(_LONGEST_S)
+    session.desk().task(("heart",), 1, _heart_compiled)
 
 
 def _settle() -> None:
@@ -43,6 +45,12 @@ def _settle() -> None:
 
 def _compiled() -> Iterator[bool]:
     simulation.warm()
+    _settle()
+    yield True
+
+
+def _heart_compiled() -> Iterator[bool]:
+    simulation.warm_heart()
     _settle()
     yield True
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from ...simulators.closed_loop.loops import EndSystolicLine, Loop
+    from ...simulators.closed_loop.simulator import ClosedLoop
     from ...simulators.network.linear import LinearNetwork
 
 SHOWN = {
@@ -33,7 +35,14 @@ LIMITS: Mapping[str, tuple[float, float, float]] = {
     "HR": (40, 150, 1), "SV": (18, 140, 1), "MAP": (45, 130, 1), "CVP": (0, 24, 1), "PWV": (4.0, 20.0, 0.1),
     "C": (0.4, 3.5, 0.05), "LVET": (160, 400, 5),
 }  # fmt: skip
+LOADS: Mapping[str, tuple[str, float, float, float]] = {
+    "stressed_volume": ("Preload: stressed blood volume [mL]", 500, 2200, 25),
+    "systemic_resistance": ("Afterload: resistance of the beds [mmHg s/mL]", 0.3, 3.0, 0.05),
+    "lv_elastance": ("Contractility: end-systolic elastance [mmHg/mL]", 0.4, 8.0, 0.1),
+}
+"""What moves a pressure-volume loop: words, lowest, highest, step."""
 _LINES, _PHASES = 40, 200
+_FILLINGS = (0.85, 1.15)  # of the scenario's stressed volume: loops that draw its end-systolic line
 
 
 @cache
@@ -69,6 +78,46 @@ def scenario_beat(quantities: Mapping[str, float]) -> dict[str, Any]:
         "reached": reached,
         "status": STATUS[int(found.status[0])],
     }
+
+
+@cache
+def heart() -> ClosedLoop:
+    r"""The closed loop, for pressure-volume loops."""
+    from ...simulators.closed_loop.simulator import ClosedLoop
+
+    return ClosedLoop(beat="periodic")
+
+
+def usual_loads() -> dict[str, float]:
+    r"""Preload, afterload and contractility of the loop's median adult, on the sliders' steps."""
+    space = heart().space
+    middle = space.sample_quantiles(np.full(space.dim, 0.5))
+    return {
+        name: round(round(float(middle[space.index(name)]) / step) * step, 4) for name, (_, _, _, step) in LOADS.items()
+    }
+
+
+def pressure_volume_loops(loads: Mapping[str, float]) -> tuple[Loop, Loop, EndSystolicLine]:
+    r"""Loops of the left ventricle in the closed circulation.
+
+    Arguments:
+        loads: Values of `LOADS`.
+
+    Returns:
+        The median adult's, that with the values asked for, and the end-systolic line of the latter.
+    """
+    from ...simulators.closed_loop.loops import end_systolic_line, solve_loops
+
+    _, low, high, _ = LOADS["stressed_volume"]
+    volumes = [float(np.clip(share * loads["stressed_volume"], low, high)) for share in _FILLINGS]
+    changes = [usual_loads(), loads, *({**loads, "stressed_volume": v} for v in volumes)]
+    base, found, *filled = solve_loops(heart(), changes)
+    return base, found, end_systolic_line([found, *filled])
+
+
+def warm_heart() -> None:
+    r"""Compile the closed loop."""
+    pressure_volume_loops(usual_loads())
 
 
 def warm() -> None:

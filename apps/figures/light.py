@@ -22,12 +22,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 6, 8, 32
 _TEXT = 11.5
 
 
-def draw_light(picture: Picture, *, dark: bool) -> str:
+def draw_light(picture: Picture, *, dark: bool, single: bool = False) -> str:
     r"""Draws a picture whose panels hold lines, one image a panel, all on the same scale.
 
     Arguments:
         picture: The picture; marks other than lines are left out.
         dark: Whether the background is dark.
+        single: Whether its panels stand below each other, each as wide as there is room.
 
     Returns:
         HTML: a legend, and a grid of images that takes as many columns as fit.
@@ -48,7 +49,8 @@ def draw_light(picture: Picture, *, dark: bool) -> str:
         for p in picture.panels
     )
     legend = "".join(_key(m, colours) for m in {m.name: m for m in lines}.values())
-    return f'<div class="pb-legend" aria-hidden="true">{legend}</div><div class="pb-panels">{figures}</div>'
+    wide = ' style="grid-template-columns:minmax(0,38rem)"' if single else ""
+    return f'<div class="pb-legend" aria-hidden="true">{legend}</div><div class="pb-panels"{wide}>{figures}</div>'
 
 
 def _ends(values: Sequence[Any]) -> tuple[float, float]:

@@ -18,7 +18,12 @@ _SHOWN = ("SV", "EF", "EDV", "ESV", "SW", "MAP", "CVP", "CO")
 
 
 def pressure_volume(
-    loops: Mapping[str, Any], line: Any | None = None, *, chamber: str = "left ventricle", key: str = "loops"
+    loops: Mapping[str, Any],
+    line: Any | None = None,
+    *,
+    chamber: str = "left ventricle",
+    key: str = "loops",
+    base: str = "",
 ) -> Picture:
     r"""A picture of pressure-volume loops.
 
@@ -27,6 +32,7 @@ def pressure_volume(
         line: An end-systolic line (`elastance`, `rest_volume`, `volume`, `pressure`), or none.
         chamber: Whose loops they are.
         key: Short name of the picture.
+        base: The loop that stands behind the others.
 
     Returns:
         The picture, with a table of the quantities of each loop.
@@ -43,15 +49,20 @@ def pressure_volume(
     if not loops:
         raise ValueError("a picture of loops needs at least one loop")
     marks: list[Mark] = []
-    for i, (name, loop) in enumerate(loops.items()):
-        volume, pressure = (np.append(x, x[0]) for x in (loop.volume, loop.pressure))
-        marks.append(
-            Line(name, volume, pressure, _COLOURS[i % len(_COLOURS)], dash=_DASHES[i // len(_COLOURS) % 3], width=2.0)
-        )
+    shown = [name for name in loops if name != base]
+    for name in [base, *shown] if base else shown:
+        volume, pressure = (np.append(x, x[0]) for x in (loops[name].volume, loops[name].pressure))
+        i = shown.index(name) if name != base else 0
+        colour, dash = _COLOURS[i % len(_COLOURS)], _DASHES[i // len(_COLOURS) % 3]
+        if name == base:
+            colour, dash = "muted", "dash"
+        marks.append(Line(name, volume, pressure, colour, dash=dash, width=2.0))
     if line is not None:
         reach = np.array([line.rest_volume, float(np.max(line.volume)) * 1.15])
         text = f"end-systolic line, {line.elastance:.2f} mmHg/mL"
-        marks.append(Line(text, reach, line.elastance * (reach - line.rest_volume), "muted", dash="dash"))
+        marks.append(
+            Line(text, reach, line.elastance * (reach - line.rest_volume), "muted", dash="dot" if base else "dash")
+        )
         marks.append(Points("end of systole", line.volume, line.pressure, "ink", "diamond", 6.0))
     table = _table(loops)
     panel = Panel(tuple(marks), "", f"volume of the {chamber} [mL]", "pressure [mmHg]")

@@ -48,7 +48,10 @@ from .parameters import ADULT, make_circuit
 from .periodic import Settled, settle
 from .simulator import SITES, UNITS, loop_quantities, loop_status, site_signal
 
-__all__ = ["ARTERIAL", "HEART", "Driven", "HeartNetwork", "transfer_impedance"]
+__all__ = [
+    "ARTERIAL", "HEART", "Driven", "HeartNetwork", "check_site", "nominal_subject", "root_impedance",
+    "transfer_impedance",
+]  # fmt: skip
 
 _WITHOUT = (
     "stroke_volume_deviation", "ejection_time_deviation", "venous_pressure", "peak_time_fraction", "reverse_fraction",
@@ -204,7 +207,7 @@ class HeartNetwork(BeatSimulator):
         if not self.sites:
             raise ValueError("sites must name at least one site, got none")
         for site in self.sites:
-            _check_site(site)
+            check_site(site)
         for name in ("duration_s", "fs", "tolerance_mL", "tolerance_mmHg"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -253,11 +256,11 @@ class HeartNetwork(BeatSimulator):
         return Driven(*self._solved(jnp.asarray(self._rows(theta))))
 
     def _drive(self, theta: Float[Array, "B D"]) -> Driven:
-        subject = self._subject(theta)
+        subject = nominal_subject(theta)
         period = 60.0 / subject.heart_rate
         omega = 2 * jnp.pi * jnp.arange(self.n_harmonics + 1) / period[:, None]
         impedance, compliance = transfer_impedance(self._arteries, subject, omega)
-        total, root = impedance[:, 0, 0].real, _characteristic(subject)
+        total, root = impedance[:, 0, 0].real, root_impedance(subject)
         values = dict(zip(HEART.names, jnp.moveaxis(theta, -1, 0)[ARTERIAL.dim :], strict=True))
         values |= {
             "heart_rate": subject.heart_rate, "systemic_resistance": total - root, "arterial_compliance": compliance,
@@ -276,13 +279,6 @@ class HeartNetwork(BeatSimulator):
             max_beats=self.max_beats, respond=respond,
         )  # fmt: skip
         return Driven(circuit, found, impedance, compliance, subject)
-
-    def _subject(self, theta: Float[Array, "B D"]) -> Subject:
-        """The clinical adult with the prior's medians for what the heart decides."""
-        medians = CLINICAL.sample_quantiles(np.full(CLINICAL.dim, 0.5)).astype(np.float32)
-        own = [CLINICAL.index(name) for name in ARTERIAL.names]
-        whole = jnp.broadcast_to(jnp.asarray(medians), (theta.shape[0], CLINICAL.dim))
-        return clinical_subject(whole.at[:, np.array(own)].set(theta[:, : ARTERIAL.dim]))[0]
 
     @cached_property
     def _solved(self) -> Any:
@@ -308,14 +304,56 @@ class HeartNetwork(BeatSimulator):
         return waves.astype(jnp.float32), quantities.astype(jnp.float32), status.astype(jnp.uint8)
 
 
-def _characteristic(subject: Subject) -> Float[Array, " B"]:
-    """Characteristic impedance of the aortic root."""
+def nominal_subject(theta: Float[Array, "B D"]) -> Subject:
+    r"""The clinical adult with the prior's medians for what the heart decides.
+
+    Arguments:
+        theta: Parameters that begin with those of `ARTERIAL`.
+
+    Returns:
+        The adults.
+
+    Example:
+        >>> float(nominal_subject(jnp.asarray(ARTERIAL.sample_quantiles(np.full((1, ARTERIAL.dim), 0.5)))).age[0]) > 18
+        True
+    """
+    medians = CLINICAL.sample_quantiles(np.full(CLINICAL.dim, 0.5)).astype(np.float32)
+    own = [CLINICAL.index(name) for name in ARTERIAL.names]
+    whole = jnp.broadcast_to(jnp.asarray(medians), (theta.shape[0], CLINICAL.dim))
+    return clinical_subject(whole.at[:, np.array(own)].set(theta[:, : ARTERIAL.dim]))[0]
+
+
+def root_impedance(subject: Subject) -> Float[Array, " B"]:
+    r"""Characteristic impedance of the aortic root.
+
+    Arguments:
+        subject: The adults.
+
+    Returns:
+        Impedances [mmHg s/mL].
+
+    Example:
+        >>> adult = nominal_subject(jnp.asarray(ARTERIAL.sample_quantiles(np.full((1, ARTERIAL.dim), 0.5))))
+        >>> 0.02 < float(root_impedance(adult)[0]) < 0.08
+        True
+    """
     _, inertance, compliance, _ = line_constants(make_tubes(subject), np.array([0]), np.array([0.0]))
     root: Float[Array, " B"] = jnp.sqrt(inertance[0] / compliance[0])
     return root
 
 
-def _check_site(text: str) -> None:
+def check_site(text: str) -> None:
+    r"""Refuses what is neither an artery nor a compartment.
+
+    Arguments:
+        text: A site.
+
+    Raises:
+        ValueError: If it is unknown.
+
+    Example:
+        >>> check_site("AorticRoot:flow")
+    """
     name, _, signal = text.partition(":")
     if text in ARTERIES or text == "AorticRoot:flow":
         return

@@ -1,21 +1,26 @@
-r"""What-if: sliders of physiology, and one beat at every site at once, over the patient's own."""
+r"""What-if: sliders of physiology, one beat at every site over the patient's own, and the pressure-volume loop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from ....inference.answer import Answer
+from ....simulators.status import STATUS
 from ....waveforms.beat_shapes import cut_beats, periodic_beat
 from ...figures.estimates import quantity_of
+from ...figures.loops import pressure_volume
 from ...figures.marks import number
 from ...figures.reasons import scenario
 from .. import look, session, simulation
 
 __all__ = ["what_if"]
 
+_BASE = "typical adult"
+_LOOP = ("SV", "EF", "EDV", "ESV", "MAP", "CO")
 _RESULT = ("CO", "SVR", "SBP", "DBP", "MAP")
 
 
@@ -35,11 +40,62 @@ def what_if() -> None:
         st.session_state.setdefault(f"what-{name}", value)
     _presets(start, patient=answer is not None)
     _board(case, start if answer is not None else None, overlay)
-    look.absent(
-        "Pressure-volume loop",
-        "The loop of the left ventricle needs a heart that feels its load.",
-        "It appears here as soon as the closed-loop simulator is part of this version.",
+    st.subheader("Pressure-volume loop")
+    heart = session.desk().task(("heart",), 1, _heart_compiled)
+    if heart.running and not heart.wait(0.2):
+        _waiting(heart)
+    elif heart.error is not None:
+        look.failure(heart.error)
+    else:
+        _loops()
+
+
+def _heart_compiled() -> Iterator[bool]:
+    simulation.warm_heart()
+    yield True
+
+
+@st.fragment
+def _loops() -> None:
+    r"""The left ventricle of the closed circulation: filling, load and contractility move its loop."""
+    usual = simulation.usual_loads()
+    for name, value in usual.items():
+        st.session_state.setdefault(f"loop-{name}", value)
+    left, right = st.columns([1, 3], gap="medium")
+    with left:
+        if st.button("Reset the loop", key="loop-reset"):
+            st.session_state.update({f"loop-{name}": value for name, value in usual.items()})
+        asked = {
+            name: st.slider(
+                label, float(low), float(high), step=float(step), format=f"%.{_places(step)}f", key=f"loop-{name}"
+            )
+            for name, (label, low, high, step) in simulation.LOADS.items()
+        }
+    base, found, line = session.desk().keep(("loops", *asked.values()), lambda: simulation.pressure_volume_loops(asked))
+    with left:
+        _loop_numbers(found, base, line)
+    shown = pressure_volume({_BASE: base, "scenario": found}, line, key="what-if-loop", base=_BASE)
+    panel = replace(shown.panels[0], title="left ventricle", x_label="volume [mL]", y_label="[mmHg]")
+    with right:
+        look.panels(replace(shown, panels=(panel,)), single=True)
+    st.caption(
+        "Solid: the scenario. Dashed grey: the typical adult. Dotted: the line through the scenario's ends of systole "
+        "at more and less filling. The heart feels its load: stroke volume and pressures follow, none is set. This "
+        "circulation is a typical adult's, not the open recording's."
     )
+
+
+def _loop_numbers(found: Any, base: Any, line: Any) -> None:
+    lines = []
+    for name in _LOOP:
+        q = quantity_of(name)
+        value, usual = (number(x.quantities[name], q.decimals) for x in (found, base))
+        lines.append(f"- {q.name}: **{value}** {q.unit} (typical {usual})")
+    slope = f"- end-systolic line: **{line.elastance:.1f}** mmHg/mL, from {line.rest_volume:.0f} mL"
+    st.markdown("**What follows**\n" + "\n".join([*lines, slope]))
+    said = STATUS[found.status]
+    if said != "ok":
+        st.warning(f"The simulator calls this circulation {said}.")
 
 
 def _patient() -> tuple[session.Case | None, Answer | None, Any]:

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 from .grid import LONE_CELL
+from .heart import ring_drain, ring_step
 
 __all__ = ["END_FIELDS", "LANES", "OUTLET_FIELDS", "ROW_FIELDS", "VESSEL_FIELDS", "run_period"]
 
@@ -240,6 +241,36 @@ def _inlet(end, inflow):  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _beating(end, ring, feed, pull, held, half, trace, record, commit):  # type: ignore[no-untyped-def]
+    """The heart's step: its valve and the root's star state together; `held[0, 2]` is the flow out of the beds."""
+    root = np.empty((6, L))
+    for i in range(L):
+        root[0, i], root[1, i], root[2, i], root[3, i] = end[EY + i], end[EA + i], end[EB + i], end[EK + i]
+        root[4, i], root[5, i] = end[EX + i], end[EI + i]
+    phi = np.empty((2, L))
+    for i in range(L):
+        phi[0, i], phi[1, i] = feed[i], pull[i]
+    ring_step(ring[0], ring[1], held, root, phi, half, trace, record, commit)
+    for i in range(L):
+        end[EY + i] = root[0, i]
+
+
+@_jit
+def _given_up(e, drains, outlets, beds, before, drain, out):  # type: ignore[no-untyped-def]
+    """Flow out of the beds at the middle of the step, all outlets together."""
+    for i in range(L):
+        out[i] = 0.0
+    for k in range(len(drains)):
+        end = e[drains[k] * EW : (drains[k] + 1) * EW]
+        for i in range(L):
+            if beds[k, i] > 0:
+                out[i] += beds[k, i] * (0.5 * (before[k, i] + outlets[k, 5, i]) - drain[i])
+            else:
+                y = end[EY + i]
+                out[i] += end[EA + i] * y * y * y * y * (end[EI + i] - FOUR * end[EK + i] * y)
+
+
+@_jit
 def _outlets(e, drains, outlets, swing):  # type: ignore[no-untyped-def]
     """Windkessels: pressure behind R1 at mid-step is linear in the flow; without a capacitor it is the drain's."""
     for k in range(len(drains)):
@@ -328,9 +359,11 @@ def _take_back(e, outlets, capacitors):  # type: ignore[no-untyped-def]
 @_jit
 def run_period(  # type: ignore[no-untyped-def]
     d, e, vessels, outlets, stiffness, topology, flags, probes, weights, numbers, half, inflow, swing,
-    n_steps, n_samples, waves, capacitors, cfl, failed, work,
+    n_steps, n_samples, waves, capacitors, cfl, failed, work, ring,
 ):  # fmt: skip
     """Advance sixteen simulations by one period; every array is changed in place.
+
+    With a ring in it, a heart drives the root: `inflow` and `swing` are then the activation of ventricles and atria.
 
     Arguments:
         d: Records of rows.
@@ -353,11 +386,17 @@ def run_period(  # type: ignore[no-untyped-def]
         cfl: Largest Courant number out.
         failed: Row and sample of the first failure out.
         work: Room for intermediate values.
+        ring: Numbers and state of the hearts, the beds' conductances, and their trace out; or `no_ring`.
     """
     first, cells, starts, members, drains, root = topology
     density, inverse, half_inverse, total = numbers
     between, fine, n_rows = n_steps // n_samples, len(inflow), len(stiffness)
     feed, pull = work[0], work[1]
+    beats = len(ring[0]) > 0
+    drain, before, held = pull.copy(), outlets[:, 5].copy(), np.zeros((2, 8, L))
+    long_half, closing = half.astype(np.float64), outlets[:, 1].copy()
+    if beats:
+        outlets[:, 1] = ZERO  # the veins' pressure takes its place
     for n in range(n_steps + 1):
         place = (TWO * (n % n_steps) + ONE) * 0.5 * fine / n_steps
         left = int(place)
@@ -368,15 +407,24 @@ def run_period(  # type: ignore[no-untyped-def]
         _sweep(d, e, vessels, stiffness, flags, first, cells, inverse, half_inverse, n > 0, work[4:])
         _invariants(e, 2 * len(first), half.size)
         _junctions(e, starts, members, total, density, work[2:4].reshape(-1), half.size)
-        _inlet(e[root * EW : (root + 1) * EW], feed)
+        if beats:
+            ring_drain(ring[0], ring[1], long_half, closing[0], drain)
+            before[:] = outlets[:, 5]
+        else:
+            drain[:] = pull
+            _inlet(e[root * EW : (root + 1) * EW], feed)
         if n % between == 0:
             for k in range(len(drains)):
                 for i in range(L):
                     capacitors[n // between, k, i] = outlets[k, 5, i]
-        _outlets(e, drains, outlets, pull)
+        _outlets(e, drains, outlets, drain)
+        if beats:
+            _given_up(e, drains, outlets, ring[2], before, drain, held[1, 2])
+            shown, now = n % between == 0, ring[3][n // between]
+            _beating(e[root * EW : (root + 1) * EW], ring, feed, pull, held, long_half, now, shown, n < n_steps)
         _stars(d, e, first, cells, inverse)
         if n % between == 0:
             _check(d, vessels, first, cells, half_inverse, n // between, cfl, failed)
-            shown = waves[n // between]
-            _record(d, e, vessels, stiffness, first, cells, probes[0], probes[1], weights, n_rows, flags, shown)
+            found = waves[n // between]
+            _record(d, e, vessels, stiffness, first, cells, probes[0], probes[1], weights, n_rows, flags, found)
     _take_back(e, outlets, capacitors[n_samples])  # the last step was only looked at, for the last sample

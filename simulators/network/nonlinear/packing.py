@@ -10,10 +10,11 @@ from jaxtyping import Float, Int
 
 from .cycle import Waves
 from .grid import Grid, Physics
+from .heart import Ring, RingTrace, no_ring
 from .kernel import END_FIELDS, LANES, OUTLET_FIELDS, ROW_FIELDS, VESSEL_FIELDS, run_period
 from .scheme import State
 
-__all__ = ["kernel_cycle", "pad_lanes"]
+__all__ = ["heart_cycle", "kernel_cycle", "pad_lanes"]
 
 
 def pad_lanes(array: Float[np.ndarray, "*shape B"]) -> Float[np.ndarray, "*shape C"]:
@@ -91,12 +92,65 @@ def kernel_cycle(
         lanes = slice(start, min(start + LANES, size))
         block = Physics(*(pad_lanes(np.asarray(a)[..., lanes]) for a in physics))
         before = State(*(pad_lanes(np.asarray(a)[..., lanes]) for a in state))
-        done.append(_block(tables, block, before, probes, n_steps, n_samples))
+        done.append(_block(tables, block, before, probes, n_steps, n_samples, no_ring(LANES)))
     states, waves = zip(*done, strict=True)
     return (
         State(*(np.concatenate(parts, axis=-1)[..., :size] for parts in zip(*states, strict=True))),
         Waves(*(np.concatenate(parts, axis=-1)[..., :size] for parts in zip(*waves, strict=True))),
     )
+
+
+def heart_cycle(
+    grid: Grid,
+    physics: Physics,
+    state: State,
+    ring: Ring,
+    probes: tuple[Int[np.ndarray, "K 4"], Float[np.ndarray, "K 4"]],
+    *,
+    n_steps: int,
+    n_samples: int,
+) -> tuple[State, Waves, Ring, RingTrace]:
+    """Advance networks by one period with a heart at the root of each.
+
+    Arguments:
+        grid: The grid.
+        physics: The numbers; of `drain` the first row counts, `inflow` and `swing` do not.
+        state: State at phase 0.
+        ring: The hearts, and where they stand.
+        probes: Where to take waves: `Grid.interpolation`.
+        n_steps: Steps of the period, a multiple of `n_samples`.
+        n_samples: Samples of the period.
+
+    Returns:
+        State after the period, the waves, the hearts and what they did.
+
+    Raises:
+        ValueError: If the steps are no multiple of the samples.
+
+    Example:
+        >>> heart_cycle.__name__
+        'heart_cycle'
+    """
+    if n_steps < n_samples or n_steps % n_samples:
+        raise ValueError(f"n_steps must be a multiple of n_samples = {n_samples}, got {n_steps}")
+    size = physics.period.shape[-1]
+    kind = physics.period.dtype
+    physics = physics._replace(inflow=ring.phi[0].astype(kind), swing=ring.phi[1].astype(kind))
+    tables = _Tables(grid)
+    done = []
+    for start in range(0, size, LANES):
+        lanes = slice(start, min(start + LANES, size))
+        block = Physics(*(pad_lanes(np.asarray(a)[..., lanes]) for a in physics))
+        before = State(*(pad_lanes(np.asarray(a)[..., lanes]) for a in state))
+        own = Ring(*(np.array(pad_lanes(np.asarray(a, np.float64)[..., lanes]), order="C") for a in ring))
+        trace = np.zeros((n_samples + 1, 2, 8, LANES))
+        after, waves = _block(
+            tables, block, before, probes, n_steps, n_samples, (own.numbers, own.state, own.beds, trace)
+        )
+        done.append((*after, *waves, own.state, trace[:, 0], trace[:, 1]))
+    whole = [np.concatenate(parts, axis=-1)[..., :size] for parts in zip(*done, strict=True)]
+    n = len(State._fields)
+    return State(*whole[:n]), Waves(*whole[n:-3]), ring._replace(state=whole[-3]), RingTrace(*whole[-2:])
 
 
 def _block(
@@ -106,6 +160,7 @@ def _block(
     probes: tuple[np.ndarray, np.ndarray],
     n_steps: int,
     n_samples: int,
+    ring: tuple[np.ndarray, ...],
 ) -> tuple[State, Waves]:
     grid, dtype = tables.grid, physics.period.dtype
     rows, ends, vessels, outlets = _records(tables, physics, state, n_steps)
@@ -120,7 +175,7 @@ def _block(
         rows.reshape(-1), ends.reshape(-1), vessels, outlets, np.ascontiguousarray(physics.viscous), tables.topology,
         grid.viscous, (probes[0], _probe_vessels(grid, probes[0])),
         probes[1].astype(dtype), numbers, 0.5 * physics.period / n_steps, np.ascontiguousarray(physics.inflow),
-        np.ascontiguousarray(physics.swing), n_steps, n_samples, waves, capacitors, cfl, failed, work,
+        np.ascontiguousarray(physics.swing), n_steps, n_samples, waves, capacitors, cfl, failed, work, ring,
     )  # fmt: skip
     end = {name: ends[:, i] for i, name in enumerate(END_FIELDS)}
     velocity = np.where(grid.is_cell[:, None], rows[:-1, 1], 0)

@@ -28,7 +28,9 @@ from .cycle import Waves
 from .grid import Grid, Physics, Probe
 from .scheme import State, initial_state
 
-__all__ = ["PeriodicSettings", "PeriodicSolution", "finite_rows", "solve_periodic"]
+__all__ = [
+    "PeriodicSettings", "PeriodicSolution", "finite_rows", "needed_steps", "solve_periodic", "state_at_rest",
+]  # fmt: skip
 
 Cycle = Callable[..., tuple[State, Waves]]
 _LARGEST_COURANT = 0.98
@@ -149,7 +151,7 @@ def solve_periodic(
     settings = settings or PeriodicSettings()
     physics, finite = finite_rows(Physics(*(np.asarray(a) for a in physics)))
     compartments = make_compartments(grid, physics)
-    need = _needed_steps(grid, physics, compartments, settings)
+    need = needed_steps(grid, physics, compartments, settings)
     if need[finite].min() > _MOST_STEPS:
         cell = int(np.argmin(grid.cells * 0 + physics.dx[:, finite].min(1)))
         raise ValueError(
@@ -197,10 +199,24 @@ def finite_rows(physics: Physics) -> tuple[Physics, Bool[np.ndarray, " B"]]:
     return Physics(*(np.where(finite, a, a[..., good : good + 1]) for a in physics)), finite
 
 
-def _needed_steps(
+def needed_steps(
     grid: Grid, physics: Physics, compartments: Compartments, settings: PeriodicSettings
 ) -> Float[np.ndarray, " B"]:
-    """Steps of a period at the wished Courant number, with a systolic guess of pressure and speed."""
+    """Steps of a period at the wished Courant number, with a systolic guess of pressure and speed.
+
+    Arguments:
+        grid: The grid.
+        physics: The numbers.
+        compartments: Their slow part.
+        settings: How finely.
+
+    Returns:
+        Steps, not yet whole.
+
+    Example:
+        >>> needed_steps.__name__
+        'needed_steps'
+    """
     high = 1.35 * np.maximum(compartments.mean[:, 0], 0)
     alpha = 1 + np.maximum(high - physics.external[grid.vessel_of_row], 0) / physics.beta
     wave = np.sqrt(0.5 / grid.density * physics.beta * alpha)
@@ -231,26 +247,40 @@ def _start(
     grid: Grid, physics: Physics, slow: Compartments, settings: PeriodicSettings, need: float
 ) -> tuple[int, State]:
     """Periods solved on a coarse copy, and the state to start from: theirs, or rest at the compartments' pressures."""
-    rest = _at_rest(grid, physics, slow)
+    rest = state_at_rest(grid, physics, slow)
     most = min(settings.max_cycles // 2, _MOST_COARSE)
     if most < 1 or slow.decay.max() < _FORGETS:
         return 0, rest
     coarse = grid.coarse
     numbers = coarse_physics(grid, physics, coarse)
-    steps = _needed_steps(coarse, numbers, slow, settings).max()
+    steps = needed_steps(coarse, numbers, slow, settings).max()
     wrong = (numbers.dx * coarse.cells[:, None] > 1.001 * physics.dx * grid.cells[:, None]).any(-1)
     if coarse.n_cells * steps > _CHEAP * grid.n_cells * need or wrong.mean() > _FEW:
         return 0, rest
     rough = dataclasses.replace(settings, tolerance_mmHg=_ROUGH, max_cycles=most, n_samples=_LOOKS)
     nowhere = coarse.interpolation([Probe(0, 0.0)])
-    first = _at_rest(coarse, numbers, slow)
+    first = state_at_rest(coarse, numbers, slow)
     found = _iterate(coarse, numbers, slow, nowhere, rough, first, _whole(steps, _LOOKS))
     state = refined_state(coarse, numbers, found.state, grid, physics)
     sound = found.status != DIVERGED
     return int(found.cycles.max()), State(*(np.where(sound, a, b) for a, b in zip(state, rest, strict=True)))
 
 
-def _at_rest(grid: Grid, physics: Physics, slow: Compartments) -> State:
+def state_at_rest(grid: Grid, physics: Physics, slow: Compartments) -> State:
+    """Networks at rest at the pressures that their compartments have at phase 0.
+
+    Arguments:
+        grid: The grid.
+        physics: The numbers.
+        slow: Their slow part.
+
+    Returns:
+        The state.
+
+    Example:
+        >>> state_at_rest.__name__
+        'state_at_rest'
+    """
     dtype = physics.period.dtype
     level = slow.start(physics.inflow)
     start = initial_state(grid, physics, level[:, 0].astype(dtype), level[:, 1:].T.astype(dtype))

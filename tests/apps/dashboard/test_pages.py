@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from pulsebayes.apps.dashboard import simulation
+from pulsebayes.apps.figures.loops import pressure_volume
+
 from .conftest import PAGES, SAMPLE, said
 
 App = Callable[..., Any]
@@ -213,6 +216,29 @@ def test_what_if_starts_at_the_posterior_median_and_takes_presets(app: App) -> N
 def test_what_if_works_without_a_recording(app: App) -> None:
     test = finished(app("what-if"))
     assert not test.exception and "cardiac output" in said(test)
+
+
+def test_what_if_moves_the_pressure_volume_loop(app: App) -> None:
+    test = finished(finished(app("what-if")))
+    assert not test.exception
+    text = said(test)
+    assert "Pressure-volume loop" in text and "(typical" in text and "ejection fraction" in text
+    base, filled, _ = simulation.pressure_volume_loops({**simulation.usual_loads(), "stressed_volume": 1500.0})
+    assert filled.quantities["SV"] > base.quantities["SV"] + 10
+    test.slider(key="loop-stressed_volume").set_value(1500.0).run()
+    assert not test.exception and f"stroke volume: **{filled.quantities['SV']:.0f}** mL" in said(test)
+    test.slider(key="loop-lv_elastance").set_value(0.8).run()
+    assert "end-systolic line: **0.8** mmHg/mL" in said(test)
+    test.button(key="loop-reset").click().run()
+    assert test.slider(key="loop-lv_elastance").value == simulation.usual_loads()["lv_elastance"]
+
+
+def test_the_base_loop_stands_behind_the_scenario() -> None:
+    base, found, line = simulation.pressure_volume_loops({**simulation.usual_loads(), "systemic_resistance": 1.5})
+    panel = pressure_volume({"usual": base, "scenario": found}, line, base="usual").panels[0]
+    assert [mark.name for mark in panel.marks[:2]] == ["usual", "scenario"]
+    assert panel.marks[0].colour == "muted" and panel.marks[1].colour != "muted"
+    assert found.quantities["SV"] < base.quantities["SV"] and found.quantities["MAP"] > base.quantities["MAP"]
 
 
 def test_compare_pairs_a_reference_with_the_windows(app: App) -> None:

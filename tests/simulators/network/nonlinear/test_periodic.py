@@ -166,8 +166,8 @@ def test_too_few_periods_are_not_periodic() -> None:
 
 def test_a_wrong_guess_of_the_steps_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     grid, physics, probes = batch("aortic-bifurcation", 2)
-    true = module._needed_steps
-    monkeypatch.setattr(module, "_needed_steps", lambda *args: 0.5 * true(*args))
+    true = module.needed_steps
+    monkeypatch.setattr(module, "needed_steps", lambda *args: 0.5 * true(*args))
     found = solve_periodic(grid, physics, probes, PeriodicSettings(0.1, n_samples=50))
     assert found.status.tolist() == [OK, OK]
     assert found.courant.max() <= 0.98
