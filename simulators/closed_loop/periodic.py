@@ -135,7 +135,8 @@ def settle(
     """
     limits = tolerance_mL, tolerance_mmHg, max_beats, accelerate
     if respond is None:
-        return _alone(circuit, limits, n_steps=n_steps)
+        alone: Settled = _alone(circuit, limits, n_steps=n_steps)
+        return alone
     return _found(circuit, limits, n_steps, respond)
 
 
