@@ -175,6 +175,8 @@ def _through(
     r, w, length = waves.shape
     gain, sd, step = (np.repeat(part.draw(rng, r), w) for part in (sensor.gain, sensor.noise, sensor.quantisation))
     flat = np.ascontiguousarray(waves.reshape(-1, length), np.float32)
+    if sensor.flush.share > 0:
+        flat = sensor.flush.open(flat, rng, fs=fs)
     frequency, damping = (np.asarray(x.reshape(-1), np.float32) for x in (states.frequency, states.damping))
     frequency, settling_s = CatheterLine.settled(frequency, damping, margin_s=(length - out_samples) / fs)
     flat = CatheterLine.transmit(flat, frequency, damping, fs=fs)

@@ -42,7 +42,10 @@ _HYBRID = Annotated[
     Path | None,
     typer.Option(metavar="COHORT", help="Learn from a cohort's labels too, as cross-validation over subjects finds."),
 ]
-_MODEL = Annotated[str, typer.Option(help="With --hybrid: the model to go on from [radial-abp].", show_default=False)]
+_MODEL = Annotated[
+    str,
+    typer.Option(help="With --hybrid or a pooling recipe: the model to go on from [radial-abp].", show_default=False),
+]
 _SHARE = Annotated[float, typer.Option(help="With --hybrid: share of real windows in each batch.")]
 _FOLDS = Annotated[int, typer.Option(min=2, help="With --hybrid: folds of subjects.")]
 _STEPS = Annotated[int, typer.Option(min=1, help="With --hybrid: steps of training.")]
@@ -124,11 +127,11 @@ def train(
         )  # fmt: skip
         train_hybrid(ask, settings)
         return
+    if train_layer(recipe, training_set, model, resume, settings):
+        return
     if model:
         raise CommandError("--model goes with --hybrid COHORT", code="usage", hint="--recipe makes a model anew")
     if train_equations(recipe, training_set, limit, resume, settings, _interrupts):
-        return
-    if train_layer(recipe, training_set, resume, settings):
         return
     chosen = _recipe(recipe, preset, outputs, settings)
     if training_set is not None:  # a set of one's own makes a model of one's own, whatever recipe it follows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from .run_record import write_run_record
 __all__ = ["train_layer"]
 
 
-def train_layer(name: str, training_set: Path | None, resume: bool, settings: Settings) -> bool:
+def train_layer(name: str, training_set: Path | None, model: str, resume: bool, settings: Settings) -> bool:
     r"""Trains a pooling or patient layer if the recipe is one of those.
 
     Arguments:
         name: Name of the recipe.
         training_set: Must be None: these recipes simulate what they learn from.
+        model: The window model of a pooling layer, shipped or a folder; the recipe's where empty.
         resume: Whether to go on with an interrupted run.
         settings: The shared options.
 
@@ -30,15 +32,17 @@ def train_layer(name: str, training_set: Path | None, resume: bool, settings: Se
         Whether it was such a recipe.
 
     Raises:
-        CommandError: If the output exists or a training set was given.
+        CommandError: If the output exists, a training set was given or a model where the recipe takes none.
 
     Example:
-        >>> train_layer("radial-abp", None, False, Settings())
+        >>> train_layer("radial-abp", None, "", False, Settings())
         False
     """
-    produce, layer = _producer(name)
+    produce, layer = _producer(name, model)
     if produce is None:
         return False
+    if model and layer != "pooling":
+        raise CommandError(f"{name} makes a layer of its own model", code="usage", hint="leave out --model")
     if training_set is not None:
         raise CommandError(f"{name} simulates what it learns from", code="set-unfit", hint="leave out the training set")
     work = settings.out.parent / f"{settings.out.name}.run"
@@ -48,7 +52,12 @@ def train_layer(name: str, training_set: Path | None, resume: bool, settings: Se
     measured = produce(settings.out, work, tell=settings.talk)
     outputs = [f"{layer}.json", f"{layer}.safetensors"]
     write_run_record(
-        settings.out, command="train", config={"recipe": name}, inputs=[], outputs=outputs, seed=settings.seed
+        settings.out,
+        command="train",
+        config={"recipe": name, **({"model": Path(model).name} if model else {})},
+        inputs=[],
+        outputs=outputs,
+        seed=settings.seed,
     )
     if settings.json:
         typer.echo(json.dumps({"out": settings.out.name, "measured": measured}, allow_nan=False))
@@ -57,13 +66,13 @@ def train_layer(name: str, training_set: Path | None, resume: bool, settings: Se
     return True
 
 
-def _producer(name: str) -> tuple[Callable[..., dict[str, Any]] | None, str]:
+def _producer(name: str, model: str) -> tuple[Callable[..., dict[str, Any]] | None, str]:
     """What makes the layer of a recipe, and its name; None where the recipe is of no layer."""
     from ...inference.patient.recipe import find_patient_recipe, produce_patient
     from ...inference.pooling.recipe import find_pooling_recipe, produce_pooling
 
     if (pooling := find_pooling_recipe(name)) is not None:
-        return partial(produce_pooling, pooling), "pooling"
+        return partial(produce_pooling, replace(pooling, base=model or pooling.base)), "pooling"
     if (patient := find_patient_recipe(name)) is not None:
         return partial(produce_patient, patient), "patient"
     return None, ""

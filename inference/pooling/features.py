@@ -150,7 +150,8 @@ def make_embedded(
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    simulator = LinearNetwork(sites=("Radial",), duration_s=9.5, fs=bundle.contract.fs)
+    population = str(bundle.training.get("simulator_config", {}).get("population", "clinical"))
+    simulator = LinearNetwork(population=population, sites=("Radial",), duration_s=9.5, fs=bundle.contract.fs)
     plan = _Plan(windows, seed, longest_s, part, still_share)
     sensor = sensor_from_json(bundle.training.get("sensor", {}))
     if not isinstance(sensor, SensorModel):

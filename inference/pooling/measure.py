@@ -23,8 +23,8 @@ __all__ = ["measure_pooling", "pooled_draws", "window_draws"]
 SIZES = (1, 10, 200)
 """Windows of the pools on which coverage is measured."""
 _LEVELS = (0.5, 0.9)
-_POOLS = {1: 8, 10: 3, 200: 1}  # of each recording
-_ASKED = {1: 1, 10: 4, 200: 20}  # windows of each pool
+_POOLS = {1: 4, 10: 2, 200: 1}  # of each recording
+_ASKED = {1: 1, 10: 3, 200: 12}  # windows of each pool
 _STILL = 0.03  # standard deviation of log SV below which a recording is called unvarying
 
 
@@ -116,9 +116,9 @@ def measure_pooling(
 
     Returns:
         JSON-able: ``n`` windows, ``recordings``, ``coverage`` by level and quantity over all sizes, the same by size,
-        ``anchored``, where one cardiac output of 10 % error was known, ``trend``, the median over recordings of the
-        standard deviation of the log error, and ``still``, the median width of the 90 % interval over that of a window
-        alone where stroke volume hardly moves.
+        with its standard error (of recordings, whose windows err together), ``anchored``, where one cardiac output of
+        10 % error was known, ``trend``, the median over recordings of the standard deviation of the log error, and
+        ``still``, the median width of the 90 % interval over that of a window alone where stroke volume hardly moves.
 
     Example:
         >>> measure_pooling.__kwdefaults__["draws"]
@@ -136,6 +136,7 @@ def measure_pooling(
         "recordings": sum(len(data.context) for data in sets),
         "coverage": _coverage([part for parts in held.values() for part in parts]),
         "coverage_by_pool": {size: _coverage(parts) for size, parts in held.items()},
+        "standard_error": {size: _errors(parts, _POOLS[int(size)]) for size, parts in held.items()},
         "anchored": {
             "anchors": ["CO", "SV"],
             "n": sum(len(part["SV"]) for part in anchored),
@@ -265,6 +266,21 @@ def _coverage(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, float]]
         f"{level:g}": {n: round(float(np.mean(np.abs(u - 0.5) <= 0.5 * level)), 4) for n, u in joined.items()}
         for level in _LEVELS
     }
+
+
+def _errors(parts: list[dict[str, np.ndarray]], together: int) -> dict[str, dict[str, float]]:
+    """Standard errors of coverage, where every so many parts are of one recording."""
+    found: dict[str, dict[str, float]] = {}
+    for level in _LEVELS:
+        shares = {
+            name: [
+                np.mean(np.abs(np.concatenate([part[name] for part in parts[i : i + together]]) - 0.5) <= 0.5 * level)
+                for i in range(0, len(parts), together)
+            ]
+            for name in parts[0]
+        }
+        found[f"{level:g}"] = {n: round(float(np.std(v) / np.sqrt(len(v))), 4) for n, v in shares.items()}
+    return found
 
 
 def _trend(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from .measure import measure_pooling
 from .network import PoolingConfig
 from .segment_training import DetectorTraining, all_states, measure_detector, set_limits, train_detector
 from .segments import ChangeDetector
+from .stretching import fit_stretching, recording_tensors
 from .training import PoolTraining, context_scales, train_pooled
 
 __all__ = ["PoolingRecipe", "find_pooling_recipe", "produce_pooling"]
@@ -110,25 +111,26 @@ def produce_pooling(
     folder = find_bundle(recipe.base)
     bundle, config = of_one_channel(Bundle.load(folder), "a pooling layer"), PoolTraining(**recipe.train)
     simulated = _Simulated.of(recipe, bundle, work, config.held, tell)
-    key = simulated.key
-    detector, found = _detector(recipe, simulated, work / f"detector-{key}.safetensors", tell)
-    states = [all_states(detector, simulated.signatures(data), data.time_s)[0] for data in simulated.sets]
+    detector, found = _detector(recipe, simulated, work / f"detector-{simulated.key(recipe.detector)}.safetensors", tell)
+    held = [int(row.get("held", config.held)) for row in recipe.recordings]
     npe, history = train_pooled(
         simulated.sets,
         bundle.npe,
         PoolingConfig(**{"inputs": bundle.npe.config.embedding.context + bundle.outputs.space.dim, **recipe.network}),
         config,
-        states=states,
-        also=[
-            (simulated.hours, all_states(detector, simulated.signatures(simulated.hours), simulated.hours.time_s)[0])
-        ],
-        checkpoint=Checkpoint(work / f"checkpoint-{key}"),
+        held=held,
+        states=[simulated.states(detector, data) for data in simulated.sets],
+        checkpoint=Checkpoint(work / f"checkpoint-{simulated.key(held, asdict(config), recipe.network)}"),
         progress=lambda step, loss, held: tell(f"step {step}: loss {loss:.3f}, held out {held:.3f}"),
+    )
+    apart = [data.rows(slice(0, n)) for data, n in zip(simulated.sets, held, strict=True)] + [simulated.hours]
+    fit_stretching(
+        npe, [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in apart], tell=tell
     )
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
     held_out = _embedded(bundle, work, {"name": "test", **test}, tell)
     draws = int(recipe.test.get("draws", 400))
-    calm = simulated.sets[-1].rows(slice(0, config.held))
+    calm = simulated.sets[-1].rows(slice(0, held[-1]))
     measured = measure_pooling(bundle, PoolingLayer(npe, detector), [held_out], calm=calm, draws=draws) | {
         "changes": found
     }
@@ -166,11 +168,13 @@ class _Simulated:
     def signatures(self, data: EmbeddedRecordings) -> Float[Tensor, "R W signature"]:
         return (torch.from_numpy(data.context) - self.mean) / self.sd
 
-    @property
-    def key(self) -> str:
-        """A name of these recordings as this window model sees them."""
-        sizes = repr([data.context.shape for data in self.sets])
-        return hashlib.sha256(self.mean.numpy().tobytes() + sizes.encode()).hexdigest()[:10]
+    def states(self, detector: ChangeDetector, data: EmbeddedRecordings) -> Int[np.ndarray, "R W"]:
+        return all_states(detector, self.signatures(data), data.time_s)[0]
+
+    def key(self, *settings: object) -> str:
+        """A name of these recordings as this window model sees them, and of what is made of them how."""
+        told = repr([data.context.shape for data in self.sets]) + "".join(repr(one) for one in settings)
+        return hashlib.sha256(self.mean.numpy().tobytes() + told.encode()).hexdigest()[:10]
 
 
 def _detector(
@@ -195,7 +199,7 @@ def _detector(
 
 
 def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable[[str], None]) -> EmbeddedRecordings:
-    settings = {k: v for k, v in row.items() if k != "name"}
+    settings = {k: v for k, v in row.items() if k not in ("name", "held")}
     return make_embedded(
         bundle,
         work / str(row["name"]),

@@ -32,7 +32,7 @@ from ..npe import NPE
 from .features import EmbeddedRecordings
 from .network import PooledNPE, PoolingConfig
 from .pools import pool_of
-from .stretching import RecordingTensors, fit_stretching
+from .stretching import RecordingTensors, recording_tensors
 
 __all__ = ["PoolTraining", "context_scales", "train_pooled"]
 
@@ -59,7 +59,7 @@ class PoolTraining:
         noise: The same, for the flows.
         patient_noise: The same, one for all windows of a pool.
         dropout: Share of pooled features that the flows do not see.
-        held: Recordings of each set that are not trained on, the first ones.
+        held: Recordings of each set that are not trained on, the first ones, where nothing else is said.
         seed: Seed of weights, order and pools.
 
     Example:
@@ -115,8 +115,8 @@ def train_pooled(
     network: PoolingConfig,
     config: PoolTraining,
     *,
+    held: Sequence[int] | None = None,
     states: Sequence[Int[np.ndarray, "R W"]] | None = None,
-    also: Sequence[tuple[EmbeddedRecordings, Int[np.ndarray, "R W"]]] = (),
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, float, float], None] = lambda *_: None,
 ) -> tuple[PooledNPE, list[dict[str, float]]]:
@@ -127,19 +127,19 @@ def train_pooled(
         base: The window model.
         network: Shape of the estimator.
         config: How long and how fast.
+        held: Recordings of each set that are not trained on, the first ones; as ``config`` says where None.
         states: Number of the sensor's state in every window of the sets; one for all where None.
-        also: More recordings that draws are stretched on, and their states.
         checkpoint: Where to keep the run; None for nowhere.
         progress: Called with step, loss and held-out loss now and then.
 
     Returns:
-        The estimator with averaged weights, and its history.
+        The estimator with averaged weights, whose draws are not stretched yet, and its history.
 
     Example:
         >>> train_pooled.__kwdefaults__["checkpoint"] is None
         True
     """
-    run = _Run(sets, base, network, config, states)
+    run = _Run(sets, base, network, config, held or [config.held] * len(sets), states)
     if checkpoint is not None and checkpoint.exists:
         run.restore(checkpoint)
     while run.step < config.course_steps + config.steps:
@@ -149,11 +149,7 @@ def train_pooled(
             progress(run.step, run.history[-1]["train"], run.history[-1]["validation"])
             if checkpoint is not None:
                 run.save(checkpoint)
-    run.average.eval()
-    held = [data.rows(slice(0, config.held)) for data in run.sets]
-    more = [run.tensors(data, base, own) for data, own in also]
-    fit_stretching(run.average, held + more, seed=config.seed)
-    return run.average, run.history
+    return run.average.eval(), run.history
 
 
 def context_scales(sets: Sequence[EmbeddedRecordings], held: int) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
@@ -180,9 +176,10 @@ class _Run:
         base: NPE,
         network: PoolingConfig,
         config: PoolTraining,
+        held: Sequence[int],
         states: Sequence[Int[np.ndarray, "R W"]] | None,
     ) -> None:
-        self.config = config
+        self.config, self.held = config, tuple(held)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = PooledNPE(base.outputs.space.dim, network)
@@ -192,24 +189,12 @@ class _Run:
         self.npe.z_mean.copy_(base.z_mean)
         self.npe.z_sd.copy_(base.z_sd)
         known = states or [np.zeros(data.usable.shape, np.int64) for data in sets]
-        self.sets = [self.tensors(data, base, own) for data, own in zip(sets, known, strict=True)]
+        self.sets = [recording_tensors(self.npe, base, data, own) for data, own in zip(sets, known, strict=True)]
         self.average = copy.deepcopy(self.npe)
         self.trained = list(self.npe.parameters())
         self.optimizer = torch.optim.AdamW(self.trained, lr=config.rate, weight_decay=config.weight_decay)
         self.step, self.history, self.losses = 0, list[dict[str, float]](), list[float]()
         self._begin_stage()
-
-    @torch.no_grad()
-    def tensors(self, data: EmbeddedRecordings, base: NPE, states: Int[np.ndarray, "R W"]) -> RecordingTensors:
-        space = base.outputs.space
-        theta = np.where(data.usable[..., None], data.theta.astype(np.float64), 0.5 * (space.low + space.high))
-        z = (torch.from_numpy(space.unconstrain(theta)).float() - base.z_mean) / base.z_sd
-        speed = np.broadcast_to(data.wave_speed[:, None], data.compliance.shape)
-        slow = torch.from_numpy(np.log(np.stack([data.compliance, speed], -1)).astype(np.float32))
-        time_s = torch.from_numpy(data.time_s.astype(np.float32))
-        shape = data.context.shape[:2]
-        h = self.npe.unit(base, torch.from_numpy(data.context).flatten(0, 1)).reshape(*shape, -1)
-        return RecordingTensors(h, z, slow, time_s, torch.from_numpy(data.usable), torch.from_numpy(states))
 
     @property
     def on_course(self) -> bool:
@@ -321,10 +306,9 @@ class _Run:
         """A batch of pools of one size, from a set that holds pools so large."""
         longest = max(s.h.shape[1] for s in self.sets)
         n = min(int(math.exp(rng.uniform(math.log(2.0), math.log(longest + 1)))), longest)
-        able = [s for s in self.sets if s.h.shape[1] >= n]
-        chosen = able[int(rng.choice(len(able), p=_shares(able)))]
-        held = self.config.held
-        data = chosen.rows(slice(held, None) if training else slice(0, held))
+        able = [i for i, s in enumerate(self.sets) if s.h.shape[1] >= n]
+        i = able[int(rng.choice(len(able), p=_shares([self.sets[i] for i in able])))]
+        data = self.sets[i].rows(slice(self.held[i], None) if training else slice(0, self.held[i]))
         rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
         take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
         return _Pools(*(getattr(data, field.name)[take] for field in fields(data)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pulsebayes.simulators.line_artefacts import Flush
 from pulsebayes.simulators.network.linear import LinearNetwork
 from pulsebayes.simulators.recorded import SensorChanges, SolvedRecordings, record
 from pulsebayes.simulators.recordings import EVENTS, draw_courses, simulate_recordings, spread_times
@@ -72,7 +75,7 @@ def _flat(n: int) -> SolvedRecordings:
 
 
 def test_a_new_zero_corrects_a_slip_and_its_step_is_told() -> None:
-    sensor = SensorModel.radial_line()
+    sensor = replace(SensorModel.radial_line(), flush=Flush(share=0.0))
     changes = SensorChanges(share=1.0, slip=8.0)
     made = record(_flat(400), sensor, np.random.default_rng(0), fs=125.0, changes=changes)
     assert bool(np.isfinite(made.change_s).all())
@@ -85,6 +88,14 @@ def test_a_new_zero_corrects_a_slip_and_its_step_is_told() -> None:
     assert 0.5 < zeroed.mean() < 0.8  # a line, a zero or both
     assert np.std(made.step_mmhg[zeroed]) > 3 * sensor.offset.sd
     assert 0.5 < made.relined.mean() < 0.8
+
+
+def test_some_windows_hold_a_flush_where_the_sensor_has_them() -> None:
+    for share in (0.0, 0.2):
+        sensor = replace(SensorModel(), flush=Flush(share=share))
+        made = record(_flat(60), sensor, np.random.default_rng(0), fs=125.0)
+        flushed = float((made.waves.max(-1) > 180).mean())
+        assert abs(flushed - share) < 0.06
 
 
 def test_impossible_changes_are_refused() -> None:
