@@ -65,17 +65,19 @@ def simulated(
     """Recordings; shifted: arteries of one length, other walls, inflow and beds, sensors twice as bad."""
     from pulsebayes.inference.pooling import embed_windows
     from pulsebayes.simulators.network.linear import LinearNetwork
+    from pulsebayes.simulators.photoplethysmograph import sensor_from_json
     from pulsebayes.simulators.recorded import RARE_CHANGES
     from pulsebayes.simulators.recordings import draw_courses
-    from pulsebayes.simulators.sensors import Gain, Offset, SensorModel
+    from pulsebayes.simulators.sensors import Gain, Offset
 
     bundle, _ = _model()
     rng = np.random.default_rng(seed)
-    population = "clinical-fixed-lengths" if shifted else "clinical"
+    own_population = bundle.training.get("simulator_config", {}).get("population", "clinical")
+    population = "clinical-fixed-lengths" if shifted else own_population
     simulator = LinearNetwork(population=population, sites=("Radial",), duration_s=9.5)
     times = np.repeat(np.linspace(0.0, length_s - 8.0, windows)[None], n, axis=0)
     course = draw_courses(simulator, rng, times, liveliness=liveliness)
-    sensor = SensorModel()
+    sensor: Any = sensor_from_json(bundle.training.get("sensor", {}))
     if shifted:
         space, theta = simulator.space, course.theta.copy()
         for name, factor in (("small_vessel_stiffness", 1.5), ("wall_viscosity", 2.0), ("peak_time_fraction", 1.2),

@@ -20,11 +20,11 @@ from .segment_training import all_states
 
 __all__ = ["measure_pooling", "pooled_draws", "window_draws"]
 
-SIZES = (1, 10, 200)
+SIZES = (1, 10, 64, 200)
 """Windows of the pools on which coverage is measured."""
 _LEVELS = (0.5, 0.9)
-_POOLS = {1: 4, 10: 2, 200: 1}  # of each recording
-_ASKED = {1: 1, 10: 3, 200: 12}  # windows of each pool
+_POOLS = {1: 3, 10: 1, 64: 1, 200: 1}  # of each recording that is so long
+_ASKED = {1: 1, 10: 3, 64: 8, 200: 12}  # windows of each pool
 _STILL = 0.03  # standard deviation of log SV below which a recording is called unvarying
 
 
@@ -105,7 +105,7 @@ def measure_pooling(
     calm: EmbeddedRecordings | None = None,
     draws: int = 400,
 ) -> dict[str, Any]:
-    r"""Coverage with pools of 1, 10 and up to 200 windows, the same with a reference, and trends against windows alone.
+    r"""Coverage with pools of 1, 10, 64 and 200 windows, the same with a reference, and trends against windows alone.
 
     Arguments:
         bundle: The window model.
@@ -128,12 +128,14 @@ def measure_pooling(
     rng = np.random.default_rng(0)
     for data in sets:
         for r in range(len(data.context)):
-            for size in (one for one in SIZES for _ in range(_POOLS[one])):
+            here = [one for one in SIZES if one <= data.context.shape[1]]
+            for size in (one for one in here for _ in range(_POOLS[one])):
                 found.add(rng, bundle, layer, data, r, size, draws)
     held, anchored = {k: v for k, v in found.held.items() if k != "anchored"}, found.held["anchored"]
     return {
         "n": sum(len(part["SV"]) for parts in held.values() for part in parts),
         "recordings": sum(len(data.context) for data in sets),
+        "recordings_by_pool": {size: len(parts) // _POOLS[int(size)] for size, parts in held.items()},
         "coverage": _coverage([part for parts in held.values() for part in parts]),
         "coverage_by_pool": {size: _coverage(parts) for size, parts in held.items()},
         "standard_error": {size: _errors(parts, _POOLS[int(size)]) for size, parts in held.items()},
@@ -176,13 +178,14 @@ class _Found:
         draws: int,
     ) -> None:
         pool = _Pool.draw(rng, data, bundle, r, size)
-        alone = pool.answered_alone(bundle, data, draws) if size in (SIZES[0], SIZES[-1]) else {}
+        whole = size == max(one for one in SIZES if one <= data.context.shape[1])
+        alone = pool.answered_alone(bundle, data, draws) if whole or size == SIZES[0] else {}
         if size == SIZES[0]:
             self.held["1"].append({name: _ranks(alone[name], pool.truth[name]) for name in alone})
             return
         shared, made = pool.answered(bundle, layer, data, draws)
         self.held[str(size)].append(pool.ranks(layer, data, shared, made))
-        if size == SIZES[-1]:
+        if whole:
             self.held["anchored"].append(_anchored(rng, shared, made, pool.truth))
             for name, one in (("window", alone), ("recording", made)):
                 self.trend[name].append((_trend(one["SV"], pool.truth["SV"]), _trend(one["CO"], pool.truth["CO"])))

@@ -22,7 +22,7 @@ from ..checkpoint import Checkpoint
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_pooling
-from .network import PoolingConfig
+from .network import PooledNPE, PoolingConfig
 from .segment_training import DetectorTraining, all_states, measure_detector, set_limits, train_detector
 from .segments import ChangeDetector
 from .stretching import fit_stretching, recording_tensors
@@ -44,7 +44,8 @@ class PoolingRecipe:
         changes: The name of one of them, ``of``, whose waves are recorded once more for the detector, by sensors that
             change as said.
         hours: The set on which the detector's limits are set.
-        test: The set on which the layer is measured, and its draws.
+        test: Sets on which the layer is measured.
+        draws: Draws of each window there.
         network: Settings of the network.
         train: Settings of the training.
         detector: Settings of the detector's training.
@@ -62,7 +63,8 @@ class PoolingRecipe:
     recordings: Sequence[Mapping[str, Any]]
     changes: Mapping[str, Any]
     hours: Mapping[str, Any]
-    test: Mapping[str, Any]
+    test: Sequence[Mapping[str, Any]]
+    draws: int = 300
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     detector: Mapping[str, Any] = field(default_factory=dict)
@@ -109,10 +111,37 @@ def produce_pooling(
     """
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
-    bundle, config = of_one_channel(Bundle.load(folder), "a pooling layer"), PoolTraining(**recipe.train)
-    simulated = _Simulated.of(recipe, bundle, work, config.held, tell)
-    detector, found = _detector(recipe, simulated, work / f"detector-{simulated.key(recipe.detector)}.safetensors", tell)
-    held = [int(row.get("held", config.held)) for row in recipe.recordings]
+    bundle = of_one_channel(Bundle.load(folder), "a pooling layer")
+    simulated = _Simulated.of(recipe, bundle, work, PoolTraining(**recipe.train).held, tell)
+    detector, found = _detector(recipe, simulated, work, tell)
+    npe, training = _trained(recipe, bundle, simulated, detector, work, tell)
+    tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
+    calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
+    measured = measure_pooling(bundle, PoolingLayer(npe, detector), tests, calm=calm, draws=recipe.draws)
+    measured["changes"] = found
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.resolve().parent != out.resolve():
+            shutil.copyfile(path, out / path.name)
+    save_pooling(PoolingLayer(npe, detector, measured, training), out)
+    return measured
+
+
+def _held(recipe: PoolingRecipe) -> list[int]:
+    """Recordings of each set that are not trained on."""
+    return [int(row.get("held", PoolTraining(**recipe.train).held)) for row in recipe.recordings]
+
+
+def _trained(
+    recipe: PoolingRecipe,
+    bundle: Bundle,
+    simulated: _Simulated,
+    detector: ChangeDetector,
+    work: Path,
+    tell: Callable[[str], None],
+) -> tuple[PooledNPE, dict[str, Any]]:
+    """The posterior, its draws stretched on what it was not trained on, and how it was made."""
+    config, held = PoolTraining(**recipe.train), _held(recipe)
     npe, history = train_pooled(
         simulated.sets,
         bundle.npe,
@@ -124,23 +153,9 @@ def produce_pooling(
         progress=lambda step, loss, held: tell(f"step {step}: loss {loss:.3f}, held out {held:.3f}"),
     )
     apart = [data.rows(slice(0, n)) for data, n in zip(simulated.sets, held, strict=True)] + [simulated.hours]
-    fit_stretching(
-        npe, [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in apart], tell=tell
-    )
-    test = {k: v for k, v in recipe.test.items() if k != "draws"}
-    held_out = _embedded(bundle, work, {"name": "test", **test}, tell)
-    draws = int(recipe.test.get("draws", 400))
-    calm = simulated.sets[-1].rows(slice(0, held[-1]))
-    measured = measure_pooling(bundle, PoolingLayer(npe, detector), [held_out], calm=calm, draws=draws) | {
-        "changes": found
-    }
-    training = {"recordings": [dict(row) for row in recipe.recordings], **asdict(config), "history": _thin(history)}
-    out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.resolve().parent != out.resolve():
-            shutil.copyfile(path, out / path.name)
-    save_pooling(PoolingLayer(npe, detector, measured, training), out)
-    return measured
+    known = [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in apart]
+    fit_stretching(npe, known, tell=tell)
+    return npe, {"recordings": [dict(row) for row in recipe.recordings], **asdict(config), "history": _thin(history)}
 
 
 @dataclass(frozen=True)
@@ -178,9 +193,10 @@ class _Simulated:
 
 
 def _detector(
-    recipe: PoolingRecipe, simulated: _Simulated, path: Path, tell: Callable[[str], None]
+    recipe: PoolingRecipe, simulated: _Simulated, work: Path, tell: Callable[[str], None]
 ) -> tuple[ChangeDetector, dict[str, Any]]:
     """The detector, from its file if there is one, its limits, and what it finds."""
+    path = work / f"detector-{simulated.key(recipe.detector)}.safetensors"
     config = DetectorTraining(**recipe.detector)
     pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, simulated.changing)]
     if path.is_file():

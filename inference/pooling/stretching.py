@@ -9,10 +9,10 @@ $$
 $$
 
 on the size $x$ of the pool says by how much. First one line serves several shares $p$ together (Zou and Yuan 2008, Ann
-Stat 36:1108), which takes a third fewer patients than each alone for the same error; then $p = .5$ and $.9$ go their own
-ways from it, drawn back to it as far as the number of patients does not bear them out. First for what pools share, then,
-that stretched, for their windows. Lines are told by their values at a pool of one and at the largest that is told
-apart, each between a factor of $e^{-.5}$ and $e^{.5}$: no size of pool leads beyond.
+Stat 36:1108), which takes fewer patients than each alone for the same error; then $p = .5$ and $.9$ go their own ways
+from it, drawn back to it as far as the patients do not bear them out. First for what pools share, then, that stretched,
+for their windows. Lines are told by their values at a pool of one and at the largest that is told apart, each between a
+factor of $e^{-.7}$ and $e^{.7}$: no size of pool leads beyond.
 """
 
 from __future__ import annotations
