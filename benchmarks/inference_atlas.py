@@ -21,7 +21,11 @@ def atlas(quick: bool) -> Iterator[Row]:
     shipped = {name: folder for name, folder in shipped_bundles().items() if name in MODELS}
     names = [name for name in MODELS if name in shipped]
     for name in names[:1] if quick else names:
-        config = AtlasConfig(n=100, draws=100, noise=(4.0,), sets="singles") if quick else AtlasConfig(sets="singles")
+        config = (
+            AtlasConfig(n=100, draws=100, noise=(4.0,), sets="singles")
+            if quick
+            else AtlasConfig(n=300, draws=200, noise=(0.25, 4.0), sets="singles")
+        )
         found = atlas_of(run_cells(BundleStudy(Bundle.load(shipped[name])), config))
         for cell in found["cells"]:
             setting = "+".join(cell["given"]) + (f", noise x {cell['noise']:g}" if cell["noise"] else "")

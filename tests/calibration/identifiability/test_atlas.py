@@ -2,6 +2,7 @@ r"""The atlas of a model whose posteriors are known: information, gains, regimes
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -179,3 +180,18 @@ def test_options_that_cannot_be_are_refused() -> None:
         AtlasConfig(noise=(1.0, 1.0))
     with pytest.raises(ValueError, match="'all' or 'singles'"):
         AtlasConfig(sets="some")  # type: ignore[arg-type]
+
+
+def test_the_gallery_tells_what_was_found(atlas: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Path(findings.__file__).parents[2] / "docs" / "make_atlas.py"
+    spec = importlib.util.spec_from_file_location("make_atlas", script)
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    monkeypatch.setattr(gallery, "PICTURES", tmp_path)
+    text = "\n".join(gallery.page({"toy": atlas}, {"toy": "nothing"}))
+    row = cell_of(atlas, "first")["HR"]
+    assert f"| HR [u] | {row['relative']:.2f} |" in text
+    assert "HR from young: intervals of" in text and "age separates them" in text
+    assert all(f"| `toy` | {check['name']} | yes |" in text for check in atlas["checks"] if check["holds"])
+    named = [part.split(")")[0] for part in text.split("](images/")[1:]]
+    assert len(named) >= 5 and all(0 < (tmp_path / name).stat().st_size < gallery.MOST_BYTES for name in named)
