@@ -61,7 +61,7 @@ class TwoHill(NamedTuple):
 
 
 VENTRICLE = TwoHill(0.269, 0.452, 1.32, 27.4)
-"""Ventricles (after Mynard 2012, whose time scale is the beat)."""
+"""Ventricles (given as Mynard's of 2012, whose time scale is the beat; not checked against the paper)."""
 ATRIUM = TwoHill(0.110, 0.180, 1.32, 13.1)
 """Atria (the same)."""
 

@@ -1,15 +1,15 @@
 r"""Parameters of the closed loop, their prior, and the circuit that they make.
 
-Medians are those of a resting adult: elastances and volumes at rest near Regazzoni et al. (2022) and Mynard et al.
-(2012), pressures and volumes that follow from them near the textbook's (stroke volume 70 mL, ejection fraction 60 %,
-120 over 75 mmHg, central venous pressure 4 mmHg, pulmonary artery 15 mmHg). Where the literature gives no distribution
-the width is ours, chosen to hold anaesthesia, intensive care and heart failure.
+Medians are those of a resting adult: elastances and volumes at rest of the chambers near Regazzoni et al. (2022),
+vessels such that the pressures and volumes that follow are near the textbook's (stroke volume 70 mL, ejection fraction
+60 %, 120 over 75 mmHg, central venous pressure 4 mmHg, pulmonary artery 15 mmHg). Where the literature gives no
+distribution the width is ours, chosen to hold anaesthesia, intensive care and heart failure.
 
 References:
     | Regazzoni et al. (2022), J Comput Phys 457:111083, table of the circulation's parameters
-    | Mynard et al. (2012), Int J Numer Method Biomed Eng 28:626 (elastances, effective length of valves)
+    | Mynard et al. (2012), Int J Numer Method Biomed Eng 28:626 (valves with inertance and Bernoulli's loss)
     | Chen et al. (2001), J Am Coll Cardiol 38:2028 (end-systolic elastance of adults)
-    | Magder & De Varennes (1998), Crit Care Med 26:1061 (stressed volume, 1.3 L of 4.3). Units: mmHg, mL, s, 1/min.
+    | Magder & De Varennes (1998), Crit Care Med 26:1061 (stressed volume, 30 % of all). Units: mmHg, mL, s, 1/min.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .circuit import Circuit
 __all__ = ["ADULT", "OPEN_AREA", "SEPTUM", "VALVE_DISEASE", "heart_circuit", "make_circuit", "orifice"]
 
 OPEN_AREA = {"mitral": 5.0, "aortic": 4.0, "tricuspid": 6.0, "pulmonic": 4.5}
-"""Effective orifice area of healthy valves, open [cm2]."""
+"""Effective orifice area of healthy valves, open [cm2]: this project's round numbers."""
 
 _DENSITY = 1060.0  # of blood [kg/m3]
-_LENGTH = 0.01  # of the blood that a valve accelerates [m] (Mynard 2012: .8 to 1.5 cm)
+_LENGTH = 0.01  # of the blood that a valve accelerates [m], this project's
 _SOURCE = "Regazzoni 2022, Mynard 2012, Chen 2001, Magder 1998; width: this project"
 _VALVE_RESISTANCE = 0.003  # [mmHg s/mL]
 
