@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,28 @@ def launch(*words: str, ranks: int = 2) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch) -> Path:
+    r"""What two ranks leave, without and with a limit of time, and what this process alone leaves."""
     folder = tmp_path_factory.mktemp("ranks")
-    launch(str(SCRIPT), str(folder), "inf")
-    launch(str(SCRIPT), str(folder), "inf", ranks=1)
-    return {path.stem: dict(np.load(path)) for path in folder.glob("*.npz")}
+    launch(str(SCRIPT), str(folder), "inf", "0.05")
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch_module.delenv(name, raising=False)
+    monkeypatch_module.syspath_prepend(str(SCRIPT.parent))
+    import two_ranks
+
+    two_ranks.main(folder, "inf")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    return {path.stem: dict(np.load(path)) for path in (folder / "inf").glob("*.npz")}
 
 
 def test_both_ranks_end_with_the_same_weights(trained: dict[str, dict[str, np.ndarray]]) -> None:
@@ -54,9 +72,8 @@ def test_only_the_first_rank_keeps_a_checkpoint(trained: dict[str, dict[str, np.
     assert bool(trained["0-of-2"]["kept_"]) and not bool(trained["1-of-2"]["kept_"])
 
 
-def test_a_time_limit_ends_all_ranks_together(tmp_path: Path) -> None:
-    launch(str(SCRIPT), str(tmp_path), "0.05")
-    both = [dict(np.load(tmp_path / f"{rank}-of-2.npz")) for rank in (0, 1)]
+def test_a_time_limit_ends_all_ranks_together(folder: Path) -> None:
+    both = [dict(np.load(folder / "0.05" / f"{rank}-of-2.npz")) for rank in (0, 1)]
     assert len(both[0]["losses_"]) == len(both[1]["losses_"])
     assert np.array_equal(both[0]["losses_"], both[1]["losses_"])
 

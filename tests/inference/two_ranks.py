@@ -1,4 +1,4 @@
-r"""What each process of `test_ranks` runs: a short training, its weights written to the folder that is named."""
+r"""What each process of `test_ranks` runs: a short training for each limit of time, weights in folders of its name."""
 
 from __future__ import annotations
 
@@ -26,19 +26,22 @@ def data() -> TrainData:
     return TrainData(ArraySource(waves.astype(np.float32)), {"HR": rate}, WholeWindow(), np.zeros(ROWS, int))
 
 
-def main(folder: Path, max_time: float) -> None:
+def main(folder: Path, *limits: str) -> None:
     torch.set_num_threads(1)
     shape = NPEConfig(
         EmbeddingConfig("dense", samples=SAMPLES, hidden=16, context=4), transforms=2, bins=4, hidden=(16,)
     )
-    config = TrainConfig(epochs=4, batch=65, warmup=5, rate=0.003, precision="float32", max_time=max_time)
     with join_ranks() as ranks:
-        kept = Checkpoint(folder / f"checkpoint-{ranks.rank}")
-        result = train(data(), OutputSpace.from_names(("HR",)), shape, config, ranks=ranks, checkpoint=kept)
-        weights = {name: value.numpy() for name, value in result.npe.state_dict().items()}
-        losses = np.array([row["validation"] for row in result.history])
-        np.savez(folder / f"{ranks.rank}-of-{ranks.size}.npz", losses_=losses, kept_=kept.exists, **weights)
+        for limit in limits:
+            config = TrainConfig(epochs=4, batch=65, warmup=5, rate=0.003, precision="float32", max_time=float(limit))
+            out = folder / limit
+            out.mkdir(exist_ok=True)
+            kept = Checkpoint(out / f"checkpoint-{ranks.rank}-of-{ranks.size}")
+            result = train(data(), OutputSpace.from_names(("HR",)), shape, config, ranks=ranks, checkpoint=kept)
+            weights = {name: value.numpy() for name, value in result.npe.state_dict().items()}
+            losses = np.array([row["validation"] for row in result.history])
+            np.savez(out / f"{ranks.rank}-of-{ranks.size}.npz", losses_=losses, kept_=kept.exists, **weights)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -94,7 +94,7 @@ def test_a_jax_simulator_gives_the_same_bytes(cluster: Processes, tmp_path: Path
 
 
 def test_a_worker_killed_in_mid_run_costs_nothing(local: dict[str, str], tmp_path: Path) -> None:
-    with Processes(tmp_path, workers=3) as cluster:
+    with Processes(tmp_path, workers=2) as cluster:
         killed: list[int] = []
 
         def kill(progress: Progress) -> None:
