@@ -86,6 +86,7 @@ class EmbeddingConfig:
         linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
             ``"dense"`` only.
+        harmonics: Harmonics that are read, below the number of samples; ``"harmonic"`` only.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -113,6 +114,7 @@ class EmbeddingConfig:
     level: bool = False
     channels: tuple[ChannelScale, ...] = ()
     linear: bool = False
+    harmonics: int = 12
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -126,6 +128,8 @@ class EmbeddingConfig:
                 raise ValueError(f"{name} must be positive, got {sizes[name]}")
         if self.kind not in ("wave", "channels", "harmonic", "dense"):
             raise ValueError(f"kind must be 'wave', 'channels', 'harmonic' or 'dense', got {self.kind!r}")
+        if not 2 <= self.harmonics < self.samples // 2 and self.kind == "harmonic":
+            raise ValueError(f"harmonics must be at least 2 and below half the samples, got {self.harmonics}")
         if self.relative and self.kind != "wave":
             raise ValueError(f"relative is for kind 'wave', got {self.kind!r}")
         self._check_computed()
@@ -168,6 +172,12 @@ class EmbeddingConfig:
         for name in ("channels", "linear"):
             if not fields[name]:
                 del fields[name]
+        r"""Returns the configuration as a JSON-able dictionary; channels and harmonics where they are set."""
+        fields = dataclasses.asdict(self)
+        if not self.channels:
+            del fields["channels"]
+        if self.harmonics == EmbeddingConfig.harmonics:
+            del fields["harmonics"]
         return fields
 
 

@@ -94,7 +94,7 @@ class HarmonicEmbedding(nn.Module):
     r"""Dense network over rate, mean and harmonics of a steady beat, blind to where the window starts.
 
     Arguments:
-        config: Its shape; ``samples``, ``fs``, ``hidden`` and ``context`` are used.
+        config: Its shape; ``samples``, ``fs``, ``harmonics``, ``hidden`` and ``context`` are used.
 
     Example:
         >>> from pulsebayes.inference.embedding import EmbeddingConfig
@@ -108,7 +108,7 @@ class HarmonicEmbedding(nn.Module):
     def __init__(self, config: EmbeddingConfig) -> None:
         super().__init__()
         self.config = config
-        features = 3 + 2 * (_HARMONICS - 1)
+        features = 3 + 2 * (config.harmonics - 1)
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.net = nn.Sequential(
@@ -125,9 +125,9 @@ class HarmonicEmbedding(nn.Module):
             x: Windows [mmHg].
         """
         rate = fundamental(x, self.config.fs)
-        mean, c = harmonic_fit(x, rate, self.config.fs)
+        mean, c = harmonic_fit(x, rate, self.config.fs, self.config.harmonics)
         unit = c[:, :1] / c[:, :1].abs().clamp_min(1e-6)
-        k = torch.arange(2, _HARMONICS + 1, device=x.device)
+        k = torch.arange(2, self.config.harmonics + 1, device=x.device)
         turned = c[:, 1:] * torch.exp(-1j * k * torch.angle(unit))
         return torch.cat([rate.log()[:, None], mean[:, None], c[:, :1].abs(), turned.real, turned.imag], 1)
 
@@ -145,13 +145,14 @@ class HarmonicEmbedding(nn.Module):
         r"""Embeds windows.
 
         Arguments:
-            x: Windows [mmHg], T samples each.
+            x: Windows [mmHg], T samples each, or the features of each where they were computed before.
             low_precision: Not used: this embedding is always float32.
 
         Raises:
             ValueError: If the windows have another length.
         """
-        if x.ndim != 2 or x.shape[-1] != self.config.samples:
+        if x.ndim != 2 or x.shape[-1] not in (self.config.samples, len(self.shift)):
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
-        unit = (self.features(x) - self.shift) / self.scale
+        known = x if x.shape[-1] == len(self.shift) else self.features(x)
+        unit = (known - self.shift) / self.scale
         return self.net(unit.clamp(-8.0, 8.0))  # type: ignore[no-any-return]

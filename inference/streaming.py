@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["ArraySource", "Batches", "ChannelSource", "PartSource", "Sensor", "SetSource", "Source", "WholeWindow"]
+__all__ = [
+    "ArraySource",
+    "Batches",
+    "ChannelSource",
+    "PartSource",
+    "ReadBatches",
+    "Sensor",
+    "SetSource",
+    "Source",
+    "WholeWindow",
+]
 
 Batch = tuple[Float[np.ndarray, "B *window"], Float[np.ndarray, "B D"]]
 
@@ -316,6 +326,50 @@ class Batches:
                 )
                 done += 1
             waves, rows = [pool[order[full:]]], [where[order[full:]]]
+
+
+@dataclass(frozen=True)
+class ReadBatches:
+    r"""Batches of what is computed from windows once: a few passes with fresh sensors, then again in other orders.
+
+    Arguments:
+        batches: The batches of windows.
+        read: What is computed from windows.
+        passes: Passes with fresh sensors that are kept.
+
+    Example:
+        >>> batches = Batches(ArraySource(np.ones((64, 8), np.float32)), np.zeros((64, 2), np.float32),
+        ...                   np.ones(64, bool), WholeWindow(), samples=8, batch=16)
+        >>> read = ReadBatches(batches, lambda x: x.mean(1, keepdims=True), 2)
+        >>> [x.shape for x, _ in read.epoch(7)]
+        [(16, 1), (16, 1), (16, 1), (16, 1)]
+    """
+
+    batches: Batches
+    read: Callable[[np.ndarray], np.ndarray]
+    passes: int
+    _kept: dict[int, Batch] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def per_epoch(self) -> int:
+        r"""Number of batches in an epoch."""
+        return self.batches.per_epoch
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        r"""Yields the batches of an epoch.
+
+        Arguments:
+            epoch: Number of the epoch.
+        """
+        which = epoch % self.passes
+        if which not in self._kept:
+            found = [(self.read(x), z) for x, z in self.batches.epoch(which)]
+            self._kept[which] = np.concatenate([x for x, _ in found]), np.concatenate([z for _, z in found])
+        x, z = self._kept[which]
+        order = np.random.default_rng([self.batches.seed, epoch, 1]).permutation(len(x))
+        for at in range(0, len(order), self.batches.batch):
+            rows = order[at : at + self.batches.batch]
+            yield x[rows], z[rows]
 
 
 def _read_ahead(batches: Iterator[Batch], ahead: int) -> Iterator[Batch]:

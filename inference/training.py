@@ -22,10 +22,11 @@ from torch import Tensor
 
 from ..simulators.status import count_status, usable
 from .checkpoint import Checkpoint, CheckpointError
+from .harmonics import HarmonicEmbedding
 from .npe import NPE, NPEConfig
 from .outputs import OutputSpace
 from .ranks import Ranks
-from .streaming import Batches, Sensor, Source
+from .streaming import Batches, ReadBatches, Sensor, Source
 
 _ALONE = Ranks()
 
@@ -52,6 +53,8 @@ class TrainConfig:
         precision: ``"auto"`` takes bfloat16 convolutions where the processor is fast at them.
         exact: Last epochs, always in float32: what bfloat16 rounds away is otherwise learned as noise, and the
             sharpest quantities (heart rate) come out too wide.
+        fresh: Epochs with fresh draws of the sensors, which later epochs take again in turn; 0 for all. Only of an
+            embedding of kind `harmonic`, which then reads each draw once.
 
     Raises:
         ValueError: If a number is out of range.
@@ -75,6 +78,7 @@ class TrainConfig:
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     exact: int = 2
+    fresh: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
@@ -84,8 +88,8 @@ class TrainConfig:
             raise ValueError(
                 f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
             )
-        if self.exact < 0:
-            raise ValueError(f"exact must not be negative, got {self.exact}")
+        if min(self.exact, self.fresh) < 0:
+            raise ValueError(f"exact and fresh must not be negative, got {self.exact} and {self.fresh}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
 
@@ -285,11 +289,11 @@ class _Run:
         training = keep.copy()
         training[len(keep) - held :] = False
         whole = _whole(data, z, keep, network, config)
-        self.batches = dataclasses.replace(whole, keep=training)
+        self.batches: Batches | ReadBatches = dataclasses.replace(whole, keep=training)
         if min(config.batch, int(training.sum())) < ranks.size:
             raise ValueError(f"a batch must have a row for each of {ranks.size} processes, got {config.batch}")
         fixed = whole.fixed(slice(len(keep) - held, None), seed=config.seed)
-        self.held_out = tuple(torch.from_numpy(part).to(ranks.device) for part in fixed)
+        self.held_out: tuple[Tensor, ...] = tuple(torch.from_numpy(part).to(ranks.device) for part in fixed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = NPE(outputs, network)
@@ -297,6 +301,8 @@ class _Run:
         first, z_first = whole.fixed(slice(0, some), seed=config.seed)
         self.npe.fit_scales(torch.from_numpy(z[training]), torch.from_numpy(first), torch.from_numpy(z_first))
         self.npe.to(ranks.device)
+        if config.fresh:
+            self._read_once()
         self.average, self.best = copy.deepcopy(self.npe), copy.deepcopy(self.npe)
         self.fast, self.slow = list(self.npe.parameters()), list(self.average.parameters())
         self.optimizer = torch.optim.AdamW(
@@ -307,6 +313,23 @@ class _Run:
         self.epoch, self.step, self.elapsed, self.stale, self.skipped = 0, 0, 0.0, 0, 0
         self.best_loss, self.last_loss = math.inf, math.nan
         self.history: list[dict[str, float]] = []
+
+    def _read_once(self) -> None:
+        """Puts features in the place of windows, for training and validation."""
+        embedding = self.npe.embedding
+        if not isinstance(embedding, HarmonicEmbedding) or not isinstance(self.batches, Batches):
+            raise ValueError(
+                f"fresh must be 0 but for embeddings of kind 'harmonic', got {self.config.fresh} for "
+                f"{self.npe.config.embedding.kind!r}"
+            )
+
+        def read(x: np.ndarray) -> np.ndarray:
+            return embedding.features(torch.from_numpy(x).to(self.ranks.device)).cpu().numpy()  # type: ignore[no-any-return]
+
+        x, z = self.held_out
+        parts = [embedding.features(x[i : i + 512]) for i in range(0, len(x), 512)]
+        self.held_out = (torch.cat(parts), z)
+        self.batches = ReadBatches(self.batches, read, self.config.fresh)
 
     def start_from(self, npe: NPE) -> None:
         if (npe.config, npe.outputs) != (self.npe.config, self.npe.outputs):
@@ -390,6 +413,8 @@ class _Run:
             "seed",
         )
         settings = {name: getattr(self.config, name) for name in fixed}
+        if self.config.fresh:
+            settings["fresh"] = self.config.fresh
         return {**settings, "rows": self.counts["rows"], "kept": self.counts["kept"]}
 
     def _update(self, x: Tensor, z: Tensor) -> float:
