@@ -167,15 +167,11 @@ class EmbeddingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        r"""Returns the configuration as a JSON-able dictionary; channels and linear stand in it where they are used."""
+        r"""Returns the configuration as a JSON-able dictionary; channels, linear and harmonics where they are used."""
         fields = dataclasses.asdict(self)
         for name in ("channels", "linear"):
             if not fields[name]:
                 del fields[name]
-        r"""Returns the configuration as a JSON-able dictionary; channels and harmonics where they are set."""
-        fields = dataclasses.asdict(self)
-        if not self.channels:
-            del fields["channels"]
         if self.harmonics == EmbeddingConfig.harmonics:
             del fields["harmonics"]
         return fields

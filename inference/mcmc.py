@@ -4,6 +4,8 @@ The unknowns of a [`Reference`][pulsebayes.inference.reference.Reference] are ce
 the posterior mode near the best draw of the estimator (completed by Gauss-Newton proposals for what it does not
 estimate) and the curvature there. Draws of an estimator that is a little off are too wide in the sharp directions and
 cost eight times the steps. Chains start at draws of the estimator. Everything runs in float64, all chains as one batch.
+Where a model's derivatives cost far more than the model, forces come from a polynomial fitted to it
+([`fitted`][pulsebayes.inference.fitted]), while the density is always the model's own.
 
 References:
     | The No-U-Turn Sampler (Hoffman & Gelman, 2014), https://jmlr.org/papers/v15/hoffman14a.html
@@ -24,6 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .bundle import Bundle
+from .fitted import Fitted, fit_coefficients, guided_density, level_factor, to_level
 from .reference import Reference
 
 __all__ = ["Chains", "Sampler", "model_parameters", "require_numpyro", "save_chains"]
@@ -112,17 +115,24 @@ class Sampler:
         proposal, start = self.reference.propose(x, theta, seed=seed)
         order = np.argsort(-(proposal.log_p - 0.5 * (proposal.z[:, : self.reference.dim - 3] ** 2).sum(1)))
         centre, factor = self.reference.laplace(x, proposal.z[order[0]], start)
-        first = np.linalg.solve(factor, (proposal.z[order[: self.chains]] - centre).T).T
+        begun, solver, guide = proposal.z[order[: self.chains]], self.reference.solver, None
+        if solver:
+            guide = fit_coefficients(solver, centre, factor, seed=seed)
+            factor = level_factor(self.reference, guide, centre, factor)
+            centre, *begun = to_level(solver, np.concatenate([centre[None], begun]), float(guide.level))
+        first = np.linalg.solve(factor, (np.asarray(begun) - centre).T).T
         with jax.enable_x64(True):
             mcmc = self._mcmc()
             window = jnp.asarray(np.asarray(x, np.float64))
             mcmc.run(
-                jax.random.key(seed), window, jnp.asarray(start), jnp.asarray(centre), jnp.asarray(factor),
+                jax.random.key(seed), window, jnp.asarray(start), jnp.asarray(centre), jnp.asarray(factor), guide,
                 init_params={"u": jnp.asarray(first)}, extra_fields=("diverging",),
             )  # fmt: skip
             u = np.asarray(mcmc.get_samples(group_by_chain=True)["u"])
             diverging = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["diverging"])
         z = centre + u @ factor.T
+        if solver and guide:
+            z = to_level(solver, z.reshape(-1, z.shape[-1]), float(guide.level), back=True).reshape(z.shape)
         rhat, ess = _diagnose(z)
         return Chains(z, self.reference.unknowns(z, start), diverging, rhat, ess)
 
@@ -136,10 +146,14 @@ class Sampler:
         from numpyro.infer import MCMC, NUTS
 
         reference = self.reference
+        guided = guided_density(reference)
 
-        def model(x: Any, start: Any, centre: Any, factor: Any) -> None:
+        def density(z: Any, x: Any, start: Any, guide: Fitted | None) -> Any:
+            return reference.log_density(z, x, start) if guide is None else guided(z, x, start, guide)
+
+        def model(x: Any, start: Any, centre: Any, factor: Any, guide: Fitted | None) -> None:
             u = numpyro.sample("u", dist.ImproperUniform(dist.constraints.real_vector, (), (reference.dim,)))
-            numpyro.factor("posterior", reference.log_density(centre + factor @ u, x, start))
+            numpyro.factor("posterior", density(centre + factor @ u, x, start, guide))
 
         kernel = NUTS(model, dense_mass=True, target_accept_prob=0.85, max_tree_depth=8)
         mcmc = MCMC(

@@ -11,7 +11,8 @@ $$
 
 Given the outputs of an estimator, the remaining unknowns (rate, gain, offset, start) are sharp and nearly normal: a few
 Gauss-Newton steps give their conditional mode and covariance, from which they are proposed with the heavier tails of a
-Student law, so that importance weights in the full space stay exact.
+Student law, so that importance weights in the full space stay exact. Where a model's derivatives cost far more than the
+model (``costly``: the network), [`Solver`][pulsebayes.inference.solved.Solver] does this without them.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from ..simulators.normal_scores import from_normal, to_normal
 from ..simulators.reference import ReferenceNetwork, periodic_wave
 from ..simulators.registry import build
 from .bundle import Bundle
 
-__all__ = ["Proposal", "Reference"]
+if TYPE_CHECKING:
+    from .solved import Solver
+
+__all__ = ["Proposal", "Reference", "gauss_newton", "student_about"]
 
 START_S = 0.02
 """Step in which the start of the beat is counted [s]."""
@@ -147,7 +151,20 @@ class Reference:
             x: Window [mmHg].
             start: Place that the start is counted from [s].
         """
-        period, c = self.model.coefficients(theta)
+        return self.difference(*self.model.coefficients(theta), rest, x, start)
+
+    def difference(
+        self, period: Array, c: Complex[Array, " K1"], rest: Float[Array, " 3"], x: Float[Array, " T"], start: Array
+    ) -> Float[Array, " T"]:
+        r"""Standardised difference of a window from a beat.
+
+        Arguments:
+            period: Period [s].
+            c: Fourier coefficients of the beat [mmHg].
+            rest: Gain, offset and start as they stand among the unknowns.
+            x: Window [mmHg].
+            start: Place that the start is counted from [s].
+        """
         time = jnp.arange(self.samples) / self.fs - start - START_S * rest[2]
         wave = (1 + self.gain_sd * rest[0]) * periodic_wave(c, time / period) + self.offset_sd * rest[1]
         return (x - wave) / self.noise
@@ -162,6 +179,14 @@ class Reference:
         """
         theta = from_normal(self.model.space)(z[:-3])
         return -0.5 * (self.residuals(theta, z[-3:], x, start) ** 2).sum() - 0.5 * (z[:-1] ** 2).sum()
+
+    def period(self, theta: Float[Array, " D"]) -> Array:
+        r"""Period of the beat [s].
+
+        Arguments:
+            theta: Parameters of the model, each in its unit.
+        """
+        return 60.0 / theta[self.model.space.index(self.model.rate_name)]
 
     def unknowns(self, z: Float[np.ndarray, "*batch U"], start: float) -> dict[str, Float[np.ndarray, "*batch"]]:
         r"""Values of the unknowns, each in its unit; the start in seconds.
@@ -199,7 +224,11 @@ class Reference:
         theta[:, column] = np.clip(60.0 * f, self.model.space.low[column], self.model.space.high[column])
         middle = np.median(theta, axis=0)
         with jax.enable_x64(True):
-            first = complex(self._first(jnp.asarray(middle)))
+            first = complex(
+                self.solver.beats(to_normal(self.model.space, middle[None]))[0, 1]
+                if self.solver
+                else self._first(jnp.asarray(middle))
+            )
         start = (np.angle(first) - np.angle(seen)) / (2 * np.pi * f)
         return np.concatenate([to_normal(self.model.space, theta), np.zeros((len(theta), 3))], axis=1), float(start)
 
@@ -217,6 +246,8 @@ class Reference:
             The points with their densities, and the place that the start is counted from [s].
         """
         z, start = self.begin(x, theta)
+        if self.solver and self.solver.serves:
+            return self.solver.propose(x, z, start, seed=seed), start
         n = len(z)
         with jax.enable_x64(True):
             window, at = jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
@@ -241,10 +272,19 @@ class Reference:
         Returns:
             The mode, or the point itself if no better one is found; and a lower triangular factor of the covariance.
         """
+        if self.solver:
+            return self.solver.laplace(x, z, start)
         with jax.enable_x64(True):
             mode, precision = self._peak(jnp.asarray(z), jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start))
         inverse = np.linalg.inv(np.asarray(precision))
         return np.asarray(mode), np.linalg.cholesky(0.5 * (inverse + inverse.T))
+
+    @cached_property
+    def solver(self) -> Solver | None:
+        r"""What does without derivatives of a costly model; None for others."""
+        from .solved import Solver
+
+        return Solver(self) if self.model.costly else None
 
     @cached_property
     def _peak(self) -> Any:
@@ -254,9 +294,9 @@ class Reference:
             def misfit(at: Array) -> Array:
                 return self.residuals(constrain(at[:-3]), at[-3:], x, start)
 
-            mode, _ = _gauss_newton(misfit, jnp.asarray(weight), z, 8 * _STEPS)
+            mode, _ = gauss_newton(misfit, jnp.asarray(weight), z, 8 * _STEPS)
             better = self.log_density(mode, x, start) > self.log_density(z, x, start)
-            return _gauss_newton(misfit, jnp.asarray(weight), jnp.where(better, mode, z), 0)
+            return gauss_newton(misfit, jnp.asarray(weight), jnp.where(better, mode, z), 0)
 
         return jax.jit(peak)
 
@@ -274,15 +314,11 @@ class Reference:
 
     @cached_property
     def _completed(self) -> Any:
-        n, prior = len(self.free), np.where(self.free == self.dim - 1, 0.0, 1.0)
+        prior = np.where(self.free == self.dim - 1, 0.0, 1.0)
 
         def one(theta: Array, key: Array, centre: Array, x: Array, start: Array) -> tuple[Array, Array, Array]:
             mode, factor = _newton(self, theta, centre, x, start, _STEPS)
-            normal_key, scale_key = jax.random.split(key)
-            scale = jnp.sqrt(_FREEDOM / (2 * jax.random.gamma(scale_key, 0.5 * _FREEDOM)))
-            step = jax.random.normal(normal_key, (n,)) * scale
-            rest = mode + jax.scipy.linalg.solve_triangular(factor.T, step, lower=False)
-            log_q = jnp.log(jnp.diag(factor)).sum() + _student(step, n)
+            rest, log_q = student_about(mode, factor, key)
             misfit = _misfit(self, theta, x, start, rest)
             return rest, log_q, -0.5 * (misfit**2).sum() - 0.5 * (prior * rest**2).sum()
 
@@ -299,12 +335,24 @@ class Reference:
 def _newton(reference: Reference, theta: Array, rest: Array, x: Array, start: Array, steps: int) -> tuple[Array, Array]:
     """Conditional mode of the free unknowns, and the Cholesky factor of their precision."""
     weight = jnp.asarray(np.where(reference.free == reference.dim - 1, 0.0, 1.0))
-    mode, precision = _gauss_newton(partial(_misfit, reference, theta, x, start), weight, rest, steps)
+    mode, precision = gauss_newton(partial(_misfit, reference, theta, x, start), weight, rest, steps)
     return mode, jnp.linalg.cholesky(precision)
 
 
-def _gauss_newton(misfit: Callable[[Array], Array], weight: Array, at: Array, steps: int) -> tuple[Array, Array]:
-    """Least squares with a standard normal prior on what has weight: the mode and the precision there."""
+def gauss_newton(misfit: Callable[[Array], Array], weight: Array, at: Array, steps: int) -> tuple[Array, Array]:
+    """Least squares with a standard normal prior on what has weight: the mode and the precision there.
+
+    Arguments:
+        misfit: Standardised residuals of unknowns.
+        weight: 1 where an unknown has a standard normal prior, 0 where it has none.
+        at: Where to begin.
+        steps: How many steps.
+
+    Example:
+        >>> mode, precision = gauss_newton(lambda z: 3 * (z - 1), jnp.ones(1), jnp.zeros(1), 4)
+        >>> round(float(mode[0]), 3), float(precision[0, 0])
+        (0.9, 10.0)
+    """
 
     def system(at: Array) -> tuple[Array, Array]:
         value, push = jax.linearize(misfit, at)
@@ -327,6 +375,25 @@ def _misfit(reference: Reference, theta: Array, x: Array, start: Array, rest: Ar
         own = from_normal(space.subset([space.names[i] for i in free]))(rest[: len(free)])
         theta = theta.at[np.array(free)].set(own)
     return reference.residuals(theta, rest[len(free) :], x, start)
+
+
+def student_about(mode: Float[Array, " n"], factor: Float[Array, "n n"], key: Array) -> tuple[Array, Array]:
+    """Draws from a Student law about a mode, and its log density there.
+
+    Arguments:
+        mode: The mode.
+        factor: Lower triangular factor of the precision.
+        key: JAX random key.
+
+    Example:
+        >>> student_about(jnp.zeros(2), jnp.eye(2), jax.random.key(0))[0].shape
+        (2,)
+    """
+    normal_key, scale_key = jax.random.split(key)
+    scale = jnp.sqrt(_FREEDOM / (2 * jax.random.gamma(scale_key, 0.5 * _FREEDOM)))
+    step = jax.random.normal(normal_key, (len(mode),)) * scale
+    drawn = mode + jax.scipy.linalg.solve_triangular(factor.T, step, lower=False)
+    return drawn, jnp.log(jnp.diag(factor)).sum() + _student(step, len(mode))
 
 
 def _student(step: Array, n: int) -> Array:

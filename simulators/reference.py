@@ -16,7 +16,7 @@ digitisation, unknown noise, beats that differ) is named by ``left_out``. Units:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ NETWORK_FREE = (
     "diameter_deviation", "bed_compliance",
 )  # fmt: skip
 """Parameters of the clinical population that the reference network leaves free."""
+_RATES = (40.0, 150.0)  # [1/min]
 
 
 class PeriodicModel(Protocol):
@@ -50,6 +51,7 @@ class PeriodicModel(Protocol):
     """
 
     rate_name: str
+    costly: bool
 
     @property
     def space(self) -> ParameterSpace:
@@ -113,6 +115,7 @@ class ReferenceWindkessel:
     version = "1"
     sites = ("aortic-root",)
     rate_name = "HR"
+    costly = False
     quantity_names = ("C", "CO", "SVR")
     units = ("mL/mmHg", "L/min", "dyn s cm^-5")
 
@@ -204,6 +207,7 @@ class ReferenceNetwork:
     name = "reference-network"
     version = "1"
     rate_name = "heart_rate"
+    costly = True
     quantity_names = ("SV", "LVET", "PWV")
     units = ("mL", "ms", "m/s")
 
@@ -223,10 +227,12 @@ class ReferenceNetwork:
 
     @cached_property
     def space(self) -> ParameterSpace:
-        r"""The free parameters of the clinical population."""
+        r"""The free parameters of the clinical population; rates as far as a window shows them beyond doubt."""
         from .clinical import CLINICAL
 
-        return CLINICAL.subset(NETWORK_FREE)
+        free = CLINICAL.subset(NETWORK_FREE).parameters
+        low, high = _RATES
+        return ParameterSpace(replace(p, low=low, high=high) if p.name == self.rate_name else p for p in free)
 
     @cached_property
     def _network(self) -> Any:

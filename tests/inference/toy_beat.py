@@ -14,6 +14,7 @@ SHAPE = np.array([1.0, 0.5 - 0.3j])
 class ToyBeat:
     name = "toy-beat"
     rate_name = "HR"
+    costly = False
     space = ParameterSpace(
         (
             Parameter("HR", "1/min", 50.0, 100.0, TruncatedNormal(75.0, 10.0)),

@@ -1,0 +1,97 @@
+"""Reference models without derivatives of their own: the same modes, exact weights, forces that are slopes enough."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pulsebayes.calibration.c2st import c2st
+from pulsebayes.inference.fitted import fit_coefficients, guided_density, level_factor, to_level
+from pulsebayes.inference.reference import Reference
+from pulsebayes.simulators.reference import ReferenceNetwork, periodic_wave
+
+_spec = importlib.util.spec_from_file_location("toy_beat", Path(__file__).with_name("toy_beat.py"))
+assert _spec is not None and _spec.loader is not None
+toy = importlib.util.module_from_spec(_spec)
+sys.modules["toy_beat"] = toy
+_spec.loader.exec_module(toy)
+
+
+class CostlyBeat(toy.ToyBeat):
+    costly = True
+
+
+def reference(model, outputs=("height",)) -> Reference:
+    return Reference(model, outputs, noise=4.0, gain_sd=0.0, offset_sd=0.0, fs=25.0, samples=100)
+
+
+@pytest.fixture(scope="module")
+def window() -> np.ndarray:
+    return toy.wave(np.array([72.0, 12.0]), 0.31) + 4.0 * np.random.default_rng(0).standard_normal(100)
+
+
+def test_mode_and_curvature_are_those_of_derivatives(window):
+    plain, costly = reference(toy.ToyBeat()), reference(CostlyBeat())
+    z, start = costly.begin(window, np.array([[70.0, 10.0]]))
+    expected, found = (r.laplace(window, z[0], start) for r in (plain, costly))
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
+    np.testing.assert_allclose(found[1] @ found[1].T, expected[1] @ expected[1].T, atol=1e-3)
+
+
+@pytest.mark.parametrize("outputs", [("height",), ()])
+def test_proposals_carry_the_density_of_the_model(window, outputs):
+    costly = reference(CostlyBeat(), outputs)
+    theta = np.stack([np.full(20, 72.0), np.linspace(10, 14, 20)], -1)
+    proposal, start = costly.propose(window, theta, seed=1)
+    with jax.enable_x64(True):
+        density = np.asarray(
+            jax.jit(jax.vmap(lambda z: costly.log_density(z, jnp.asarray(window), start)))(jnp.asarray(proposal.z))
+        )
+    own = 0.5 * proposal.z[:, 1] ** 2 if outputs else 0.0  # the prior of what the estimator gives is left to it
+    np.testing.assert_allclose(proposal.log_p, density + own, rtol=1e-9)
+
+
+def test_network_slope_is_that_of_finite_differences():
+    costly = Reference(ReferenceNetwork(harmonics=6), ())
+    solver, d = costly.solver, 7
+    truth = np.array([-0.3, 0.4, -0.5, 0.2, 0.6, -0.2, 0.3, 0.0, 0.0, 0.0])
+    with jax.enable_x64(True):
+        theta = np.asarray(costly._constrain(jnp.asarray(truth)))
+        wave = periodic_wave(jnp.asarray(solver.beats(truth[None, :d])[0]), np.arange(1000) / 125 * theta[0] / 60)
+    x = np.asarray(wave) + 2.0 * np.random.default_rng(0).standard_normal(1000)
+    mode, factor = costly.laplace(x, truth, 0.0)
+    guide = fit_coefficients(solver, mode, factor, seed=0)
+    lower = level_factor(costly, guide, mode, factor)
+    level = float(guide.level)
+    u = np.random.default_rng(1).standard_normal(10)
+    y = to_level(solver, mode[None], level)[0] + lower @ u
+    with jax.enable_x64(True):
+        slope = jax.jit(jax.grad(guided_density(costly)))(jnp.asarray(y), jnp.asarray(x), jnp.asarray(0.0), guide)
+        step = 1e-3 * lower.T
+        z = to_level(solver, np.concatenate([y + step, y - step]), level, back=True)
+        misfit = solver._misfits(jnp.asarray(solver.beats(z[:, :d])), jnp.asarray(z), jnp.asarray(x), jnp.asarray(0.0))
+    density = -0.5 * np.asarray(misfit) - 0.5 * (z[:, :-1] ** 2).sum(1)
+    expected = (density[:10] - density[10:]) / 2e-3
+    # one unit along each whitened direction; the polynomial is of third degree, over the posterior's width
+    np.testing.assert_allclose(lower.T @ np.asarray(slope), expected, atol=0.1)
+    assert np.abs(expected).max() > 1.0
+    # on the whitened chart the posterior is nearly normal: its slope nearly minus the place
+    np.testing.assert_allclose(expected, -u, atol=1.0)
+
+
+def test_guided_chains_meet_the_grid(window):
+    pytest.importorskip("numpyro", reason="the extra `reference` is not installed")
+    from pulsebayes.inference.mcmc import Sampler
+
+    grid = toy.grid_draws(window, noise=4.0, n=1000, rng=np.random.default_rng(1))
+    theta = np.stack([np.full(50, 72.0), np.random.default_rng(0).normal(12.0, 1.0, 50)], -1)
+    chains = Sampler(reference(CostlyBeat()), draws=400, warmup=200, chains=3).sample(window, theta)
+    assert chains.warning() is None
+    drawn = np.stack([chains.values["height"], chains.values["HR"]], -1).reshape(-1, 2)[:1000]
+    assert c2st(grid, drawn, epochs=15) < 0.56  # as without a polynomial, see test_exact
