@@ -3,7 +3,8 @@ r"""The estimator and its refinement beside exact posteriors: windows of a refer
 `python -m benchmarks.posteriors --out DIR` draws each window's posterior three times: by the network of the bundle, by
 the same draws weighted to the exact posterior, and by NUTS; a classifier tries to tell the first two from the third
 (C2ST: .5 is perfect). `--bundle FOLDER` takes another than the shipped `radial-abp-reference`. A window is a line of
-`DIR/posteriors.jsonl`; a run goes on after the last one, and `--windows` says how many there shall be.
+`DIR/posteriors.jsonl`, of a bundle trained on the network of `DIR/posteriors-network.jsonl`; a run goes on after the
+last one, and `--windows` says how many there shall be.
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ def window(bundle: Any, reference: Any, sampler: Any, x: np.ndarray, seed: int) 
     }
 
 
+def model_of(folder: Path) -> str:
+    """What the bundle was trained on: windkessel or network."""
+    training = json.loads((folder / "bundle.json").read_text())["training"]
+    return str(training["simulator"]).removeprefix("reference-")
+
+
 def lines(folder: Path, out: Path, n: int) -> list[dict[str, float]]:
     """Measures of the first windows, from the file as far as it goes."""
     import jax
@@ -83,7 +90,8 @@ def lines(folder: Path, out: Path, n: int) -> list[dict[str, float]]:
     from pulsebayes.inference.mcmc import Sampler
     from pulsebayes.inference.reference import Reference
 
-    kept = out / "posteriors.jsonl"
+    model = model_of(folder)
+    kept = out / ("posteriors.jsonl" if model == "windkessel" else f"posteriors-{model}.jsonl")
     found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
     if len(found) >= n:
         return found[:n]
@@ -105,13 +113,13 @@ def part(folder: Path, out: Path, n: int) -> Callable[[bool], Iterator[Row]]:
     """All windows."""
 
     def measure(quick: bool) -> Iterator[Row]:
-        found = lines(folder, out, 1 if quick else n)
+        found, model = lines(folder, out, 1 if quick else n), model_of(folder)
         setting = f"{len(found)} windows, {DRAWS} draws"
         for key, name in MEASURES.items():
             values = np.array([row[key] for row in found])
-            yield Row("windkessel", folder.name, setting, f"{name}, mean", float(values.mean()), float(values.std()))
+            yield Row(model, folder.name, setting, f"{name}, mean", float(values.mean()), float(values.std()))
         warned = sum(row["k"] > 0.7 or row["weight_ess"] < 50 for row in found)
-        yield Row("windkessel", folder.name, setting, "windows that refinement warns of", warned)
+        yield Row(model, folder.name, setting, "windows that refinement warns of", warned)
 
     return measure
 
