@@ -122,7 +122,7 @@ def _counted(
     reaches = torch.tensor([max(2.0, r * fs) for r in _REACHES_S], device=rise.device)
     which = (torch.log(_REACH * interval)[:, None] - reaches.log()).abs().argmin(1)
     mean, spread = torch.zeros_like(interval), torch.full_like(interval, 9.0)
-    for w in which.unique():
+    for w in set(which.tolist()):
         rows = which == w
         mean[rows], spread[rows] = _upstrokes(rise[rows], round(float(reaches[w])), edge)
     return mean, spread

@@ -368,7 +368,7 @@ class DenseEmbedding(nn.Module):
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
         unit = (x - self.shift) / self.scale
         learned = self.net(unit)
-        return torch.cat((learned, clipped(unit)), -1) if self.config.linear else learned  # type: ignore[no-any-return]
+        return torch.cat((learned, clipped(unit)), -1) if self.config.linear else learned
 
 
 def build_embedding(
