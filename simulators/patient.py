@@ -102,7 +102,7 @@ def simulate_adults(
     r"""Simulate adults with given quantities, mean pressure corrected by what is lost along the arteries.
 
     Arguments:
-        network: A simulator of the clinical population.
+        network: A simulator of a clinical population, wide or not.
         quantities: Some of `SETTABLE`, one value a row, each in its unit.
         base: Parameters of everything else.
         seed: Seed of the simulator.
@@ -119,8 +119,8 @@ def simulate_adults(
         >>> abs(float(found.quantities[0, list(QUANTITY_UNITS).index("MAP")]) - 80.0) < 0.5
         True
     """
-    if network.population != "clinical":
-        raise ValueError(f"network must be of the clinical population, got {network.population!r}")
+    if network.population not in ("clinical", "clinical-wide"):  # the same parameters, other priors
+        raise ValueError(f"network must be of a clinical population, got {network.population!r}")
     theta = parameters_for(quantities, base)
     found = network.simulate(theta, seed)
     if "MAP" not in quantities:

@@ -52,7 +52,8 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def test_rate_and_mean_pressure_of_real_recordings_agree_with_the_wave(bundle: Bundle, real_data: Path) -> None:
-    rate, pressure, outside = [], [], []
+    rate, holds, outside = [], [], []
+    fall: dict[str, list[float]] = {}
     for recording in recordings(real_data):
         for answered in answer_recording(bundle, recording, Question(n_draws=500)):
             if not isinstance(answered.result, Answer):
@@ -60,11 +61,18 @@ def test_rate_and_mean_pressure_of_real_recordings_agree_with_the_wave(bundle: B
                 continue
             seen = assess(answered.values, 125.0)
             rate.append(abs(np.median(answered.result.draws["HR"]) - seen.heart_rate) <= 2)
-            pressure.append(abs(np.median(answered.result.draws["MAP"]) - seen.mean) <= 3)
+            low, middle, high = np.quantile(answered.result.draws["MAP"], (0.05, 0.5, 0.95))
+            fall.setdefault(recording.name, []).append(middle - seen.mean)
+            holds.append(low < seen.mean < high)
     assert len(rate) > 300
-    assert outside == [("3975656_0015.hea", 248.0)]  # the line was knocked: swings of 40 mmHg on five beats
-    assert np.mean(rate) >= 0.95
-    assert np.mean(pressure) >= 0.94  # 94.7 % with 2,000 draws; the seed of 500 moves a window or two
+    assert not outside
+    assert np.mean(rate) >= 0.975
+    assert all(holds)
+    # The aortic mean is above the wrist's, and at low pressure and high flow alone by more than 3 mmHg.
+    low = {"041s.hea", "TestICU.hea"}
+    usual = np.concatenate([values for name, values in fall.items() if name not in low])
+    assert np.mean(np.abs(usual) <= 3) >= 0.95
+    assert all(np.median(fall[name]) < 4.2 for name in low)
 
 
 def test_measures_of_the_card_meet_what_is_asked_of_them(bundle: Bundle) -> None:
@@ -73,6 +81,8 @@ def test_measures_of_the_card_meet_what_is_asked_of_them(bundle: Bundle) -> None
     assert all(measured["contraction"][name] >= value for name, value in least.items())
     most = {"SV": 0.17, "CO": 0.17, "LVET": 0.04}
     assert all(measured["median_error"][name] <= value for name, value in most.items())
+    assert measured["not_calibrated"] == {}
+    assert measured["validation"]
     for level in (0.5, 0.9):
         assert all(abs(share - level) <= 0.03 for share in measured["coverage"][str(level)].values())
     assert min(measured["sbc_holm"].values()) > 0.01
