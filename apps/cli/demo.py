@@ -64,7 +64,9 @@ def _tell_truth(table: Path, truth: dict[str, float]) -> None:
     r"""How often each quantity's interval holds the truth of the simulation."""
     with table.open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["low"]]
-    typer.echo("\nThe recording is simulated, so the truth is known (means over all of it; each window has a rate of its own):")
+    typer.echo(
+        "\nThe recording is simulated, so the truth is known (means over all of it; windows have their own rates):"
+    )
     for name, value in truth.items():
         own = [row for row in rows if row["quantity"] == name]
         if own:
