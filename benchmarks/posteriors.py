@@ -31,7 +31,7 @@ MEASURES = {
     "after": "C2ST after refinement",
     "floor": "C2ST between chains of NUTS",
     "k": "Pareto k",
-    "weight_ess": "effective draws of 3,000 weighted ones",
+    "weight_ess": "effective draws of those weighted",
     "rhat": "R-hat of NUTS",
     "nuts_ess": "least effective draws of NUTS",
     "divergent": "divergent transitions of 750",

@@ -16,17 +16,23 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from .bundle import Bundle
-from .reference import Reference
+from .reference import START_S, Reference
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["WARNING_K", "Refined", "Weights", "pareto_smooth", "refine", "resample"]
 
 WARNING_K = 0.7
 """Pareto shape above which weights are not to be believed."""
+_ROUNDS = 5
+_APART = 100_003  # between the seeds of the rounds
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,8 @@ def refine(
         reference: That model, from ``Reference.of``.
         x: Window [mmHg].
         n: Draws wanted.
-        proposals: Draws of the estimator; 0 takes four times as many as wanted.
+        proposals: Draws of the estimator; 0 takes four times as many as wanted, and as many again, up to five times,
+            while fewer than half as many as wanted count.
         seed: Seed.
 
     Raises:
@@ -165,19 +172,36 @@ def refine(
         left = ", ".join(reference.left_out)
         raise ValueError(f"the likelihood of {bundle.name} is not known; a reference model would leave out {left}")
     generator = torch.Generator().manual_seed(seed)
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
+    for i in range(1 if proposals else _ROUNDS):
+        found.append(_weighted(bundle, reference, x, proposals or 4 * n, generator, seed=seed + _APART * i))
+        weights = pareto_smooth(np.concatenate([log_w for _, _, log_w, _ in found]))
+        if weights.ess >= 0.5 * n:
+            break
+    start = found[0][3]
+    for z, _, _, own in found[1:]:
+        z[:, -1] += (own - start) / START_S
+    rows = resample(weights, n, np.random.default_rng([seed, 12]))
+    z, outputs = (np.concatenate([part[k] for part in found])[rows] for k in (0, 1))
+    return Refined(z, outputs, weights, start)
+
+
+def _weighted(
+    bundle: Bundle, reference: Reference, x: Float[np.ndarray, " T"], n: int, generator: torch.Generator, *, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Unknowns, outputs and log weights of draws of the estimator, and the place that the start is counted from."""
+    import torch
+
     window = torch.from_numpy(np.asarray(x, np.float32))[None]
-    outputs = bundle.npe.sample(window, proposals or 4 * n, generator)[0].astype(np.float64)
+    outputs = bundle.npe.sample(window, n, generator)[0].astype(np.float64)
     outputs = outputs[np.isfinite(outputs).all(1)]
     log_q = bundle.npe.log_prob(outputs, window.expand(len(outputs), -1))
     space = reference.model.space
     theta = np.repeat(space.sample_quantiles(np.full((1, space.dim), 0.5)), len(outputs), axis=0)
-    columns = [space.index(name) for name in reference.outputs]
-    theta[:, columns] = outputs
+    theta[:, [space.index(name) for name in reference.outputs]] = outputs
     proposal, start = reference.propose(x, theta, seed=seed)
     log_w = proposal.log_p + space.subset(reference.outputs).log_prior(outputs) - log_q - proposal.log_q
-    weights = pareto_smooth(np.where(np.isfinite(log_w), log_w, -np.inf))
-    rows = resample(weights, n, np.random.default_rng([seed, 12]))
-    return Refined(proposal.z[rows], outputs[rows], weights, start)
+    return proposal.z, outputs, np.where(np.isfinite(log_w), log_w, -np.inf), start
 
 
 def _pareto(excess: Float[np.ndarray, " M"]) -> tuple[float, float]:

@@ -73,6 +73,18 @@ def test_refined_draws_meet_the_grid(window, grid):
     assert c2st(grid[:, :1], before[0].astype(float), epochs=15) > 0.6
 
 
+def test_more_are_drawn_where_few_count(window, grid):
+    centre, sd = scaled(grid)
+    poor = bundle(centre + 3.5 * sd, 1.2 * sd)
+    once = refine(poor, REFERENCE, window, 500, proposals=2000)
+    again = refine(poor, REFERENCE, window, 500)
+    assert once.weights.ess < 250
+    assert len(again.weights.log_w) in (4000, 6000, 8000, 10000)
+    assert again.weights.ess > once.weights.ess
+    found = REFERENCE.unknowns(again.z, again.start)["height"]
+    assert abs(found.mean() - grid[:, 0].mean()) < 0.5 * grid[:, 0].std()
+
+
 def test_normal_law_at_the_mode_resembles_the_posterior(window, grid):
     z, start = REFERENCE.begin(window, np.array([[70.0, 10.0]]))
     mode, factor = REFERENCE.laplace(window, z[0], start)

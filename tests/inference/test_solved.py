@@ -85,6 +85,7 @@ def test_network_slope_is_that_of_finite_differences():
     np.testing.assert_allclose(expected, -u, atol=1.0)
 
 
+@pytest.mark.slow
 def test_guided_chains_meet_the_grid(window):
     pytest.importorskip("numpyro", reason="the extra `reference` is not installed")
     from pulsebayes.inference.mcmc import Sampler
