@@ -31,6 +31,8 @@ def beats(wave: np.ndarray, fs: float) -> dict[str, float] | None:
         top, low = int(np.argmax(p)), float(p[0])
         closed = min(int(0.16 * fs + 0.2 * len(p)), len(p) - 3)  # a rough end of ejection
         fall = p[max(closed, top + 1) :]
+        if len(fall) < 3:  # the peak is at the end: a flush, no beat
+            continue
         slope = np.polyfit(np.arange(len(fall)) / fs, np.log(np.maximum(fall - 0.5 * low, 1.0)), 1)[0]
         rows.append((60 * fs / len(p), p.max(), low, p.mean(), np.sum(p[:closed] - low) / fs, -1 / min(slope, -0.1)))
     if not rows:

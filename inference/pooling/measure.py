@@ -23,8 +23,8 @@ __all__ = ["measure_pooling", "pooled_draws", "window_draws"]
 SIZES = (1, 10, 64, 200)
 """Windows of the pools on which coverage is measured."""
 _LEVELS = (0.5, 0.9)
-_POOLS = {1: 3, 10: 1, 64: 1, 200: 1}  # of each recording that is so long
-_ASKED = {1: 1, 10: 3, 64: 8, 200: 12}  # windows of each pool
+_POOLS = {1: 2, 10: 1, 64: 1, 200: 1}  # of each recording that is so long
+_ASKED = {1: 1, 10: 2, 64: 5, 200: 10}  # windows of each pool
 _STILL = 0.03  # standard deviation of log SV below which a recording is called unvarying
 
 

@@ -44,6 +44,7 @@ class PoolingRecipe:
         changes: The name of one of them, ``of``, whose waves are recorded once more for the detector, by sensors that
             change as said.
         hours: The set on which the detector's limits are set.
+        fit: Sets on which draws are stretched, with what the others hold and the hours.
         test: Sets on which the layer is measured.
         draws: Draws of each window there.
         network: Settings of the network.
@@ -63,6 +64,7 @@ class PoolingRecipe:
     recordings: Sequence[Mapping[str, Any]]
     changes: Mapping[str, Any]
     hours: Mapping[str, Any]
+    fit: Sequence[Mapping[str, Any]]
     test: Sequence[Mapping[str, Any]]
     draws: int = 300
     network: Mapping[str, Any] = field(default_factory=dict)
@@ -115,6 +117,7 @@ def produce_pooling(
     simulated = _Simulated.of(recipe, bundle, work, PoolTraining(**recipe.train).held, tell)
     detector, found = _detector(recipe, simulated, work, tell)
     npe, training = _trained(recipe, bundle, simulated, detector, work, tell)
+    _stretch(recipe, bundle, simulated, npe, detector, work, tell)
     tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
     calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
     measured = measure_pooling(bundle, PoolingLayer(npe, detector), tests, calm=calm, draws=recipe.draws)
@@ -140,7 +143,7 @@ def _trained(
     work: Path,
     tell: Callable[[str], None],
 ) -> tuple[PooledNPE, dict[str, Any]]:
-    """The posterior, its draws stretched on what it was not trained on, and how it was made."""
+    """The posterior, and how it was made."""
     config, held = PoolTraining(**recipe.train), _held(recipe)
     npe, history = train_pooled(
         simulated.sets,
@@ -152,10 +155,26 @@ def _trained(
         checkpoint=Checkpoint(work / f"checkpoint-{simulated.key(held, asdict(config), recipe.network)}"),
         progress=lambda step, loss, held: tell(f"step {step}: loss {loss:.3f}, held out {held:.3f}"),
     )
-    apart = [data.rows(slice(0, n)) for data, n in zip(simulated.sets, held, strict=True)] + [simulated.hours]
-    known = [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in apart]
-    fit_stretching(npe, known, tell=tell)
-    return npe, {"recordings": [dict(row) for row in recipe.recordings], **asdict(config), "history": _thin(history)}
+    sets = {name: [dict(row) for row in getattr(recipe, name)] for name in ("recordings", "fit")}
+    return npe, {**sets, **asdict(config), "history": _thin(history)}
+
+
+def _stretch(
+    recipe: PoolingRecipe,
+    bundle: Bundle,
+    simulated: _Simulated,
+    npe: PooledNPE,
+    detector: ChangeDetector,
+    work: Path,
+    tell: Callable[[str], None],
+) -> None:
+    """Stretches draws on recordings that were not trained on."""
+    more = [_embedded(bundle, work, row, tell) for row in recipe.fit]
+    held = [data.rows(slice(0, n)) for data, n in zip(simulated.sets, _held(recipe), strict=True)]
+    apart = (*more, *held, simulated.hours)
+    fit_stretching(
+        npe, [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in apart], tell=tell
+    )
 
 
 @dataclass(frozen=True)

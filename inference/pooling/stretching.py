@@ -17,7 +17,6 @@ factor of $e^{-.7}$ and $e^{.7}$: no size of pool leads beyond.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -36,6 +35,7 @@ _LEVELS = (0.5, 0.9)
 _TOGETHER = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
 _COMMON = np.arange(-0.5, 0.501, 0.025)  # logarithm of a factor at the smallest and at the largest pool
 _OWN = np.arange(-0.2, 0.201, 0.025)
+_LONG = 32  # windows of recordings of which pools of several sizes are drawn
 _RIDGE, _OWN_RIDGE = 0.005, 0.1  # on squares of those: a priori .25 and .05, told by some six hundred patients
 
 
@@ -153,7 +153,7 @@ def _pools(
     """Recordings and windows of their pools: of long recordings all, and some of any size."""
     for number, data in enumerate(sets):
         width = data.h.shape[1]
-        several = max(1, round(math.log2(width / 12)))
+        several = 3 if width >= _LONG else 1
         for r in range(len(data.h)):
             rng = np.random.default_rng([seed, 41, number, r])
             for k in range(several):
