@@ -114,7 +114,8 @@ class _Whitened(Transform):
 
     def _call(self, x: Tensor) -> Tensor:
         off = (x - self.centre)[..., None]
-        return torch.linalg.solve_triangular(self.root, off, upper=False)[..., 0]
+        unit: Tensor = torch.linalg.solve_triangular(self.root, off, upper=False)[..., 0]
+        return unit
 
     def _inverse(self, y: Tensor) -> Tensor:
         return self.centre + y @ self.root.T
