@@ -2,67 +2,121 @@ r"""What the gate and the domain verdict refuse together: nonsense, held-out sim
 
 Run as `python -m benchmarks.domain [--quick] [--json] [--model BUNDLE]`. The domain model is that of the bundle; where
 there is none, one is fitted on fresh simulations. Real recordings need `$PULSEBAYES_DATA` or `../shared/data`.
+
+Half or double speed *of no patient*: windows whose heart rate and ejection time, so played, no simulated adult has.
+What ejection time a real window has is not known; the model's tempo reads it from the window at its own speed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
-from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 
+from pulsebayes.calibration.produce import sensor_of
+from pulsebayes.calibration.tempo import fit_tempo, of_no_patient, played
 from pulsebayes.inference.domain import DomainModel, fit_domain
-from pulsebayes.inference.recipe import find_recipe
+from pulsebayes.inference.pulse_shape import TRAITS, pulse_shape
+from pulsebayes.inference.recipe import Recipe, find_recipe
+from pulsebayes.inference.tempo import tempo_features
+from pulsebayes.simulators.network.quantities import QUANTITY_UNITS
 from pulsebayes.simulators.registry import build
-from pulsebayes.simulators.sensors import SensorModel
 from pulsebayes.simulators.status import usable
 from pulsebayes.waveforms.quality import assess
 
-from .nonsense import FS, as_arterial, distorted, good_pressure, leads, made_up, oximetry, pulmonary, real_folder
+from .nonsense import (
+    FS,
+    SAMPLES,
+    as_arterial,
+    distorted,
+    good_pressure,
+    leads,
+    made_up,
+    oximetry,
+    pulmonary,
+    real_folder,
+)
 from .rows import Row
 
 SEED = 77
 """Of the held-out simulations and of all that is made up; no recipe uses it."""
+LONG_S = 18.5
+"""A simulation from which a window of 16 s is cut wherever the line has settled [s]."""
 COLUMNS = ("gate refused", "outside", "refused in all", "shifted")
 ABSENT = "real recordings absent: set PULSEBAYES_DATA; rows from simulations and made-up signals only"
 
 
-def simulated(n: int, seed: int) -> np.ndarray:
-    """Usable radial pressures (N, 1250) of the clinical population."""
-    recipe = find_recipe("radial-abp")
-    simulator = build(recipe.simulate.model, **recipe.simulate.config)
+class Simulated(NamedTuple):
+    """Fresh simulations: pressures of 18.5 s [mmHg], heart rates [1/min], ejection times [ms]."""
+
+    waves: np.ndarray
+    rates: np.ndarray
+    ejections: np.ndarray
+
+
+def simulated(recipe: Recipe, n: int, seed: int) -> Simulated:
+    """Usable radial pressures of a recipe's population, long enough to be played twice as fast."""
+    simulator = build(recipe.simulate.model, **{**recipe.simulate.config, "duration_s": LONG_S})
     theta = simulator.space.sample(np.random.default_rng(seed), n)
     parts = [simulator.simulate(theta[i : i + 256], seed + i) for i in range(0, n, 256)]
-    return np.concatenate([np.asarray(p.waves)[usable(np.asarray(p.status)), 0] for p in parts])
+    kept = [usable(np.asarray(p.status)) for p in parts]
+    waves = np.concatenate([np.asarray(p.waves)[k, 0] for p, k in zip(parts, kept, strict=True)])
+    known = np.concatenate([np.asarray(p.quantities)[k] for p, k in zip(parts, kept, strict=True)])
+    rate, ejection = (list(QUANTITY_UNITS).index(name) for name in ("HR", "LVET"))
+    return Simulated(waves, known[:, rate], known[:, ejection])
 
 
-def load_domain(name: str, quick: bool) -> tuple[DomainModel, str]:
-    """The domain model of a bundle, or one fitted here, and where it comes from."""
+class World(NamedTuple):
+    """A domain model, where it comes from, the recipe of its simulations, their heart rates and ejection times."""
+
+    model: DomainModel
+    origin: str
+    recipe: Recipe
+    rates: np.ndarray
+    ejections: np.ndarray
+
+
+def load_world(name: str, quick: bool) -> World:
+    """The world of a bundle, its domain model fitted here if it has none."""
+    from pulsebayes.calibration.validation import recipe_of
     from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
 
+    recipe = find_recipe("radial-abp")
     try:
         bundle = Bundle.load(find_bundle(name))
     except BundleError as error:
         print(f"{error}: fitting a domain model on fresh simulations", file=sys.stderr)
     else:
         if bundle.domain:
-            return DomainModel.from_arrays(bundle.domain), bundle.name
+            known = recipe_of(bundle)
+            known = dataclasses.replace(known, sensor=bundle.training.get("sensor") or known.sensor)
+            prior = dict(zip(bundle.outputs.names, bundle.prior.T, strict=True))
+            return World(DomainModel.from_arrays(bundle.domain), bundle.name, known, prior["HR"], prior["LVET"])
         print(f"{name} has no domain model: fitting one on fresh simulations", file=sys.stderr)
-    waves = simulated(2000 if quick else 16000, SEED + 1_000_000)
-    return fit_domain(waves, SensorModel.radial_line(), fs=FS), "fitted here"
+    found = simulated(recipe, 2000 if quick else 16000, SEED + 1_000_000)
+    sensor = sensor_of(recipe)
+    model = fit_domain(found.waves, sensor, fs=FS)
+    tempo = fit_tempo(*found, sensor, fs=FS, domain=model)
+    return World(model.with_tempo(tempo), "fitted here", recipe, found.rates, found.ejections)
 
 
-def cases(quick: bool) -> dict[str, np.ndarray]:
+def cases(world: World, quick: bool) -> dict[str, np.ndarray]:
     """Windows by what they are."""
     rng = np.random.default_rng(SEED)
     n = 100 if quick else 500
-    waves = simulated(256 if quick else 2200, SEED)
-    sensor = SensorModel.radial_line()
-    usual, wide = (sensor.apply(waves, rng, fs=FS, width=width) for width in (1.0, 2.0))
+    fresh = simulated(world.recipe, 256 if quick else 2200, SEED)
+    sensor = sensor_of(world.recipe)
+    usual, wide = (sensor.apply(fresh.waves, rng, fs=FS, width=width) for width in (1.0, 2.0))
     found = {"simulated": usual, "simulated, sensor twice as wide": wide}
     found |= {f"simulated, {how}": windows for how, windows in distorted(usual[:n]).items()}
+    long = sensor.apply(fresh.waves, rng, fs=FS, out_samples=2 * SAMPLES)
+    for slower, how, source in ((2.0, "half speed", usual), (0.5, "double speed", long)):
+        nobody = of_no_patient(fresh.rates / slower, fresh.ejections * slower, world.rates, world.ejections)
+        found[f"simulated, {how}, of no patient"] = _all_played(source[nobody], slower)
     found |= made_up(rng, n)
     real = real_folder()
     if real is None:
@@ -73,10 +127,29 @@ def cases(quick: bool) -> dict[str, np.ndarray]:
     pleth = {name: as_arterial(windows, rng) for name, windows in oximetry(real).items()}
     found |= {"real electrocardiograms, scaled": as_arterial(leads(real), rng)}
     found |= {f"real, {how}": windows for how, windows in distorted(everything).items()}
+    found |= _real_of_no_patient(world, everything)
     found |= {"real oximetry, scaled": np.concatenate(list(pleth.values()))}
     found |= {f"- oximetry {name}": windows for name, windows in pleth.items()}
     found |= {"real pulmonary pressure": pulmonary(real), "real arterial pressure": everything}
     return found | {f"- arterial {name}": windows for name, windows in good.items()}
+
+
+def _all_played(windows: np.ndarray, slower: float) -> np.ndarray:
+    return np.array([played(window, slower)[:SAMPLES] for window in windows])
+
+
+def _real_of_no_patient(world: World, windows: np.ndarray) -> dict[str, np.ndarray]:
+    """Real windows played at half and twice the speed; at twice, 4 s are left of each."""
+    if world.model.tempo is None:
+        return {}
+    shapes = [(w, s) for w in windows if (s := pulse_shape(w, FS)) is not None]
+    rates = np.exp([s.traits[list(TRAITS).index("rate")] for _, s in shapes])
+    ejections = world.model.tempo.read(np.array([tempo_features(s) for _, s in shapes])).ejection
+    known, found = np.array([w for w, _ in shapes]), {}
+    for slower, how in ((2.0, "half speed"), (0.5, "double speed")):
+        nobody = of_no_patient(rates / slower, ejections * slower, world.rates, world.ejections)
+        found[f"real, {how}, of no patient"] = _all_played(known[nobody], slower)
+    return found
 
 
 def shares(model: DomainModel, windows: np.ndarray) -> dict[str, float]:
@@ -96,13 +169,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--model", default="radial-abp", help="shipped model or folder of a bundle")
     options = parser.parse_args()
-    model, origin = load_domain(options.model, options.quick)
+    world = load_world(options.model, options.quick)
     rows, lines = [], [f"| windows | n | {' % | '.join(COLUMNS)} % |", "|---|---|" + "---|" * len(COLUMNS)]
-    for what, windows in cases(options.quick).items():
-        found = shares(model, windows)
-        rows += [asdict(Row("refusal", origin, f"{what}, n = {len(windows)}", f"{k} [%]", v)) for k, v in found.items()]
+    for what, windows in cases(world, options.quick).items():
+        found = shares(world.model, windows)
+        rows += [
+            dataclasses.asdict(Row("refusal", world.origin, f"{what}, n = {len(windows)}", f"{k} [%]", v))
+            for k, v in found.items()
+        ]
         lines.append(f"| {what} | {len(windows)} | {' | '.join(f'{value:.1f}' for value in found.values())} |")
-    print(json.dumps(rows, indent=1) if options.json else "\n".join([f"Domain model: {origin}.", "", *lines]))
+    print(json.dumps(rows, indent=1) if options.json else "\n".join([f"Domain model: {world.origin}.", "", *lines]))
 
 
 if __name__ == "__main__":

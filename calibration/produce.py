@@ -34,6 +34,7 @@ from ..simulators.sensors import SensorModel
 from .channel_measures import measure_given
 from .evaluate import measure
 from .refusals import refusals_of
+from .tempo import add_tempo
 
 __all__ = [
     "Held",
@@ -47,6 +48,7 @@ __all__ = [
     "remeasure",
     "sensor_of",
     "with_domain",
+    "with_tempo",
 ]
 
 _ALONE = Ranks()
@@ -387,7 +389,33 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
     if recipe.role not in ("ART", "PLETH"):
         return bundle
     model = fit_domain(waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=seed, role=recipe.role)
-    return dataclasses.replace(bundle, domain=model.to_arrays())
+    return with_tempo(dataclasses.replace(bundle, domain=model.to_arrays()), recipe, training)
+
+
+def with_tempo(bundle: Bundle, recipe: Recipe, training: Held, test: Held | None = None) -> Bundle:
+    r"""Fits the tempo of a domain model of arterial pressure, or fits it again; the estimator stays as it is.
+
+    A model of several channels, without a domain model, or whose simulations know no ejection time is left alone.
+
+    Arguments:
+        bundle: The bundle.
+        recipe: Site, sensor and rate.
+        training: Rows the bundle was trained on.
+        test: Held-out rows on which refusals are counted anew for the card; None to leave the card.
+
+    Returns:
+        The bundle with the arrays of its tempo.
+
+    Example:
+        >>> bundle = with_tempo(bundle, recipe, Held(training_set, 0, 100_000))  # doctest: +SKIP
+    """
+    if recipe.role != "ART" or recipe.channels or not bundle.domain:
+        return bundle
+    domain = add_tempo(bundle.domain, read_rows(training, recipe), recipe, bundle.outputs)
+    bundle = dataclasses.replace(bundle, domain=domain)
+    if test is None:
+        return bundle
+    return _with_measures(bundle, recipe, {**bundle.measured, **refused_of(bundle, recipe, test)})
 
 
 def _given(bundle: Bundle, recipe: Recipe, test: Held, measuring: Callable[[int], None]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ Beats are found as the quality gate finds them. Over the beats of the window the
 beats and single artefacts aside, of
 
 - the **pulse**, from onset to onset in 48 equal parts of its own interval;
-- the **upstroke**, from 80 ms before the onset to 200 ms after it.
+- the **upstroke**, from 80 ms before the onset to 200 ms after it;
+- the **course**, from 20 ms to 1.3 s after the onset in steps of 8 %, held where the next beat begins.
 
-Both are scaled to foot 0 and height 1, so that gain and zero of the transducer drop out. **Traits** are single numbers
+All are scaled to foot 0 and height 1, so that gain and zero of the transducer drop out. **Traits** are single numbers
 that have names: rate, steepness, asymmetry, levels, variability; the reason of a verdict is told in their words.
 """
 
@@ -32,6 +33,8 @@ RELATIVE_SD = 25.0
 r"""Standard deviation to which a wave without a unit is scaled."""
 PHASES = (np.arange(48) + 0.5) / 48
 UPSTROKE_STEPS = 36
+COURSE_S = np.geomspace(0.02, 1.3, 56)
+r"""Times after the onset at which the course is taken [s]; a wave played slower is shifted along them."""
 FEWEST = 2
 r"""Whole beats without which a window has no shape."""
 TRAITS: dict[str, tuple[str, str]] = {
@@ -63,15 +66,17 @@ class PulseShape(NamedTuple):
         pulse: Median pulse over its interval, foot 0 and height 1.
         upstroke: Median upstroke in equal steps of time, scaled likewise.
         traits: One number for each of ``TRAITS``.
+        course: Median course of pressure after the onset over ``COURSE_S``, scaled likewise.
 
     Example:
-        >>> PulseShape(np.zeros(48), np.zeros(36), np.zeros(len(TRAITS))).traits.shape
+        >>> PulseShape(np.zeros(48), np.zeros(36), np.zeros(len(TRAITS)), np.zeros(56)).traits.shape
         (12,)
     """
 
     pulse: Float[np.ndarray, " 48"]
     upstroke: Float[np.ndarray, " 36"]
     traits: Float[np.ndarray, " trait"]
+    course: Float[np.ndarray, " 56"]
 
 
 def pulse_shape(window: Float[np.ndarray, " T"], fs: float, *, role: str = "ART") -> PulseShape | None:
@@ -113,15 +118,16 @@ def pulse_shape(window: Float[np.ndarray, " T"], fs: float, *, role: str = "ART"
     steps = np.linspace(-LEAD_S, UPSTROKE_S, UPSTROKE_STEPS)
     pulse = np.median(pulses, axis=0)
     upstroke = np.median(np.interp(starts[:, None] + steps, seconds, smooth), axis=0)
+    course = np.median(np.interp(starts[:, None] + np.minimum(COURSE_S, intervals[:, None]), seconds, smooth), axis=0)
     foot = float(min(pulse.min(), upstroke.min()))
     height = float(max(pulse.max(), upstroke.max())) - foot
     if not height > 1e-6:
         return None
-    pulse, upstroke = (pulse - foot) / height, (upstroke - foot) / height
+    pulse, upstroke, course = ((part - foot) / height for part in (pulse, upstroke, course))
     level = _levels(wave, smooth, beats, (pulses - foot) / height, pulse, height)
     if role == "PLETH":
         level[0] = 0.0  # its mean is rounding
-    return PulseShape(pulse, upstroke, np.array([*_slopes(pulse, upstroke, intervals), *level]))
+    return PulseShape(pulse, upstroke, np.array([*_slopes(pulse, upstroke, intervals), *level]), course)
 
 
 def _slopes(

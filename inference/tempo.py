@@ -1,0 +1,140 @@
+r"""Tempo: does the pulse go at a speed at which a heart of this rate ejects?
+
+Played at half speed, a pulse keeps its shape; only its times are wrong together: the rate, the upstroke, the ejection.
+A few small networks read the [`course`][pulsebayes.inference.pulse_shape] of the pulse in seconds, the upstroke, how
+both bend, and the traits. Their mean tells two numbers: the log odds that the window was played at another speed and
+now has a rate and ejection time of no simulated adult, and the ejection time itself. They were shown simulations at
+their own speed and played from .4 to 2.5 times as slowly ([`calibration.tempo`][pulsebayes.calibration.tempo]).
+
+A window is impossible if its odds exceed the limit, which few simulations at their own speed do even with the sensor
+at twice its width. NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from .pulse_shape import TRAITS, PulseShape
+
+__all__ = ["NAMES", "Reading", "Tempo", "tempo_features"]
+
+LAYERS = 3
+NAMES = ("centre", "scale", "limit", "calibration", "edges", *(f"{k}{i}" for i in range(LAYERS) for k in ("w", "b")))
+"""Arrays of a tempo, each under ``tempo/`` among those of a domain model."""
+CLIP = 5.0
+"""Features farther than this many scales from the centre count as this far."""
+_RATE = list(TRAITS).index("rate")
+ASK = "is the sampling rate right?"
+
+
+class Reading(NamedTuple):
+    r"""What a tempo reads of windows.
+
+    Arguments:
+        odds: Log odds that speed, and so rate and ejection, are impossible.
+        ejection: Ejection time [ms].
+
+    Example:
+        >>> Reading(np.zeros(2), np.full(2, 300.0)).ejection.tolist()
+        [300.0, 300.0]
+    """
+
+    odds: Float[np.ndarray, " N"]
+    ejection: Float[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class Tempo:
+    r"""A fitted tempo.
+
+    Arguments:
+        arrays: All of ``NAMES``: centre and scale of the features; weights of the networks, the first axis; the limit
+            of the log odds; sorted log odds of simulations; and edges, rows of log rate, least and greatest ejection.
+
+    Raises:
+        ValueError: If an array is missing.
+
+    Example:
+        >>> sizes = ((248, 4), (4, 4), (4, 2))
+        >>> layers = {f"w{i}": np.zeros((1, *size)) for i, size in enumerate(sizes)}
+        >>> layers |= {f"b{i}": np.zeros((1, size[1])) for i, size in enumerate(sizes)}
+        >>> edges = np.array([np.log([40.0, 120.0]), [250.0, 200.0], [400.0, 300.0]])
+        >>> rest = {"limit": np.ones(1), "calibration": np.zeros(9), "edges": edges}
+        >>> tempo = Tempo({"centre": np.zeros(248), "scale": np.ones(248)} | rest | layers)
+        >>> still = PulseShape(np.zeros(48), np.zeros(36), np.zeros(len(TRAITS)), np.zeros(56))
+        >>> tempo.impossible(still) is None
+        True
+    """
+
+    arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        missing = sorted(set(NAMES) - set(self.arrays))
+        if missing:
+            raise ValueError(f"a tempo needs the arrays {sorted(NAMES)}, got none named {missing}: fit it again")
+
+    @property
+    def limit(self) -> float:
+        r"""Log odds beyond which a window may be refused."""
+        return float(self.arrays["limit"][0])
+
+    def read(self, features: Float[np.ndarray, "N F"]) -> Reading:
+        r"""Reads windows.
+
+        Arguments:
+            features: Their features, as `tempo_features` gives them.
+        """
+        scaled = (features - self.arrays["centre"]) / self.arrays["scale"]
+        values = np.clip(scaled, -CLIP, CLIP)[None]
+        for i in range(LAYERS):
+            values = values @ self.arrays[f"w{i}"].astype(np.float64) + self.arrays[f"b{i}"][:, None]
+            if i < LAYERS - 1:
+                values = values / (1 + np.exp(-values))
+        return Reading(values[..., 0].mean(0), np.exp(values[..., 1].mean(0)))
+
+    def impossible(self, shape: PulseShape) -> tuple[float, str] | None:
+        r"""Judges one window.
+
+        Arguments:
+            shape: Its pulse.
+
+        Returns:
+            The share of simulations with odds as high, and what no simulated adult has; None if nothing is wrong.
+        """
+        odds, ejection = (float(part[0]) for part in self.read(tempo_features(shape)[None]))
+        if odds <= self.limit:
+            return None
+        calibration = self.arrays["calibration"]
+        beyond = len(calibration) - int(np.searchsorted(calibration, odds, side="left"))
+        return (1 + beyond) / (len(calibration) + 1), self._reason(float(shape.traits[_RATE]), ejection)
+
+    def _reason(self, log_rate: float, ejection: float) -> str:
+        rates, lowest, highest = self.arrays["edges"]
+        beats = f"beats of {np.exp(log_rate):.0f} /min"
+        if not rates[0] <= log_rate <= rates[-1]:
+            return f"{beats}: simulated adults have {np.exp(rates[0]):.0f} to {np.exp(rates[-1]):.0f}; {ASK}"
+        low, high = np.interp(log_rate, rates, lowest), np.interp(log_rate, rates, highest)
+        if low <= ejection <= high:
+            return f"{beats} that rise and fall as if played at another speed; {ASK}"
+        known = f"simulated adults of this rate have {low:.0f} to {high:.0f}"
+        return f"{beats} with an ejection of about {ejection:.0f} ms: {known}; {ASK}"
+
+
+def tempo_features(shape: PulseShape) -> Float[np.ndarray, " F"]:
+    r"""What the networks read of a pulse: its course and its upstroke, how they bend, and its traits.
+
+    Arguments:
+        shape: The pulse.
+
+    Example:
+        >>> tempo_features(PulseShape(np.zeros(48), np.zeros(36), np.zeros(len(TRAITS)), np.zeros(56))).shape
+        (248,)
+    """
+    course, upstroke = shape.course, shape.upstroke
+    bent = (np.diff(course), np.diff(upstroke), np.diff(course, 2))
+    return np.concatenate([course, upstroke, *bent, shape.traits])
