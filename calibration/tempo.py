@@ -196,7 +196,7 @@ def fit_tempo(
     found = [i for i, shape in enumerate(shapes) if shape is not None]
     if len(found) < 100:
         raise ValueError(f"a tempo needs 100 windows with beats for its limit, got {len(found)}: simulate more")
-    held = np.float32([tempo_features(shape) for shape in shapes if shape is not None])
+    held = np.array([tempo_features(shape) for shape in shapes if shape is not None], np.float32)
     start = {"limit": np.zeros(1), "calibration": np.zeros(1), "edges": _edges(rates, ejections)}
     tempo = Tempo({**start, **_train(rows, seed)})
     return _limited(tempo, held, wide[found], fs, domain)
@@ -205,7 +205,8 @@ def fit_tempo(
 def _edges(rates: Float[np.ndarray, " N"], ejections: Float[np.ndarray, " N"]) -> Float[np.ndarray, "3 K"]:
     """Log rates that somebody has, and least and greatest ejection there [ms]."""
     logs = np.log(rates)
-    grid = np.linspace(*np.quantile(logs, TAILS), N_EDGES)
+    first, last = np.quantile(logs, TAILS)
+    grid = np.linspace(first, last, N_EDGES)
     near = [ejections[np.abs(logs - at) < NEAR] for at in grid]
     return np.column_stack([[at, *np.quantile(some, TAILS)] for at, some in zip(grid, near, strict=True)])
 
@@ -261,7 +262,7 @@ def _rows(
     row, factor = np.array([k for k, _ in kept]), np.array([f for _, f in kept])
     rate, ejection = rates[row] / factor, ejections[row] * factor
     nobody = of_no_patient(rate, ejection, rates, ejections)
-    return TempoFit(np.float32(features), nobody, factor == 1.0, np.log(ejection))
+    return TempoFit(np.array(features, np.float32), nobody, factor == 1.0, np.log(ejection))
 
 
 def _speeds(
