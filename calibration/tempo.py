@@ -5,7 +5,7 @@ played at another, a factor of .4 to 2.5 of time, often exactly one half or two.
 time and divides the rate; whether any simulated adult has the two is read off the simulations themselves
 ([`of_no_patient`][pulsebayes.calibration.tempo.of_no_patient]). The networks learn to tell windows whose rate and
 ejection nobody has from those at their own speed; from played windows that somebody could have they learn the ejection
-time only. The limit comes from other simulations at their own speed, the sensor at twice its width: of all, .6 % may
+time only. The limit comes from other simulations at their own speed, the sensor at twice its width: of all, .2 % may
 lie beyond that neither the quality gate nor the distances of the domain model refuse.
 """
 
@@ -35,7 +35,7 @@ __all__ = ["TempoFit", "add_tempo", "fit_tempo", "of_no_patient", "played"]
 ROWS = 40_000
 """Most training rows that a tempo is fitted on."""
 LEAST_ROWS = 2000
-REFUSED_SHARE = 0.006
+REFUSED_SHARE = 0.002
 """Share of simulations with the sensor at twice its width beyond the limit; as many as the distances may refuse."""
 SLOWEST, FASTEST = 2.5, 0.4
 """Factors of time."""

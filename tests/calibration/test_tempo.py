@@ -70,7 +70,7 @@ def _refused(tempo: Tempo, windows: np.ndarray) -> list[str | None]:
 
 
 def test_hardly_any_window_at_its_own_speed_is_impossible(tempo, fresh):
-    # .6 % expected of windows with the sensor twice as wide: 6 or more of 150 have a chance below 1 in 1,000.
+    # .2 % expected of windows with the sensor twice as wide: 6 or more of 150 have a chance below 1 in 1,000.
     assert sum(one is not None for one in _refused(tempo, fresh[0])) < 6
 
 
