@@ -104,7 +104,8 @@ def played(window: Float[np.ndarray, " T"], slower: float) -> Float[np.ndarray, 
         array([0., 2.])
     """
     n = min(len(window), int(len(window) * slower))
-    return np.interp(np.arange(n) / slower, np.arange(len(window)), window)
+    found: Float[np.ndarray, " S"] = np.interp(np.arange(n) / slower, np.arange(len(window)), window)
+    return found
 
 
 def add_tempo(
@@ -254,11 +255,11 @@ def _rows(
     slower = np.exp(rng.uniform(np.log(FASTEST), np.log(SLOWEST), n))
     slower = np.where(rng.random(n) < 0.5, rng.choice([0.5, 2.0], n), slower)
     features, kept = [], []
-    for i, (factor, window) in enumerate(_speeds(windows, slower, rng)):
+    for i, (times, window) in enumerate(_speeds(windows, slower, rng)):
         shape = pulse_shape(window, fs)
         if shape is not None:
             features.append(tempo_features(shape))
-            kept.append((i // 2, factor))
+            kept.append((i // 2, times))
     row, factor = np.array([k for k, _ in kept]), np.array([f for _, f in kept])
     rate, ejection = rates[row] / factor, ejections[row] * factor
     nobody = of_no_patient(rate, ejection, rates, ejections)
@@ -288,14 +289,14 @@ def _train(rows: TempoFit, seed: int) -> dict[str, np.ndarray]:
         for member in range(MEMBERS):
             torch.manual_seed(seed + member)
             members.append(_descended(x, torch.from_numpy(np.float32(truth))))
-    arrays = {"centre": np.float32(centre), "scale": np.float32(scale)}
+    arrays: dict[str, np.ndarray] = {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
     for i in range(LAYERS):
         weight = np.stack([member[i].weight.detach().numpy().T for member in members])
         bias = np.stack([member[i].bias.detach().numpy() for member in members])
         if i == LAYERS - 1:  # the second output in log ms
             factor = np.array([1.0, spread])
             weight, bias = weight * factor, bias * factor + np.array([0.0, level])
-        arrays |= {f"w{i}": np.float16(weight), f"b{i}": np.float32(bias)}
+        arrays |= {f"w{i}": weight.astype(np.float16), f"b{i}": bias.astype(np.float32)}
     return arrays
 
 
@@ -310,12 +311,12 @@ def _descended(x: torch.Tensor, truth: torch.Tensor) -> list[torch.nn.Linear]:
     odds_loss = torch.nn.functional.binary_cross_entropy_with_logits
     for _ in range(EPOCHS):
         order = torch.randperm(len(x))
-        for batch in order[: len(x) // BATCH * BATCH].split(BATCH):
+        for batch in order[: len(x) // BATCH * BATCH].reshape(-1, BATCH):
             told, (nobody, asked, ejection) = network(x[batch]), truth[batch].unbind(1)
             loss = (asked * odds_loss(told[:, 0], nobody, reduction="none")).mean()
             loss = loss + EJECTION_WEIGHT * torch.nn.functional.smooth_l1_loss(told[:, 1], ejection)
             adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
             pace.step()
     return layers
