@@ -52,7 +52,8 @@ HEAD = """# The uncertainty atlas
 
 <!-- Written by docs/make_atlas.py from what `pulsebayes analyse identifiability` measured; do not edit. -->
 
-What each signal can tell of each quantity, measured on simulated individuals with the models that ship. How it is
+What each signal can tell of each quantity, measured on simulated individuals with models that ship
+(2026-11-21; `radial-abp` was of the population `clinical` then). How it is
 measured and what each word means: [What each signal can tell](identifiability.md). One command makes this page, and
 goes on where it was stopped:
 

@@ -129,7 +129,7 @@ def guided_density(reference: Reference) -> Callable[[Array, Array, Array, Fitte
 
         return density(*at), jax.jvp(near, (y,), (along[0],))[1]
 
-    return jax.jit(density)  # type: ignore[no-any-return]  # what NumPyro calls outside of a compiled step too
+    return jax.jit(density)  # what NumPyro calls outside of a compiled step too
 
 
 def to_level(solver: Solver, z: Float[np.ndarray, "N U"], level: float, *, back: bool = False) -> np.ndarray:
@@ -178,7 +178,8 @@ def level_factor(
     """
 
     def above(z: Array) -> Array:
-        return _above(reference, z[-3], fitted.coefficients(z[:-3])[0].real, fitted.level)
+        level: Array = _above(reference, z[-3], fitted.coefficients(z[:-3])[0].real, fitted.level)
+        return level
 
     with jax.enable_x64(True):
         turn = np.eye(len(centre))

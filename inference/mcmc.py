@@ -115,7 +115,8 @@ class Sampler:
         proposal, start = self.reference.propose(x, theta, seed=seed)
         order = np.argsort(-(proposal.log_p - 0.5 * (proposal.z[:, : self.reference.dim - 3] ** 2).sum(1)))
         centre, factor = self.reference.laplace(x, proposal.z[order[0]], start)
-        begun, solver, guide = proposal.z[order[: self.chains]], self.reference.solver, None
+        solver, guide = self.reference.solver, None
+        begun: Any = proposal.z[order[: self.chains]]
         if solver:
             guide = fit_coefficients(solver, centre, factor, seed=seed)
             factor = level_factor(self.reference, guide, centre, factor)

@@ -151,7 +151,8 @@ class Reference:
             x: Window [mmHg].
             start: Place that the start is counted from [s].
         """
-        return self.difference(*self.model.coefficients(theta), rest, x, start)
+        period, c = self.model.coefficients(theta)
+        return self.difference(period, c, rest, x, start)
 
     def difference(
         self, period: Array, c: Complex[Array, " K1"], rest: Float[Array, " 3"], x: Float[Array, " T"], start: Array

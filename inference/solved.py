@@ -161,7 +161,7 @@ class Solver:
             return student_about(mode, jnp.linalg.cholesky(precision), key)
 
         def every(c: Array, at: Array, x: Array, start: Array, keys: Array) -> Any:
-            return jax.lax.map(lambda row: one(*row, at, x, start), (c, keys), batch_size=_BLOCK)
+            return jax.lax.map(lambda row: one(row[0], row[1], at, x, start), (c, keys), batch_size=_BLOCK)
 
         return jax.jit(every)
 
@@ -174,6 +174,6 @@ class Solver:
             return (reference.difference(reference.period(constrain(z[:d])), c, z[d:], x, start) ** 2).sum()
 
         def every(c: Array, z: Array, x: Array, start: Array) -> Any:
-            return jax.lax.map(lambda row: one(*row, x, start), (c, z), batch_size=_BLOCK)
+            return jax.lax.map(lambda row: one(row[0], row[1], x, start), (c, z), batch_size=_BLOCK)
 
         return jax.jit(every)

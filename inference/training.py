@@ -324,7 +324,7 @@ class _Run:
             )
 
         def read(x: np.ndarray) -> np.ndarray:
-            return embedding.features(torch.from_numpy(x).to(self.ranks.device)).cpu().numpy()  # type: ignore[no-any-return]
+            return embedding.features(torch.from_numpy(x).to(self.ranks.device)).cpu().numpy()
 
         x, z = self.held_out
         parts = [embedding.features(x[i : i + 512]) for i in range(0, len(x), 512)]
