@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -21,6 +22,14 @@ assert _spec is not None and _spec.loader is not None
 toy = importlib.util.module_from_spec(_spec)
 sys.modules["toy_beat"] = toy
 _spec.loader.exec_module(toy)
+
+
+@pytest.fixture(autouse=True)
+def one_width() -> Iterator[None]:
+    """JAX mixes what it traced in single precision with what these tests trace in double."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
 
 
 class CostlyBeat(toy.ToyBeat):

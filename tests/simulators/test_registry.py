@@ -16,6 +16,7 @@ SMALL: dict[str, dict[str, object]] = {
     "heart-network": {"beat": "periodic", "n_steps": 128, "n_harmonics": 16},
     "linear-network": {"beat": "periodic", "n_frequencies": 16, "sites": ["Radial"]},
     "network": {"beat": "periodic", "population": "healthy", "sites": ["Radial"], "dx_mm": 40.0},
+    "nonlinear-heart-network": {"beat": "periodic", "dx_mm": 40.0, "sites": ["Radial"], "max_beats": 3},
     "reference-network": {"duration_s": 2.0, "harmonics": 8},
     "reference-windkessel": {"duration_s": 2.0},
     "windkessel": {},
