@@ -18,9 +18,11 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.distributions import Transform, constraints
+from torch import Tensor
+from torch.distributions import Transform
 from torch.nn import functional as F
+
+from .centring import Centring, ColumnStep
 
 __all__ = [
     "RateCentring",
@@ -275,7 +277,7 @@ def coordinate_of(rate: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     return torch.log(rate / _TYPICAL) / _SPREAD
 
 
-class RateCentring(nn.Module):
+class RateCentring(Centring):
     r"""First step of a flow: heart rate measured from the computed rate, which is the context's last coordinate.
 
     Arguments:
@@ -291,25 +293,6 @@ class RateCentring(nn.Module):
         True
     """
 
-    mean: Tensor
-    sd: Tensor
-
-    def __init__(self, index: int, low: float, high: float) -> None:
-        super().__init__()
-        self.index, self.low, self.high = index, low, high
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("sd", torch.ones(()))
-
-    def fit(self, mean: Float[Tensor, ""], sd: Float[Tensor, ""]) -> None:
-        r"""Takes over how the heart rate's unconstrained coordinate is standardised.
-
-        Arguments:
-            mean: Its mean.
-            sd: Its standard deviation.
-        """
-        self.mean.copy_(mean)
-        self.sd.copy_(sd)
-
     def forward(self, context: Float[Tensor, "*batch context"]) -> Transform:
         r"""Gives the step of a context.
 
@@ -319,30 +302,18 @@ class RateCentring(nn.Module):
         rate = _TYPICAL * torch.exp(_SPREAD * context[..., -1])
         rate = rate.clamp(1.001 * self.low, 0.999 * self.high)
         z = torch.log(torch.log(rate / self.low) / torch.log(self.high / rate))
-        return _Centred((z - self.mean) / self.sd, self.index)
+        return _Centred(self.standardised(z), self.index)
 
 
-class _Centred(Transform):
+class _Centred(ColumnStep):
     """The step of one batch of contexts; all other coordinates stay as they are."""
 
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
-    bijective = True
-
-    def __init__(self, centre: Tensor, index: int) -> None:
-        super().__init__()
-        self.centre, self.index = centre, index
-
-    def _replaced(self, values: Tensor, column: Tensor) -> Tensor:
-        at = torch.arange(values.shape[-1], device=values.device) == self.index
-        return torch.where(at, column[..., None], values)
-
     def _call(self, x: Tensor) -> Tensor:
-        return self._replaced(x, _SLOPE * torch.asinh((x[..., self.index] - self.centre) / _SMALL))
+        return self.replaced(x, _SLOPE * torch.asinh((x[..., self.index] - self.centre) / _SMALL))
 
     def _inverse(self, y: Tensor) -> Tensor:
         off = torch.sinh((y[..., self.index] / _SLOPE).clamp(-12.0, 12.0))
-        return self._replaced(y, self.centre + _SMALL * off)
+        return self.replaced(y, self.centre + _SMALL * off)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         off = (x[..., self.index] - self.centre) / _SMALL

@@ -13,8 +13,10 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.distributions import Transform, constraints
+from torch import Tensor
+from torch.distributions import Transform
+
+from .centring import Centring, ColumnStep
 
 __all__ = ["LevelCentring", "level_coordinate", "whole_beats_mean"]
 
@@ -68,7 +70,7 @@ def level_coordinate(x: Float[Tensor, "N T"], rate: Float[Tensor, " N"], fs: flo
     return ((whole_beats_mean(x, rate, fs) - _TYPICAL) / _SPREAD)[:, None]
 
 
-class LevelCentring(nn.Module):
+class LevelCentring(Centring):
     r"""Step of a flow: mean pressure measured from the computed mean, which is a coordinate of the context.
 
     Arguments:
@@ -85,24 +87,9 @@ class LevelCentring(nn.Module):
         True
     """
 
-    mean: Tensor
-    sd: Tensor
-
     def __init__(self, index: int, low: float, high: float, at: int) -> None:
-        super().__init__()
-        self.index, self.low, self.high, self.at = index, low, high, at
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("sd", torch.ones(()))
-
-    def fit(self, mean: Float[Tensor, ""], sd: Float[Tensor, ""]) -> None:
-        r"""Takes over how the mean pressure's unconstrained coordinate is standardised.
-
-        Arguments:
-            mean: Its mean.
-            sd: Its standard deviation.
-        """
-        self.mean.copy_(mean)
-        self.sd.copy_(sd)
+        super().__init__(index, low, high)
+        self.at = at
 
     def forward(self, context: Float[Tensor, "*batch context"]) -> Transform:
         r"""Gives the step of a context.
@@ -114,29 +101,17 @@ class LevelCentring(nn.Module):
         level = _TYPICAL + _SPREAD * context[..., self.at]
         level = level.clamp(self.low + 1e-3 * width, self.high - 1e-3 * width)
         z = torch.log((level - self.low) / (self.high - level))
-        return _Shifted((z - self.mean) / self.sd, self.index)
+        return _Shifted(self.standardised(z), self.index)
 
 
-class _Shifted(Transform):
+class _Shifted(ColumnStep):
     """The step of one batch of contexts; all other coordinates stay as they are."""
 
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
-    bijective = True
-
-    def __init__(self, centre: Tensor, index: int) -> None:
-        super().__init__()
-        self.centre, self.index = centre, index
-
-    def _replaced(self, values: Tensor, column: Tensor) -> Tensor:
-        at = torch.arange(values.shape[-1], device=values.device) == self.index
-        return torch.where(at, column[..., None], values)
-
     def _call(self, x: Tensor) -> Tensor:
-        return self._replaced(x, (x[..., self.index] - self.centre) / _SMALL)
+        return self.replaced(x, (x[..., self.index] - self.centre) / _SMALL)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self._replaced(y, self.centre + _SMALL * y[..., self.index])
+        return self.replaced(y, self.centre + _SMALL * y[..., self.index])
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.full_like(x[..., self.index], -math.log(_SMALL))

@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .beat_rate import RateCentring
+from .centring import Centring
 from .embedding import EmbeddingConfig, WaveEmbedding, build_embedding
 from .level import LevelCentring
 from .linear_centring import LinearCentring
@@ -144,7 +145,7 @@ class NPE(nn.Module):
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
         self.embedding.fit(x)
         for step in self.flow.transform.transforms:  # type: ignore[union-attr]
-            if isinstance(step, (RateCentring, LevelCentring)):
+            if isinstance(step, Centring):
                 step.fit(self.z_mean[step.index], self.z_sd[step.index])
             elif isinstance(step, LinearCentring):
                 if z_of_x is None:

@@ -24,8 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .beat_rate import RateCentring
-from .level import LevelCentring
+from .centring import Centring
 from .linear_centring import LinearCentring
 
 __all__ = ["invert_flow"]
@@ -67,7 +66,7 @@ def invert_flow(
     also = None if given is None else given.T.contiguous()
     z = noise.T.contiguous()
     for transform in reversed(flow.transform.transforms):
-        if isinstance(transform, (RateCentring, LevelCentring, LinearCentring)):
+        if isinstance(transform, (Centring, LinearCentring)):
             z = transform(context).inv(z.T).T
             continue
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)

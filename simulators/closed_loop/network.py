@@ -49,7 +49,7 @@ from .periodic import Settled, settle
 from .simulator import SITES, UNITS, loop_quantities, loop_status, site_signal
 
 __all__ = [
-    "ARTERIAL", "HEART", "Driven", "HeartNetwork", "check_site", "nominal_subject", "root_impedance",
+    "ARTERIAL", "HEART", "ArterialHeart", "Driven", "HeartNetwork", "check_site", "nominal_subject", "root_impedance",
     "transfer_impedance",
 ]  # fmt: skip
 
@@ -157,8 +157,36 @@ def _wave(coefficients: Complex[Array, "*batch F"], n: int) -> Float[Array, "*ba
     return found
 
 
+class ArterialHeart(BeatSimulator):
+    r"""What a heart that drives a network of arteries has, linear or not: parameters, quantities, arteries asked for.
+
+    Example:
+        >>> issubclass(HeartNetwork, ArterialHeart), "PWV" in HeartNetwork().quantity_names
+        (True, True)
+    """
+
+    @cached_property
+    def space(self) -> ParameterSpace:
+        r"""Its parameters and their prior."""
+        return ParameterSpace((*ARTERIAL.parameters, *HEART.parameters))
+
+    @property
+    def quantity_names(self) -> tuple[str, ...]:
+        r"""Symbols of the returned quantities."""
+        return (*UNITS, "PWV")
+
+    @property
+    def units(self) -> dict[str, str]:
+        r"""Unit of every returned variable; `waves` of pressure sites."""
+        return {"waves": "mmHg", **UNITS, "PWV": "m/s"}
+
+    @property
+    def _arteries(self) -> tuple[str, ...]:
+        return tuple(s for s in self.sites if s in ARTERIES and s != "AorticRoot")
+
+
 @dataclasses.dataclass(frozen=True)
-class HeartNetwork(BeatSimulator):
+class HeartNetwork(ArterialHeart):
     r"""Simulator of the arterial network with the closed loop as its heart.
 
     Arguments:
@@ -215,25 +243,6 @@ class HeartNetwork(BeatSimulator):
             raise ValueError("n_steps must be 32 or more, n_phases 16 or more and max_beats 1 or more")
         if not 2 <= self.n_harmonics < self.n_steps // 2:
             raise ValueError(f"n_harmonics must lie in 2..{self.n_steps // 2 - 1}, got {self.n_harmonics}")
-
-    @cached_property
-    def space(self) -> ParameterSpace:
-        r"""Its parameters and their prior."""
-        return ParameterSpace((*ARTERIAL.parameters, *HEART.parameters))
-
-    @property
-    def quantity_names(self) -> tuple[str, ...]:
-        r"""Symbols of the returned quantities."""
-        return (*UNITS, "PWV")
-
-    @property
-    def units(self) -> dict[str, str]:
-        r"""Unit of every returned variable; `waves` of pressure sites."""
-        return {"waves": "mmHg", **UNITS, "PWV": "m/s"}
-
-    @property
-    def _arteries(self) -> tuple[str, ...]:
-        return tuple(s for s in self.sites if s in ARTERIES and s != "AorticRoot")
 
     def solve(self, theta: Float[np.ndarray, "N D"]) -> Driven:
         r"""Solves a few rows and keeps everything.

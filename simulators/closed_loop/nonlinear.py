@@ -31,16 +31,15 @@ from ..network.nonlinear.periodic import PeriodicSettings, finite_rows, needed_s
 from ..network.nonlinear.subjects import Adults, adult_grid, adult_physics, prepare_adults
 from ..network.rhythm import Variability, steady_beat
 from ..network.sites import SITES as ARTERIES
-from ..parameters import ParameterSpace
 from ..status import DIVERGED, NOT_PERIODIC
 from .activation import ATRIUM, VENTRICLE
-from .batches import BeatSimulator, sample_beat
+from .batches import sample_beat
 from .circuit import Beat, Circuit
 from .driving import Beaten, arterial_volume, drive_network
-from .network import ARTERIAL, HEART, check_site, nominal_subject, root_impedance
+from .network import ARTERIAL, HEART, ArterialHeart, check_site, nominal_subject, root_impedance
 from .parameters import make_circuit
 from .periodic import Settled, settle
-from .simulator import UNITS, loop_quantities, loop_status, site_signal
+from .simulator import loop_quantities, loop_status, site_signal
 
 __all__ = ["Coupled", "NonlinearHeartNetwork", "make_ring"]
 
@@ -113,7 +112,7 @@ def _in_ring(x: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class NonlinearHeartNetwork(BeatSimulator):
+class NonlinearHeartNetwork(ArterialHeart):
     r"""Simulator of the non-linear arterial network with the closed loop as its heart.
 
     Arguments:
@@ -175,25 +174,6 @@ class NonlinearHeartNetwork(BeatSimulator):
             raise ValueError(
                 f"n_phases must be 16 or more and max_beats 1 or more, got {self.n_phases}, {self.max_beats}"
             )
-
-    @cached_property
-    def space(self) -> ParameterSpace:
-        r"""Its parameters and their prior."""
-        return ParameterSpace((*ARTERIAL.parameters, *HEART.parameters))
-
-    @property
-    def quantity_names(self) -> tuple[str, ...]:
-        r"""Symbols of the returned quantities."""
-        return (*UNITS, "PWV")
-
-    @property
-    def units(self) -> dict[str, str]:
-        r"""Unit of every returned variable; `waves` of pressure sites."""
-        return {"waves": "mmHg", **UNITS, "PWV": "m/s"}
-
-    @property
-    def _arteries(self) -> tuple[str, ...]:
-        return tuple(s for s in self.sites if s in ARTERIES and s != "AorticRoot")
 
     @property
     def _grid(self) -> Grid:
