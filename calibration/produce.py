@@ -34,7 +34,7 @@ from ..simulators.sensors import SensorModel
 from .channel_measures import measure_given
 from .evaluate import measure
 from .refusals import refusals_of
-from .tempo import add_tempo
+from .tempo import ROLES, add_tempo
 
 __all__ = [
     "Held",
@@ -385,7 +385,7 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
     waves, seed = data.source.rows(0, int(keep[-1]) + 1)[keep], recipe.simulate.seed
     if isinstance(data.sensor, ChannelSensor):
         arrays = fit_channel_domains(waves, data.sensor, bundle.contract, seed=seed)
-        return dataclasses.replace(bundle, domain=arrays)
+        return with_tempo(dataclasses.replace(bundle, domain=arrays), recipe, training)
     if recipe.role not in ("ART", "PLETH"):
         return bundle
     model = fit_domain(waves, data.sensor, fs=recipe.fs, samples=recipe.samples, seed=seed, role=recipe.role)
@@ -393,9 +393,10 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
 
 
 def with_tempo(bundle: Bundle, recipe: Recipe, training: Held, test: Held | None = None) -> Bundle:
-    r"""Fits the tempo of a domain model of arterial pressure, or fits it again; the estimator stays as it is.
+    r"""Fits the tempo of a domain model, or fits it again; the estimator stays as it is.
 
-    A model of several channels, without a domain model, or whose simulations know no ejection time is left alone.
+    Only arterial pressures and photoplethysmograms have one, alone or among several channels. A bundle without a domain
+    model, or whose simulations know no ejection time, is left alone.
 
     Arguments:
         bundle: The bundle.
@@ -409,7 +410,7 @@ def with_tempo(bundle: Bundle, recipe: Recipe, training: Held, test: Held | None
     Example:
         >>> bundle = with_tempo(bundle, recipe, Held(training_set, 0, 100_000))  # doctest: +SKIP
     """
-    if recipe.role != "ART" or recipe.channels or not bundle.domain:
+    if not bundle.domain or not (recipe.channels or recipe.role in ROLES):
         return bundle
     domain = add_tempo(bundle.domain, read_rows(training, recipe), recipe, bundle.outputs)
     bundle = dataclasses.replace(bundle, domain=domain)

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from ..inference.domain import DomainModel
 from ..inference.pulse_shape import pulse_shape
 from ..inference.tempo import CLIP, LAYERS, Tempo, tempo_features
+from ..simulators.channels import ChannelSensor
 from ..waveforms.quality import assess
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = ["TempoFit", "add_tempo", "fit_tempo", "of_no_patient", "played"]
 ROWS = 40_000
 """Most training rows that a tempo is fitted on."""
 LEAST_ROWS = 2000
+ROLES = ("ART", "PLETH")
+"""Roles of the channels that get one."""
 REFUSED_SHARE = 0.002
 """Share of simulations with the sensor at twice its width beyond the limit; as many as the distances may refuse."""
 SLOWEST, FASTEST = 2.5, 0.4
@@ -111,12 +114,14 @@ def played(window: Float[np.ndarray, " T"], slower: float) -> Float[np.ndarray, 
 def add_tempo(
     domain: Mapping[str, np.ndarray], data: TrainData, recipe: Recipe, outputs: OutputSpace
 ) -> Mapping[str, np.ndarray]:
-    r"""Gives the domain model of a bundle a tempo, or another one; none where rows are few or tell no ejection time.
+    r"""Gives the domain models of a bundle a tempo, or another one; none where rows are few or tell no ejection time.
+
+    Of several channels each of arterial pressure and each photoplethysmogram gets its own, from its share of the rows.
 
     Arguments:
-        domain: Arrays of the domain model.
+        domain: Arrays of the domain model, or of those of several channels.
         data: Training rows.
-        recipe: Rate, samples and seed.
+        recipe: Channels, rate, samples and seed.
         outputs: Outputs of the bundle, which say what rows can be used.
 
     Returns:
@@ -125,15 +130,37 @@ def add_tempo(
     Example:
         >>> domain = add_tempo(bundle.domain, read_rows(held, recipe), recipe, bundle.outputs)  # doctest: +SKIP
     """
-    keep = np.flatnonzero(data.usable(outputs)[0])[:ROWS]
+    most = ROWS // max(1, len(recipe.channels))
+    keep = np.flatnonzero(data.usable(outputs)[0])[:most]
     if not {"HR", "LVET"} <= set(data.columns) or len(keep) < LEAST_ROWS:
         return domain
-    rates, ejections = (np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET"))
-    waves, model = data.source.rows(0, int(keep[-1]) + 1)[keep], DomainModel.from_arrays(domain).with_tempo(None)
+    known = tuple(np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET"))
+    waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
+    if not isinstance(data.sensor, ChannelSensor):
+        return _with_tempo(domain, waves, known, data.sensor, recipe, recipe.role)
+    arrays = dict(domain)
+    for c, (channel, own) in enumerate(zip(recipe.channels, data.sensor.channels, strict=True)):
+        prefix = f"{channel.name}:"
+        part = {name.removeprefix(prefix): array for name, array in domain.items() if name.startswith(prefix)}
+        if part and channel.role in ROLES:
+            found = _with_tempo(part, waves[:, c], known, own.sensor, recipe, channel.role)
+            arrays |= {prefix + name: array for name, array in found.items()}
+    return arrays
+
+
+def _with_tempo(
+    domain: Mapping[str, np.ndarray],
+    waves: Float[np.ndarray, "N T"],
+    known: tuple[Float[np.ndarray, " N"], ...],
+    sensor: Sensor,
+    recipe: Recipe,
+    role: str,
+) -> Mapping[str, np.ndarray]:
+    """The arrays of one domain model with those of its tempo."""
+    model = DomainModel.from_arrays(domain).with_tempo(None)
     tempo = fit_tempo(
-        waves, rates, ejections, data.sensor,
-        fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, domain=model,
-    )  # fmt: skip
+        waves, *known, sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, domain=model, role=role
+    )
     return model.with_tempo(tempo).to_arrays()
 
 
@@ -167,11 +194,12 @@ def fit_tempo(
     samples: int = 1000,
     seed: int = 0,
     domain: DomainModel | None = None,
+    role: str = "ART",
 ) -> Tempo:
     r"""Fits a tempo to simulated waveforms and the sensor that will observe such.
 
     Arguments:
-        waves: Simulated pressure of usable rows, longer than a window [mmHg].
+        waves: Simulated waves of usable rows, longer than a window.
         rates: Their heart rates [1/min].
         ejections: Their ejection times [ms].
         sensor: The sensor model.
@@ -179,6 +207,7 @@ def fit_tempo(
         samples: Samples of a window.
         seed: Seed of sensors, factors and weights.
         domain: The domain model that the tempo will stand beside; what it refuses does not count.
+        role: ``"ART"``, or ``"PLETH"`` for waves without a unit.
 
     Returns:
         The tempo.
@@ -191,16 +220,16 @@ def fit_tempo(
     """
     rng = np.random.default_rng([seed, 11])
     n = round(len(waves) * (1 - HELD))
-    rows = _rows(_observed(waves[:n], sensor, rng, fs, samples), rates, ejections, rng, fs)
+    rows = _rows(_observed(waves[:n], sensor, rng, fs, samples), rates, ejections, rng, fs, role)
     wide = sensor.apply(waves[n:], rng, fs=fs, out_samples=samples, width=2.0)
-    shapes = [pulse_shape(window, fs) for window in wide]
+    shapes = [pulse_shape(window, fs, role=role) for window in wide]
     found = [i for i, shape in enumerate(shapes) if shape is not None]
     if len(found) < 100:
         raise ValueError(f"a tempo needs 100 windows with beats for its limit, got {len(found)}: simulate more")
     held = np.array([tempo_features(shape) for shape in shapes if shape is not None], np.float32)
     start = {"limit": np.zeros(1), "calibration": np.zeros(1), "edges": _edges(rates, ejections)}
     tempo = Tempo({**start, **_train(rows, seed)})
-    return _limited(tempo, held, wide[found], fs, domain)
+    return _limited(tempo, held, wide[found], fs, domain, role)
 
 
 def _edges(rates: Float[np.ndarray, " N"], ejections: Float[np.ndarray, " N"]) -> Float[np.ndarray, "3 K"]:
@@ -218,12 +247,15 @@ def _limited(
     windows: Float[np.ndarray, "K T"],
     fs: float,
     domain: DomainModel | None,
+    role: str,
 ) -> Tempo:
     """The tempo with its limit: from the greatest odds down, so that only few windows are put to gate and domain."""
-    odds = tempo.read(held).odds
+    odds, unit = tempo.read(held).odds, None if role == "PLETH" else "mmHg"
     allowed, limit = int(REFUSED_SHARE * len(held)), -np.inf
     for i in np.argsort(-odds):
-        if not assess(windows[i], fs).usable or (domain is not None and domain.assess(windows[i]).verdict == "outside"):
+        if not assess(windows[i], fs, role=role, unit=unit).usable:
+            continue
+        if domain is not None and domain.assess(windows[i]).verdict == "outside":
             continue
         if allowed == 0:
             limit = odds[i]
@@ -249,6 +281,7 @@ def _rows(
     ejections: Float[np.ndarray, " M"],
     rng: np.random.Generator,
     fs: float,
+    role: str,
 ) -> TempoFit:
     """Every window at its own speed, half of them cut shorter, and at another; those without beats are left out."""
     n = len(windows)
@@ -256,7 +289,7 @@ def _rows(
     slower = np.where(rng.random(n) < 0.5, rng.choice([0.5, 2.0], n), slower)
     features, kept = [], []
     for i, (times, window) in enumerate(_speeds(windows, slower, rng)):
-        shape = pulse_shape(window, fs)
+        shape = pulse_shape(window, fs, role=role)
         if shape is not None:
             features.append(tempo_features(shape))
             kept.append((i // 2, times))
