@@ -34,7 +34,7 @@ from ..simulators.sensors import SensorModel
 from .channel_measures import measure_given
 from .evaluate import measure
 from .refusals import refusals_of
-from .tempo import ROLES, add_tempo
+from .tempo import ROWS, add_tempo
 
 __all__ = [
     "Held",
@@ -410,7 +410,7 @@ def with_tempo(bundle: Bundle, recipe: Recipe, training: Held, test: Held | None
     Example:
         >>> bundle = with_tempo(bundle, recipe, Held(training_set, 0, 100_000))  # doctest: +SKIP
     """
-    if not bundle.domain or not (recipe.channels or recipe.role in ROLES):
+    if not bundle.domain or not (recipe.channels or recipe.role in ROWS):
         return bundle
     domain = add_tempo(bundle.domain, read_rows(training, recipe), recipe, bundle.outputs)
     bundle = dataclasses.replace(bundle, domain=domain)

@@ -11,7 +11,7 @@ lie beyond that neither the quality gate nor the distances of the domain model r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,11 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TempoFit", "add_tempo", "fit_tempo", "of_no_patient", "played"]
 
-ROWS = 40_000
-"""Most training rows that a tempo is fitted on."""
+ROWS = {"ART": 40_000, "PLETH": 20_000}
+"""Most training rows that a tempo is fitted on, by the roles of the channels that get one."""
 LEAST_ROWS = 2000
-ROLES = ("ART", "PLETH")
-"""Roles of the channels that get one."""
 REFUSED_SHARE = 0.002
 """Share of simulations with the sensor at twice its width beyond the limit; as many as the distances may refuse."""
 SLOWEST, FASTEST = 2.5, 0.4
@@ -130,11 +128,10 @@ def add_tempo(
     Example:
         >>> domain = add_tempo(bundle.domain, read_rows(held, recipe), recipe, bundle.outputs)  # doctest: +SKIP
     """
-    most = ROWS // max(1, len(recipe.channels))
-    keep = np.flatnonzero(data.usable(outputs)[0])[:most]
+    keep = np.flatnonzero(data.usable(outputs)[0])[: max(ROWS.values()) // max(1, len(recipe.channels))]
     if not {"HR", "LVET"} <= set(data.columns) or len(keep) < LEAST_ROWS:
         return domain
-    known = tuple(np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET"))
+    known = [np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET")]
     waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
     if not isinstance(data.sensor, ChannelSensor):
         return _with_tempo(domain, waves, known, data.sensor, recipe, recipe.role)
@@ -142,7 +139,7 @@ def add_tempo(
     for c, (channel, own) in enumerate(zip(recipe.channels, data.sensor.channels, strict=True)):
         prefix = f"{channel.name}:"
         part = {name.removeprefix(prefix): array for name, array in domain.items() if name.startswith(prefix)}
-        if part and channel.role in ROLES:
+        if part and channel.role in ROWS:
             found = _with_tempo(part, waves[:, c], known, own.sensor, recipe, channel.role)
             arrays |= {prefix + name: array for name, array in found.items()}
     return arrays
@@ -151,13 +148,14 @@ def add_tempo(
 def _with_tempo(
     domain: Mapping[str, np.ndarray],
     waves: Float[np.ndarray, "N T"],
-    known: tuple[Float[np.ndarray, " N"], ...],
+    known: Sequence[Float[np.ndarray, " N"]],
     sensor: Sensor,
     recipe: Recipe,
     role: str,
 ) -> Mapping[str, np.ndarray]:
     """The arrays of one domain model with those of its tempo."""
     model = DomainModel.from_arrays(domain).with_tempo(None)
+    waves, *known = (part[: ROWS[role] // max(1, len(recipe.channels))] for part in (waves, *known))
     tempo = fit_tempo(
         waves, *known, sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, domain=model, role=role
     )

@@ -73,7 +73,9 @@ def beat_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
     return _found(x, fs)[0]
 
 
-def counted_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
+def counted_rate(
+    x: Float[Tensor, "N T"], fs: float, repeated: Float[Tensor, " N"] | None = None
+) -> Float[Tensor, " N"]:
     r"""Computes the mean rate of the beats of windows, steady or not, by counting upstrokes.
 
     A repetition is the rate of the steady beats; where beats come irregularly the mean rate, which the heart rate is
@@ -85,6 +87,7 @@ def counted_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
     Arguments:
         x: Windows.
         fs: Sampling rate [Hz].
+        repeated: What `beat_rate` gives of them, where that is known already [1/min].
 
     Returns:
         Rate [1/min], between 27 and 222; arbitrary there where nothing is periodic.
@@ -100,7 +103,7 @@ def counted_rate(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
         >>> round(float(counted_rate(wave[None], 125.0)[0]), 1)
         63.6
     """
-    interval = 60.0 * fs / beat_rate(x, fs)
+    interval = 60.0 * fs / (beat_rate(x, fs) if repeated is None else repeated)
     with torch.no_grad():
         k = max(1, round(0.5 * _RISE_S * fs))
         rise = torch.zeros_like(x)

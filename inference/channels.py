@@ -10,7 +10,8 @@ the mean over $G$ as it starts, so that each coordinate can listen to the channe
 itself is added. A missing channel, a row that holds a NaN, is neither computed nor looked at. The cost grows with the
 channels given, the number of weights hardly with the number of channels.
 
-The beat rate that centres the heart rate (see `beat_rate`) is that of the channel which repeats itself most clearly.
+The beat rate that centres the heart rate (see `beat_rate`) is that of the channel which repeats itself most clearly;
+the mean that centres the mean pressure (see `level`) is the first channel's, and unknown where that is not given.
 
 A channel without a unit is scaled by itself. How channels lie in time against each other is told by the correlation of
 each one's slope with that of the mean channel, as far as their clocks agree.
@@ -25,8 +26,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .beat_rate import coordinate_of, rate_and_repetition
+from .beat_rate import coordinate_of, counted_rate, rate_and_repetition
 from .embedding import EmbeddingConfig, WaveEmbedding, _Block, summaries
+from .level import UNKNOWN, level_coordinate
 
 __all__ = ["ChannelEmbedding"]
 
@@ -144,7 +146,7 @@ class ChannelEmbedding(nn.Module):
         joined = joined + self.change(self.middle(joined))
         context: Float[Tensor, "N context"] = self.last(F.silu(joined))
         if self.config.rate:
-            context = torch.cat((context, self._rate(waves, rows, which, len(x))), -1)
+            context = torch.cat((context, self._computed(waves, rows, which, len(x))), -1)
         return context
 
     def take_over(self, one: WaveEmbedding) -> None:
@@ -172,7 +174,8 @@ class ChannelEmbedding(nn.Module):
         """
         a, b = self.config, one.config
         scale = a.channels[0]
-        sizes = ("samples", "fs", "stem", "kernel", "stride", "stages", "blocks", "heads", "hidden", "context", "rate")
+        sizes = ("samples", "fs", "stem", "kernel", "stride", "stages", "blocks", "heads", "hidden", "context")
+        sizes = (*sizes, "rate", "level")
         wrong = [name for name in sizes if getattr(a, name) != getattr(b, name)]
         if wrong or b.relative or scale.relative or (scale.centre, scale.spread) != (b.centre, b.spread):
             raise ValueError(
@@ -252,18 +255,28 @@ class ChannelEmbedding(nn.Module):
             cross = torch.fft.irfft(lines * (mean / count[:, None])[rows].conj(), n=2 * length) / length
             return torch.cat((summaries(waves, self.config.fs), cross[:, self._lags()]), -1)
 
-    def _rate(
+    def _computed(
         self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
-    ) -> Float[Tensor, "N 1"]:
-        """The rate coordinate of the channel that repeats itself most clearly."""
+    ) -> Float[Tensor, "N computed"]:
+        """Mean pressure of the first channel, and the rate of the channel that repeats itself most clearly."""
+        fs = self.config.fs
         with torch.no_grad():
-            rate, clarity = rate_and_repetition(waves, self.config.fs)
+            rate, clarity = rate_and_repetition(waves, fs)
             laid = waves.new_full((n, len(self.config.channels)), -torch.inf)
             laid[rows, which] = clarity
-            found = waves.new_zeros(laid.shape)
-            found[rows, which] = rate
-            clearest: Float[Tensor, "N 1"] = coordinate_of(found.gather(1, laid.argmax(1, keepdim=True)))
-        return clearest
+            place = torch.zeros(laid.shape, dtype=torch.long, device=waves.device)
+            place[rows, which] = torch.arange(len(waves), device=waves.device)
+            clearest = place.gather(1, laid.argmax(1, keepdim=True))[:, 0]
+            found = rate[clearest]
+            if self.config.rate == "counted":
+                found = counted_rate(waves[clearest], fs, found)
+            coordinates = [coordinate_of(found[:, None])]
+            if self.config.level:
+                level, first = waves.new_full((n, 1), UNKNOWN), which == 0
+                pressure = self.centre[0] + self.spread[0] * waves[first]
+                level[rows[first]] = level_coordinate(pressure, found[rows[first]], fs)
+                coordinates.insert(0, level)
+            return torch.cat(coordinates, -1)
 
     def _lags(self) -> list[int]:
         step = max(1, round(_STEP_S * self.config.fs))

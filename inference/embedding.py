@@ -80,8 +80,9 @@ class EmbeddingConfig:
             deviation ``spread``; ``"wave"`` only.
         rate: Whether the last coordinate of the context is the beat rate computed from the window, and whether it is
             that of the repetition (True, see [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]) or of the beats
-            (``"counted"``; ``"wave"`` only); not with ``"harmonic"`` and ``"dense"``.
-        level: Whether the coordinate before it is the window's mean pressure; with a rate and ``"wave"`` only.
+            (``"counted"``); not with ``"harmonic"`` and ``"dense"``.
+        level: Whether the coordinate before it is the window's mean pressure, of several channels that of the first;
+            with a rate only.
         channels: The channels in their order, at least two; ``"channels"`` only.
         linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
@@ -151,9 +152,8 @@ class EmbeddingConfig:
             raise ValueError(f"rate must be true, false or 'counted', got {self.rate!r}")
         if self.rate and self.kind not in ("wave", "channels"):
             raise ValueError(f"relative and rate are for waves, rate of kinds 'wave' and 'channels', got {self.kind!r}")
-        if (self.rate == "counted" or self.level) and self.kind != "wave":
-            raise ValueError(f"level and a counted rate are for kind 'wave', got {self.kind!r}")
-        if self.level and (self.relative or not self.rate):
+        relative = self.channels[0].relative if self.channels else self.relative
+        if self.level and (relative or not self.rate):
             raise ValueError("level is for waves that have a unit and goes with a rate: set rate, unset relative")
         if self.context <= self.computed:
             raise ValueError(f"context must exceed its {self.computed} computed coordinates, got {self.context}")

@@ -4,12 +4,10 @@ A window shows its mean to a tenth of a millimetre of mercury; what it does not 
 and gain are off. A network that has to carry that mean through all its layers adds errors of its own on waves unlike
 those it was trained on. So it is computed, and the flow only learns how far the mean pressure is from it: with $u$ the
 standardised unconstrained mean pressure and $c(x)$ the same of the computed mean, the flow's first step is
-$w = (u - c(x)) / s$.
+$w = (u - c(x)) / s$. A window of several channels that holds no pressure has no mean: there $w = u$.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from jaxtyping import Float
@@ -18,10 +16,12 @@ from torch.distributions import Transform
 
 from .centring import Centring, ColumnStep
 
-__all__ = ["LevelCentring", "level_coordinate", "whole_beats_mean"]
+__all__ = ["UNKNOWN", "LevelCentring", "level_coordinate", "whole_beats_mean"]
 
 _TYPICAL, _SPREAD = 90.0, 25.0  # centre and spread of a context's coordinate [mmHg]
 _SMALL = 0.25  # s
+UNKNOWN = -4.0
+"""Coordinate of a window without a pressure; exactly this, and no pressure's, which would be -10 mmHg."""
 
 
 def whole_beats_mean(x: Float[Tensor, "N T"], rate: Float[Tensor, " N"], fs: float) -> Float[Tensor, " N"]:
@@ -95,23 +95,30 @@ class LevelCentring(Centring):
         r"""Gives the step of a context.
 
         Arguments:
-            context: Contexts; one coordinate is that of `level_coordinate`.
+            context: Contexts; one coordinate is that of `level_coordinate`, or `UNKNOWN`.
         """
         width = self.high - self.low
-        level = _TYPICAL + _SPREAD * context[..., self.at]
+        coordinate = context[..., self.at]
+        level = _TYPICAL + _SPREAD * coordinate
         level = level.clamp(self.low + 1e-3 * width, self.high - 1e-3 * width)
         z = torch.log((level - self.low) / (self.high - level))
-        return _Shifted(self.standardised(z), self.index)
+        known = coordinate != UNKNOWN
+        small = torch.where(known, _SMALL, 1.0).to(z.dtype)
+        return _Shifted(torch.where(known, self.standardised(z), 0.0), self.index, small)
 
 
 class _Shifted(ColumnStep):
     """The step of one batch of contexts; all other coordinates stay as they are."""
 
+    def __init__(self, centre: Tensor, index: int, small: Tensor) -> None:
+        super().__init__(centre, index)
+        self.small = small
+
     def _call(self, x: Tensor) -> Tensor:
-        return self.replaced(x, (x[..., self.index] - self.centre) / _SMALL)
+        return self.replaced(x, (x[..., self.index] - self.centre) / self.small)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self.replaced(y, self.centre + _SMALL * y[..., self.index])
+        return self.replaced(y, self.centre + self.small * y[..., self.index])
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.full_like(x[..., self.index], -math.log(_SMALL))
+        return -torch.log(self.small).expand_as(x[..., self.index])

@@ -13,15 +13,17 @@ from pulsebayes.calibration.channel_measures import groups_of
 from pulsebayes.calibration.faults import FAULTS, sensitivity
 from pulsebayes.inference.answer import Answer, Refusal
 from pulsebayes.inference.answering import Question, answer_recording
-from pulsebayes.inference.beat_rate import RateCentring
+from pulsebayes.inference.beat_rate import RateCentring, counted_rate
 from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle, of_one_channel, reads_several
 from pulsebayes.inference.channel_domain import ChannelDomains
 from pulsebayes.inference.contract import ChannelContract, InputContract
 from pulsebayes.inference.domain import DomainModel
 from pulsebayes.inference.embedding import ChannelScale, EmbeddingConfig, build_embedding
+from pulsebayes.inference.level import UNKNOWN, whole_beats_mean
 from pulsebayes.inference.npe import NPE, NPEConfig
 from pulsebayes.inference.outputs import INDEPENDENT, OutputSpace
 from pulsebayes.inference.recipe import Recipe, find_recipe
+from pulsebayes.inference.sampling import invert_flow
 from pulsebayes.inference.streaming import ArraySource
 from pulsebayes.inference.training import TrainConfig, TrainData, train
 from pulsebayes.simulators.channels import ChannelSensor, SensedChannel
@@ -356,3 +358,64 @@ def test_the_clearest_channel_gives_the_beat_rate() -> None:
     assert isinstance(
         NPE(OutputSpace.from_names(INDEPENDENT), NPEConfig(shape)).flow.transform.transforms[0], RateCentring
     )
+
+
+COMPUTED = dataclasses.replace(SHAPE, rate="counted", level=True)
+
+
+def test_the_mean_of_the_first_channel_is_computed_and_unknown_without_it() -> None:
+    x, rate = both(6)
+    with torch.no_grad():
+        embedding = build_embedding(COMPUTED)
+        full, line, clip = (embedding(part)[:, -2] for part in (torch.from_numpy(x), without(x, 1), without(x, 0)))
+    mean = whole_beats_mean(torch.from_numpy(x[:, 0]), torch.from_numpy(rate).float(), 125.0)
+    for known in (full, line):
+        np.testing.assert_allclose(90 + 25 * known, mean, atol=0.3)
+    assert clip.tolist() == [UNKNOWN] * 6
+
+
+def test_beats_of_a_channel_are_counted() -> None:
+    onsets = np.cumsum(np.random.default_rng(2).uniform(0.7, 1.05, 14)) - 1.0
+    since = np.arange(1000)[:, None] / 125 - onsets
+    wave = 80 + 40 * np.exp(-(((since - 0.15) / 0.07) ** 2)).sum(1)
+    noise = np.random.default_rng(1).standard_normal(1000)
+    x = torch.from_numpy(np.stack([wave, noise]).astype(np.float32))[None]
+    with torch.no_grad():
+        coordinate = build_embedding(COMPUTED)(x)[:, -1]
+    np.testing.assert_allclose(75 * np.exp(0.35 * coordinate), counted_rate(x[:, 0], 125.0), rtol=1e-4)
+
+
+def test_an_untrained_estimator_is_near_the_mean_where_there_is_one() -> None:
+    outputs = OutputSpace.from_names(("HR", "MAP"))
+    torch.manual_seed(0)
+    npe = NPE(outputs, NPEConfig(COMPUTED, transforms=2, hidden=(16,))).eval()
+    x, _ = both(20)
+    theta = np.random.default_rng(0).uniform([50, 60], [110, 115], (64, 2))
+    npe.fit_scales(torch.from_numpy(outputs.space.unconstrain(theta)).float(), torch.from_numpy(x))
+    line, clip = (npe.sample(without(x, c), 300, torch.Generator().manual_seed(0))[..., 1] for c in (1, 0))
+    assert np.median(np.abs(np.median(line, axis=1) - x[:, 0].mean(1))) < 3
+    assert 2 * np.median(line.std(1)) < np.median(clip.std(1))
+    z = torch.from_numpy(outputs.space.unconstrain(theta[:4])).float()
+    for part in (without(x[:4], 0), without(x[:4], 1)):
+        with torch.no_grad():
+            context = npe.embedding(part)[0]
+            noise = torch.randn(5, 2, generator=torch.Generator().manual_seed(1))
+            transform = npe.flow(context).transform
+            torch.testing.assert_close(invert_flow(npe.flow, context, noise), transform.inv(noise), rtol=0, atol=1e-4)
+        assert torch.isfinite(npe.loss(z, part))
+
+
+def test_the_first_channel_has_a_level_only_with_a_unit() -> None:
+    with pytest.raises(ValueError, match="level is for waves that have a unit"):
+        dataclasses.replace(COMPUTED, channels=CHANNELS[::-1])
+
+
+def test_channels_take_over_an_estimator_that_counts() -> None:
+    one = build_embedding(dataclasses.replace(COMPUTED, kind="wave", channels=()))
+    several = build_embedding(COMPUTED)
+    x, _ = both(4)
+    for embedding, known in ((one, x[:, 0]), (several, x)):
+        embedding.fit(torch.from_numpy(known))
+    several.take_over(one)
+    with torch.no_grad():
+        torch.testing.assert_close(several(without(x, 1)), one(torch.from_numpy(x[:, 0])), rtol=1e-3, atol=1e-3)
