@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pulsebayes.calibration.tempo import fit_tempo, of_no_patient, played
+from pulsebayes.calibration import tempo as tempos
+from pulsebayes.calibration.tempo import add_tempo, fit_tempo, of_no_patient, played
 from pulsebayes.inference.domain import DomainModel
+from pulsebayes.inference.outputs import OutputSpace
 from pulsebayes.inference.pulse_shape import pulse_shape
+from pulsebayes.inference.recipe import ChannelRecipe, Recipe
+from pulsebayes.inference.streaming import ArraySource
 from pulsebayes.inference.tempo import ASK, Tempo, tempo_features
+from pulsebayes.inference.training import TrainData
+from pulsebayes.simulators.channels import ChannelSensor, SensedChannel
+from pulsebayes.simulators.photoplethysmograph import PPGSensor
+from pulsebayes.simulators.sensors import SensorModel
 
 FS = 125.0
 T = np.arange(2250) / FS
@@ -132,3 +140,29 @@ def test_nobody_has_a_rate_or_an_ejection_beyond_the_simulated():
     ejections = 420 - 2 * rates + 20 * rng.standard_normal(5000)
     found = of_no_patient(np.array([60.0, 60, 60, 20, 240]), np.array([300.0, 500, 150, 380, 200]), rates, ejections)
     assert found.tolist() == [False, True, True, True, True]
+
+
+def test_each_channel_gets_its_own_tempo(known, monkeypatch):
+    monkeypatch.setattr(tempos, "LEAST_ROWS", 100)
+    monkeypatch.setattr(tempos, "EPOCHS", 1)
+    waves, rates, ejections = (part[:360] for part in known)
+    several = ChannelSensor((SensedChannel("ART", SensorModel.ideal()), SensedChannel("PLETH", PPGSensor.ideal())))
+    columns = {"HR": rates, "LVET": ejections}
+    data = TrainData(ArraySource(np.stack([waves, waves], 1)), columns, several, np.zeros(len(waves), int))
+    recipe = Recipe("two", channels=(ChannelRecipe("Radial"), ChannelRecipe("Digital:ppg", "PLETH", "1")))
+    domain = {}
+    for channel in several.channels:
+        seen = channel.sensor.apply(waves[:140], np.random.default_rng(3), fs=FS)
+        own = DomainModel.fit(seen, fs=FS, seed=0, role=channel.name).to_arrays()
+        domain |= {f"{channel.name}:{name}": array for name, array in own.items()}
+    found = add_tempo(domain, data, recipe, OutputSpace.from_names(("HR", "LVET")))
+    assert all(found[name] is domain[name] or np.array_equal(found[name], domain[name]) for name in domain)
+    for channel in several.channels:
+        prefix = f"{channel.name}:"
+        model = DomainModel.from_arrays({k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)})
+        assert model.role == channel.name
+        assert model.tempo is not None
+        scaled = [pulse_shape(10 * window, FS, role=channel.name) for window in waves[:3, :1000]]
+        assert all(shape is not None and np.isfinite(model.tempo.read(tempo_features(shape)[None]).odds).all()
+                   for shape in scaled)  # fmt: skip
+    assert not np.array_equal(found["ART:tempo/w0"], found["PLETH:tempo/w0"])
