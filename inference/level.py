@@ -37,7 +37,7 @@ def whole_beats_mean(x: Float[Tensor, "N T"], rate: Float[Tensor, " N"], fs: flo
 
     Example:
         >>> t = torch.arange(1000) / 125.0
-        >>> wave = 90 + 20 * torch.cos(2 * math.pi * t * 50 / 60)[None]
+        >>> wave = 90 + 20 * torch.cos(2 * torch.pi * t * 50 / 60)[None]
         >>> round(float(whole_beats_mean(wave, torch.tensor([50.0]), 125.0)[0]), 2), round(float(wave.mean()), 2)
         (90.0, 89.6)
     """
