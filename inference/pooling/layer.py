@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..bundle import Bundle
 from ..sealing import LayerFiles, narrow_state, widen_state
-from .network import PooledNPE, PoolingConfig
+from .network import POWERS, PooledNPE, PoolingConfig
 from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_FILES = LayerFiles("pooling layer", "pooling", 3)
+_FILES = LayerFiles("pooling layer", "pooling", 4)
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,15 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
     def build(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> PoolingLayer:
         npe = PooledNPE(bundle.outputs.space.dim, PoolingConfig.from_json(info["network"]))
         detector = ChangeDetector(**info["detector"])
-        state = widen_state(arrays)
+        state = {name: _with_all_powers(name, value) for name, value in widen_state(arrays).items()}
         for name, module in (("npe", npe), ("detector", detector)):
             module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
         return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"])
 
-    return _FILES.read(folder, build, oldest=_FILES.schema)
+    return _FILES.read(folder, build, oldest=3)
+
+
+def _with_all_powers(name: str, value: Tensor) -> Tensor:
+    """Schema 3 stretched draws along lines: no second power."""
+    missing = POWERS - value.shape[1] if name.endswith("_spread") else 0
+    return torch.nn.functional.pad(value, (0, 0, 0, missing)) if missing else value

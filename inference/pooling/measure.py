@@ -117,7 +117,7 @@ def measure_pooling(
     Returns:
         JSON-able: ``n`` windows, ``recordings``, ``coverage`` by level and quantity over all sizes, the same by size,
         with its standard error (of recordings, whose windows err together), ``anchored``, where one cardiac output of
-        10 % error was known, ``trend``, the median over recordings of the standard deviation of the log error, and
+        10 % error was known, ``trend``, the median over long recordings of the standard deviation of the log error, and
         ``still``, the median width of the 90 % interval over that of a window alone where stroke volume hardly moves.
 
     Example:
@@ -178,7 +178,7 @@ class _Found:
         draws: int,
     ) -> None:
         pool = _Pool.draw(rng, data, bundle, r, size)
-        whole = size == max(one for one in SIZES if one <= data.context.shape[1])
+        whole = size > SIZES[1] and size == max(one for one in SIZES if one <= data.context.shape[1])
         alone = pool.answered_alone(bundle, data, draws) if whole or size == SIZES[0] else {}
         if size == SIZES[0]:
             self.held["1"].append({name: _ranks(alone[name], pool.truth[name]) for name in alone})

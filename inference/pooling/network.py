@@ -51,6 +51,8 @@ __all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts",
 
 SLOW = ("C90", "PWV90")
 """Slow quantities beside the shared errors, on their logarithm: compliance and wave speed at 90 mmHg."""
+POWERS = 3
+"""Powers of the size of a pool, from none on, that its stretching follows."""
 _LEAST, _MOST = -5.0, 1.0  # logarithm of sigma
 
 
@@ -167,8 +169,8 @@ class PooledNPE(nn.Module):
         for name, size in (("h", config.inputs - outputs), ("z", outputs), ("shared", shared)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_sd", torch.ones(size))
-        self.register_buffer("shared_spread", torch.zeros(2, 2, shared))
-        self.register_buffer("window_spread", torch.zeros(2, 2, outputs))
+        self.register_buffer("shared_spread", torch.zeros(2, POWERS, shared))
+        self.register_buffer("window_spread", torch.zeros(2, POWERS, outputs))
         self.course_features = _perceptron(config.inputs, config.hidden, f)
         self.course = _perceptron(config.inputs + scales * (f + 1) + 1, config.hidden, 2 * outputs)
         self.course_size = nn.Parameter(torch.zeros(2, outputs))
@@ -330,12 +332,13 @@ class PooledNPE(nn.Module):
 
 
 def stretch(
-    draws: Float[Tensor, "n K"], spread: Float[Tensor, "2 2 K"], size: Float[Tensor, ""]
+    draws: Float[Tensor, "n K"], spread: Float[Tensor, "2 powers K"], size: Float[Tensor, ""]
 ) -> Float[Tensor, "n K"]:
     r"""Stretches draws about their medians; their ranks stay as they are.
 
-    Distances within which half and nine tenths of the draws lie become $e^{a_0 + a_1 x}$ and $e^{b_0 + b_1 x}$ times
-    what they were, $x$ the size of the pool; in between linearly, beyond as at nine tenths.
+    Distances within which half and nine tenths of the draws lie become $e^{a_0 + a_1 x + a_2 x^2}$ and
+    $e^{b_0 + b_1 x + b_2 x^2}$ times what they were, $x$ the size of the pool; in between linearly, beyond as at nine
+    tenths.
 
     Arguments:
         draws: Draws of several quantities.
@@ -355,7 +358,8 @@ def stretch(
     distance = apart.abs()
     half, most = torch.quantile(distance, torch.tensor([0.5, 0.9]), dim=0).clamp_min(1e-9)
     most = torch.maximum(most, half * (1 + 1e-6))
-    inner, outer = torch.exp(spread[:, 0] + spread[:, 1] * size)
+    powers = size ** torch.arange(spread.shape[1])
+    inner, outer = torch.exp((spread * powers[:, None]).sum(1))
     outer = torch.maximum(outer, inner * half / most)
     slope = (outer * most - inner * half) / (most - half)
     between = inner * half + slope * (distance - half)

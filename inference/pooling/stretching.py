@@ -5,14 +5,15 @@ that the truth has. With $q_p$ the distance from the median within which a share
 the distance of the truth, quantile regression (Koenker and Bassett 1978, Econometrica 46:33) of
 
 $$
-\ln (t / q_p) \sim a + b x
+\ln (t / q_p) \sim a + b x + 4 c\, x (1 - x)
 $$
 
-on the size $x$ of the pool says by how much. First one line serves several shares $p$ together (Zou and Yuan 2008, Ann
-Stat 36:1108), which takes fewer patients than each alone for the same error; then $p = .5$ and $.9$ go their own ways
-from it, drawn back to it as far as the patients do not bear them out. First for what pools share, then, that stretched,
-for their windows. Lines are told by their values at a pool of one and at the largest that is told apart, each between a
-factor of $e^{-.7}$ and $e^{.7}$: no size of pool leads beyond.
+on the size $x$ of the pool says by how much. First one curve serves several shares $p$ together (Zou and Yuan 2008, Ann
+Stat 36:1108), which takes fewer patients than each alone for the same error: a line, and how far it bends between; then
+$p = .5$ and $.9$ go their own ways from it, drawn back to it as far as the patients do not bear them out. First for what
+pools share, then, that stretched, for their windows. Lines are told by their values at a pool of one and at the largest
+that is told apart, each between a factor of $e^{-.7}$ and $e^{.7}$, and bend by $e^{\pm .2}$ at most: no size of pool
+leads beyond.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from ..npe import NPE
 from .features import EmbeddedRecordings
-from .network import PoolContext, PooledNPE, pool_contexts, stretch
+from .network import POWERS, PoolContext, PooledNPE, pool_contexts, stretch
 
 __all__ = ["RecordingTensors", "fit_stretching", "quantile_line", "recording_tensors"]
 
@@ -35,8 +36,9 @@ _LEVELS = (0.5, 0.9)
 _TOGETHER = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
 _COMMON = np.arange(-0.5, 0.501, 0.025)  # logarithm of a factor at the smallest and at the largest pool
 _OWN = np.arange(-0.2, 0.201, 0.025)
+_BENDS = np.arange(-0.2, 0.201, 0.025)  # the same halfway between, beside the line
 _LONG = 32  # windows of recordings of which pools of several sizes are drawn
-_RIDGE, _OWN_RIDGE = 0.005, 0.1  # on squares of those: a priori .25 and .05, told by some six hundred patients
+_RIDGE, _BEND_RIDGE, _OWN_RIDGE = 0.005, 0.03, 0.1  # on squares of those: a priori .25, .1 and .05, of 600 patients
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def fit_stretching(
     pools = [_drawn(npe, *pool, draws) for pool in _pools(sets, seed)]
     tell(f"stretching: {len(pools)} pools")
     size = np.array([float(one.known.size[0]) for one in pools])
-    npe.shared_spread.copy_(_lines(np.stack([_ratios(one.shared, one.shared_truth) for one in pools]), size))
+    npe.shared_spread.copy_(_curves(np.stack([_ratios(one.shared, one.shared_truth) for one in pools]), size))
     rows, sizes = [], []
     for i, one in enumerate(pools):
         shared = stretch(one.shared, npe.shared_spread, one.known.size[0])
@@ -134,7 +136,7 @@ def fit_stretching(
         for k, z in enumerate(one.z):
             rows.append(_ratios(npe.standardised(one.known.row(k), shared, generator), z))
             sizes.append(size[i])
-    npe.window_spread.copy_(_lines(np.stack(rows), np.array(sizes)))
+    npe.window_spread.copy_(_curves(np.stack(rows), np.array(sizes)))
 
 
 @dataclass(frozen=True)
@@ -187,17 +189,31 @@ def _ratios(draws: Float[Tensor, "n K"], truth: Float[Tensor, " K"]) -> Float[np
     return ((truth - middle).abs().clamp_min(1e-9) / reach).log().numpy()
 
 
-def _lines(ratios: Float[np.ndarray, "N L K"], size: Float[np.ndarray, " N"]) -> Float[Tensor, "2 2 K"]:
-    """Offsets and slopes at half and nine tenths."""
-    found = np.empty((2, 2, ratios.shape[2]))
+def _curves(ratios: Float[np.ndarray, "N L K"], size: Float[np.ndarray, " N"]) -> Float[Tensor, "2 powers K"]:
+    """Coefficients of the powers of the size, at half and nine tenths."""
+    found = np.empty((2, POWERS, ratios.shape[2]))
     for k in range(ratios.shape[2]):
         common = quantile_line(ratios[:, :, k], size, _TOGETHER, _COMMON, _RIDGE)
         left = ratios[:, :, k] - common[0] - common[1] * size[:, None]
+        bend = _bend(left, size)
+        left -= (4 * bend * size * (1 - size))[:, None]
         for i, level in enumerate(_LEVELS):
             at = _TOGETHER.index(level)
-            own = quantile_line(left[:, at, None], size, (level,), _OWN, _OWN_RIDGE)
-            found[i, :, k] = common + own
+            first, slope = common + quantile_line(left[:, at, None], size, (level,), _OWN, _OWN_RIDGE)
+            found[i, :, k] = first, slope + 4 * bend, -4 * bend
     return torch.from_numpy(found.astype(np.float32))
+
+
+def _bend(left: Float[np.ndarray, "N L"], x: Float[np.ndarray, " N"]) -> float:
+    """How far a curve below which shares of what a line leaves lie departs from the line halfway along it."""
+    costs = []
+    for bend in _BENDS:
+        costs.append(_pinball(left - (4 * bend * x * (1 - x))[:, None], np.asarray(_TOGETHER)) + _BEND_RIDGE * bend**2)
+    return float(_BENDS[int(np.argmin(costs))])
+
+
+def _pinball(apart: Float[np.ndarray, "N L"], share: Float[np.ndarray, " L"]) -> float:
+    return float(np.maximum(share * apart, (share - 1) * apart).mean())
 
 
 def quantile_line(
@@ -228,7 +244,7 @@ def quantile_line(
     for first in ends:
         for last in ends:
             apart = values - (first + (last - first) * x)[:, None]
-            cost = float(np.maximum(share * apart, (share - 1) * apart).mean()) + ridge * (first**2 + last**2)
+            cost = _pinball(apart, share) + ridge * (first**2 + last**2)
             if cost < best:
                 best, found = cost, np.array([first, last - first])
     return found

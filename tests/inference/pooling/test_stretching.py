@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pulsebayes.inference.pooling.network import PooledNPE, PoolingConfig, stretch
-from pulsebayes.inference.pooling.stretching import RecordingTensors, fit_stretching, quantile_line
+from pulsebayes.inference.pooling.stretching import RecordingTensors, _curves, fit_stretching, quantile_line
 
 
 def test_half_and_nine_tenths_move_and_ranks_stay() -> None:
@@ -53,5 +53,18 @@ def test_what_is_too_narrow_is_widened() -> None:
         torch.zeros(n, windows).long(),
     )
     fit_stretching(npe, [data], draws=100)
-    assert bool((npe.shared_spread[:, 0] + npe.shared_spread[:, 1] > 0.2).all())
-    assert bool((npe.shared_spread.abs().sum(1) < 2.0).all())  # bounded at any size of pool
+    sizes = torch.linspace(0, 1, 11)[:, None] ** torch.arange(npe.shared_spread.shape[1])
+    factors = torch.einsum("xp,lpk->xlk", sizes, npe.shared_spread)
+    assert bool((factors[5] > 0.2).all())
+    assert float(factors.abs().max()) <= 0.9 + 1e-6  # bounded at any size of pool
+
+
+def test_a_bend_between_small_and_large_pools_is_found() -> None:
+    """Right for the smallest and the largest pools, too narrow by a fifth halfway."""
+    rng = np.random.default_rng(0)
+    x, normal = rng.uniform(0.16, 1.0, 4000), np.abs(rng.standard_normal(4000))
+    reach = np.array([0.3186, 0.6745, 1.0364, 1.2816, 1.6449, 1.96])  # of shares of normal draws
+    ratios = (np.log(normal)[:, None] - np.log(reach) + (0.8 * x * (1 - x))[:, None])[..., None]
+    powers = np.array([0.2, 0.5, 1.0])[:, None] ** np.arange(3)
+    curve = powers @ _curves(ratios, x)[:, :, 0].numpy().T
+    np.testing.assert_allclose(curve, np.array([0.128, 0.2, 0.0])[:, None] + np.zeros(2), atol=0.07)
