@@ -11,7 +11,7 @@ lie beyond that neither the quality gate nor the distances of the domain model r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -131,7 +131,8 @@ def add_tempo(
     keep = np.flatnonzero(data.usable(outputs)[0])[: max(ROWS.values()) // max(1, len(recipe.channels))]
     if not {"HR", "LVET"} <= set(data.columns) or len(keep) < LEAST_ROWS:
         return domain
-    known = [np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET")]
+    rates, ejections = (np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET"))
+    known = rates, ejections
     waves = data.source.rows(0, int(keep[-1]) + 1)[keep]
     if not isinstance(data.sensor, ChannelSensor):
         return _with_tempo(domain, waves, known, data.sensor, recipe, recipe.role)
@@ -148,17 +149,19 @@ def add_tempo(
 def _with_tempo(
     domain: Mapping[str, np.ndarray],
     waves: Float[np.ndarray, "N T"],
-    known: Sequence[Float[np.ndarray, " N"]],
+    known: tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]],
     sensor: Sensor,
     recipe: Recipe,
     role: str,
 ) -> Mapping[str, np.ndarray]:
     """The arrays of one domain model with those of its tempo."""
     model = DomainModel.from_arrays(domain).with_tempo(None)
-    waves, *known = (part[: ROWS[role] // max(1, len(recipe.channels))] for part in (waves, *known))
+    some = slice(ROWS[role] // max(1, len(recipe.channels)))
+    rates, ejections = known
     tempo = fit_tempo(
-        waves, *known, sensor, fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, domain=model, role=role
-    )
+        waves[some], rates[some], ejections[some], sensor,
+        fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, domain=model, role=role,
+    )  # fmt: skip
     return model.with_tempo(tempo).to_arrays()
 
 

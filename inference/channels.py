@@ -174,8 +174,10 @@ class ChannelEmbedding(nn.Module):
         """
         a, b = self.config, one.config
         scale = a.channels[0]
-        sizes = ("samples", "fs", "stem", "kernel", "stride", "stages", "blocks", "heads", "hidden", "context")
-        sizes = (*sizes, "rate", "level")
+        sizes = (
+            "samples", "fs", "stem", "kernel", "stride", "stages", "blocks", "heads", "hidden", "context", "rate",
+            "level",
+        )  # fmt: skip
         wrong = [name for name in sizes if getattr(a, name) != getattr(b, name)]
         if wrong or b.relative or scale.relative or (scale.centre, scale.spread) != (b.centre, b.spread):
             raise ValueError(
