@@ -115,23 +115,24 @@ def groups_of(
         ['below 60 /min']
     """
     if not contract.several:
-        return subgroups(columns, x, fs=contract.fs, role=contract.role)
+        found = subgroups(columns, x, fs=contract.fs, role=contract.role)
+        return tuple(g for g in found if contract.unit == "mmHg" or g.by not in ("noise", "pressure"))
     given = np.isfinite(x).all(-1)
     shown = given[:, [c.unit == "mmHg" for c in contract.channels]].any(1)
-    found: list[Subgroup] = []
+    every: list[Subgroup] = []
     for names in given_sets(contract.names):
         rows = (given == [name in names for name in contract.names]).all(1)
-        found.append(Subgroup("given", joined(names), rows))
+        every.append(Subgroup("given", joined(names), rows))
     for c, channel in enumerate(contract.channels):
         first = given[:, c] & ~given[:, :c].any(1)
         waves = np.where(first[:, None], x[:, c], 0.0)
         for group in subgroups(columns, waves, fs=contract.fs, role=channel.role):
             told = group.by in ("rhythm", "noise")
             if told and not (group.by == "noise" and channel.unit != "mmHg"):
-                found.append(Subgroup(group.by, group.label, group.rows & first))
+                every.append(Subgroup(group.by, group.label, group.rows & first))
             elif not told and c == 0:
-                found.append(group._replace(rows=group.rows & shown) if group.by == "pressure" else group)
-    return _merged(found)
+                every.append(group._replace(rows=group.rows & shown) if group.by == "pressure" else group)
+    return _merged(every)
 
 
 def _merged(groups: list[Subgroup]) -> tuple[Subgroup, ...]:

@@ -329,6 +329,8 @@ def test_groups_are_of_what_a_window_shows() -> None:
     assert found[("given", "PLETH")].tolist() == [False, False, True, True, False, False]
     assert found[("pressure", "below 65 mmHg")].tolist() == [True, True, False, False, True, True]
     assert found[("heart rate", "below 60 /min")].all()
+    alone = groups_of(InputContract(role="PLETH", unit="1"), {"MAP": np.full(6, 50.0), "HR": np.full(6, 50.0)}, x[:, 0])
+    assert {g.by for g in alone} == {"heart rate", "rhythm"}  # a clip shows no pressure, and its noise has no unit
 
 
 def test_a_fault_of_one_channel_leaves_the_other(bundle: Bundle) -> None:
