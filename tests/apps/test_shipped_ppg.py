@@ -46,7 +46,7 @@ def recordings(root: Path) -> list[tuple[Recording, bool]]:
 
 
 def test_heart_rate_of_real_photoplethysmograms_agrees_with_the_wave(bundle: Bundle, real_data: Path) -> None:
-    good, near, outside = 0, [], 0
+    good, near, marked, outside = 0, [], [], 0
     for recording, clean in recordings(real_data):
         for answered in answer_recording(bundle, recording, Question(n_draws=300)):
             if not isinstance(answered.result, Answer):
@@ -54,14 +54,14 @@ def test_heart_rate_of_real_photoplethysmograms_agrees_with_the_wave(bundle: Bun
                 continue
             good += clean
             findings = answered.result.signal.get("findings", ())
-            if any("HR" in finding.get("marks", ()) for finding in findings):
-                continue  # dropped beats, ectopy: not simulated, and the answer marks the rate
+            odd = any("HR" in finding.get("marks", ()) for finding in findings)  # dropped beats, ectopy, splices
             seen = assess(answered.values, 125.0, role="PLETH", unit=None)
-            near.append(abs(np.median(answered.result.draws["HR"]) - seen.heart_rate) <= 2)
+            (marked if odd else near).append(abs(np.median(answered.result.draws["HR"]) - seen.heart_rate) <= 2)
     assert good > 250
     assert len(near) > 250
     assert outside <= 2
-    assert np.mean(near) >= 0.95
+    assert np.mean(near) >= 0.98
+    assert np.mean(marked) >= 0.4
 
 
 def test_the_unit_changes_no_answer(bundle: Bundle) -> None:
@@ -85,12 +85,13 @@ def test_measures_of_the_card_are_honest(bundle: Bundle) -> None:
     assert measured["contraction"]["HR"] > 0.95
     assert measured["median_error"]["HR"] < 0.02
     assert measured["contraction"]["CVP"] < 0.3  # a finger clip cannot tell it, and the card says so
-    missed = measured["not_calibrated"]  # named in every answer
-    assert set(missed) <= {"HR"}
     for level in (0.5, 0.9):
-        shares = measured["coverage"][str(level)].items()
-        assert all(abs(share - level) <= 0.03 for name, share in shares if name not in missed)
-    assert all(p > 0.01 for name, p in measured["sbc_holm"].items() if name not in missed)
+        assert all(abs(share - level) <= 0.03 for share in measured["coverage"][str(level)].values())
+    assert min(measured["sbc_holm"].values()) > 0.01
+    assert measured["validation"]["n"] > 8000
+    assert all(test["holm"] > 0.01 for test in measured["validation"]["tests"])
+    missed = measured["not_calibrated"]  # named in every answer: one irregular rhythm, one an age that no clip shows
+    assert set(missed) <= {"HR", "DBP"} and all("(" in why for why in missed.values())
     assert measured["refused"]["simulated, sensor twice as wide"]["outside"] <= 0.01
 
 
