@@ -24,6 +24,7 @@ CELLS = "cells"
 _MODEL = Annotated[str, typer.Argument(metavar="BUNDLE", help="Shipped model, or the folder of a bundle.")]
 _N = Annotated[int, typer.Option("-n", min=100, help="Simulated individuals.")]
 _DRAWS = Annotated[int, typer.Option(min=50, help="Posterior draws an individual.")]
+_MANY = Annotated[int, typer.Option(min=0, help="Individuals of each channel alone and of all, for the tests [-n].")]
 _NOISE = Annotated[str, typer.Option(help="Factors on the sensors' noise, beside that of training; '' for none.")]
 _SETS = Annotated[str, typer.Option(help="all: channels, pairs and all together; singles: without the pairs.")]
 _GIVEN = Annotated[
@@ -38,6 +39,7 @@ def identifiability(
     model: _MODEL,
     n: _N = 600,
     draws: _DRAWS = 400,
+    many: _MANY = 0,
     noise: _NOISE = "0.25,1,4",
     sets: _SETS = "all",
     given: _GIVEN = None,
@@ -49,15 +51,16 @@ def identifiability(
     r"""Tell what each channel, alone and together, lets a model know: the uncertainty atlas.
 
     For every quantity, set of channels and level of noise: interval, error, coverage, information; the best channel to
-    add; on whom the uncertainty depends; sub-populations with an uncertainty of their own and posteriors of several
-    modes (dip test, Holm), with what separates them; pairs that trade off; Sobol's indices beside it. Individuals are
-    simulated by the recipe of the bundle. With --out FOLDER it writes atlas.html, pictures, atlas.csv and atlas.json,
+    add; on whom the uncertainty depends; sub-populations with an uncertainty of their own (dip test and likelihood
+    ratio of two modes, Holm) and posteriors of several modes, with what separates them; pairs that trade off; Sobol's
+    indices beside it. Individuals are simulated by the recipe of the bundle. With --out FOLDER it writes atlas.html, pictures, atlas.csv and atlas.json,
     and the same command goes on where it was stopped. --check exits with 8 where a check fails.
 
     Arguments:
         model: Name of a shipped model, or the folder of a bundle.
         n: Simulated individuals.
         draws: Posterior draws an individual.
+        many: Individuals of each channel alone and of all together.
         noise: Factors on the noise, with commas between them.
         sets: Which sets of channels.
         given: Sets of channels to add to.
@@ -89,7 +92,7 @@ def identifiability(
     torch.set_num_threads(settings.threads or 1)
     study = _study(folder)
     try:
-        config = AtlasConfig(n, draws, _factors(noise), sets, _sets(given), settings.seed)  # type: ignore[arg-type]
+        config = AtlasConfig(n, draws, many, _factors(noise), sets, _sets(given), settings.seed)  # type: ignore[arg-type]
         cells = settings.out / CELLS if settings.has_out else None
         measured = run_cells(study, config, cells, progress=settings.talk)
     except ValueError as error:

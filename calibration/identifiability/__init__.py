@@ -16,6 +16,7 @@ _HOMES: dict[str, str] = {
     "Sensitivity": ".sobol",
     "Separator": ".regimes",
     "Study": ".study",
+    "TwoModes": ".modes",
     "age_trends": ".trends",
     "atlas_of": ".atlas",
     "checks": ".findings",
@@ -41,10 +42,11 @@ _HOMES: dict[str, str] = {
     "separators": ".regimes",
     "sobol_indices": ".sobol",
     "sobol_of_study": ".sobol",
-    "split_modes": ".regimes",
     "summary_of": ".cells",
     "table_rows": ".atlas",
     "trade_offs": ".findings",
+    "two_modes": ".modes",
+    "wave_covariates": ".covariates",
     "without": ".study",
 }
 
@@ -59,6 +61,7 @@ __all__ = [
     "Sensitivity",
     "Separator",
     "Study",
+    "TwoModes",
     "age_trends",
     "atlas_of",
     "checks",
@@ -84,10 +87,11 @@ __all__ = [
     "separators",
     "sobol_indices",
     "sobol_of_study",
-    "split_modes",
     "summary_of",
     "table_rows",
     "trade_offs",
+    "two_modes",
+    "wave_covariates",
     "without",
 ]
 

@@ -171,20 +171,21 @@ def summary_of(study: Study, people: People, cell: Cell, *, n_draws: int) -> dic
 
     Arguments:
         study: The model.
-        people: The individuals of the cell.
+        people: Individuals; the cell is of the first.
         cell: The cell.
         n_draws: Posterior draws behind it.
 
     Returns:
         For each quantity its ``unit``, ``interval`` (median width of the 90 % interval, in the unit), ``relative``
         (over that of the prior's), ``error`` (median, in the unit), ``error_share`` (median, relative to the truth),
-        ``coverage`` by level with ``coverage_error``, ``bits`` with ``bits_error``, ``modal`` (share of posteriors with
+        ``n`` (individuals), ``coverage`` by level with ``coverage_error``, ``bits`` with ``bits_error``, ``modal`` (share of posteriors with
         several modes) and ``modal_p``.
 
     Example:
         >>> summary_of(study, people, cell, n_draws=400)["CO"]["bits"]  # doctest: +SKIP
         0.71
     """
+    people = people.first(len(cell.log_prob))
     truth = study.truth(people)
     rows: dict[str, dict[str, Any]] = {}
     for q, name in enumerate(cell.names):
@@ -196,6 +197,7 @@ def summary_of(study: Study, people: People, cell: Cell, *, n_draws: int) -> dic
         covered = {f"{level:g}": float((distance <= level / 2).mean()) for level in LEVELS}
         rows[name] = {
             "unit": study.units[name],
+            "n": people.n,
             "interval": _digits(np.median(cell.widths(name))),
             "relative": _digits(np.median(cell.widths(name)) / before),
             "error": _digits(np.median(error)),

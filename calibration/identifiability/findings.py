@@ -12,8 +12,9 @@ from jaxtyping import Float
 
 from ..diagnostics.rank_tests import holm
 from .cells import Cell, CellKey
+from .covariates import wave_covariates
 from .plan import Measured
-from .regimes import find_regimes, separators
+from .regimes import Regimes, find_regimes, separators
 
 __all__ = ["checks", "gains", "individual_map", "next_channel", "regimes_of", "trade_offs"]
 
@@ -21,6 +22,8 @@ ALPHA = 0.05
 """Level of the corrected tests."""
 COVARIATES = ("age", "HR", "PWV", "MAP")
 """What maps are drawn over, where the individuals have it: age, heart rate, stiffness, pressure."""
+LEAST_SHARE = 0.03
+"""Least share of individuals that makes a regime."""
 STRONG = 0.5
 """Correlation from which a pair of quantities is said to trade off."""
 
@@ -47,8 +50,10 @@ def gains(measured: Measured) -> list[dict[str, Any]]:
             if channel in have or after is None:
                 continue
             for q, name in enumerate(before.names):
-                bits = before.entropy[:, q] - after.entropy[:, q]
-                narrower = 1 - float(np.median(after.widths(name)) / max(np.median(before.widths(name)), 1e-12))
+                bits = _paired(before.entropy[:, q], after.entropy[:, q])
+                n = len(bits)
+                wide = float(np.median(before.widths(name)[:n]))
+                narrower = 1 - float(np.median(after.widths(name)[:n]) / max(wide, 1e-12))
                 rows.append({
                     "given": before.key.set_name, "add": channel, "quantity": name, "bits": _digits(bits.mean()),
                     "error": _digits(bits.std(ddof=1) / math.sqrt(len(bits))), "narrowing": _digits(narrower),
@@ -78,14 +83,17 @@ def next_channel(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def regimes_of(measured: Measured) -> list[dict[str, Any]]:
     r"""Looks for sub-populations with an uncertainty of their own, in every set of channels at the noise of training.
 
-    Single channels and all together are tested. P-values are corrected over all tests (Holm).
+    Single channels and all together are tested, each quantity by the dip test and by the likelihood ratio of two modes;
+    p-values are corrected over all tests of both kinds (Holm). There are two regimes where one of both is below 5 % and
+    the smaller group holds at least three in a hundred.
 
     Arguments:
         measured: The cells.
 
     Returns:
-        For each (set, quantity), the most clearly parted first: the dip test with ``holm``; ``two``, whether there are
-        two regimes at 5 %; medians of the interval ``below`` and ``above`` the cut; and the best ``separators``.
+        For each (set, quantity), the most clearly parted first: both tests, with ``holm``, the lesser of their
+        corrected p-values; ``two``, whether there are two regimes; medians of the interval ``below`` and ``above`` the
+        cut; and the best ``separators``.
 
     Example:
         >>> regimes_of(measured)[0]["two"]  # doctest: +SKIP
@@ -97,21 +105,41 @@ def regimes_of(measured: Measured) -> list[dict[str, Any]]:
         for name in cell.names:
             width = np.log(np.maximum(cell.widths(name), 1e-9))
             found = find_regimes(width)
-            below, above = (float(math.exp(level)) for level in found.levels)
-            row = {"given": cell.key.set_name, "quantity": name, **found.to_json()}
-            ends = float(np.exp(width.min())), float(np.exp(width.max() + 1e-9))
-            counts, edges = np.histogram(cell.widths(name), np.geomspace(ends[0], ends[1], 31))
-            row |= {"below": _digits(below), "above": _digits(above), "unit": measured.study.units[name]}
-            row["histogram"] = {"edges": [_digits(edge) for edge in edges], "counts": counts.tolist()}
-            rows.append(row)
+            rows.append(_regime_row(cell, name, measured.study.units[name], found))
             widths.append(width > found.cut)
-    corrected = holm(np.array([row["p"] for row in rows]))
+    corrected = holm(np.array([row[key] for key in ("p", "p_modes") for row in rows])).reshape(2, -1).min(0)
+    recorded: dict[str, dict[str, np.ndarray]] = {}
     for row, p, groups in zip(rows, corrected, widths, strict=True):
-        row |= {"holm": _digits(p), "two": bool(p < ALPHA), "separators": []}
+        lesser = min(row["share"], 1 - row["share"])
+        row |= {"holm": _digits(p), "two": bool(p < ALPHA and lesser >= LEAST_SHARE), "separators": []}
         if row["two"]:
-            found_by = separators(groups, measured.people.columns, seed=measured.config.seed)
-            row["separators"] = [one.to_json() for one in found_by[:5]]
+            covariates = _covariates(measured, row["given"], recorded)
+            row["separators"] = [one.to_json() for one in separators(groups, covariates, seed=measured.config.seed)[:5]]
     return sorted(rows, key=lambda row: (row["holm"], -row["dip"]))
+
+
+def _regime_row(cell: Cell, name: str, unit: str, found: Regimes) -> dict[str, Any]:
+    width = np.maximum(cell.widths(name), 1e-9)
+    below, above = (float(math.exp(level)) for level in found.levels)
+    counts, edges = np.histogram(width, np.geomspace(width.min(), width.max() * (1 + 1e-9) + 1e-12, 31))
+    return {
+        "given": cell.key.set_name, "quantity": name, **found.to_json(), "below": _digits(below),
+        "above": _digits(above), "unit": unit,
+        "histogram": {"edges": [_digits(edge) for edge in edges], "counts": counts.tolist()},
+    }  # fmt: skip
+
+
+def _covariates(
+    measured: Measured, given: str, recorded: dict[str, dict[str, np.ndarray]]
+) -> dict[str, Float[np.ndarray, " N"]]:
+    """Parameters and quantities of the individuals, and what the waves of a single channel show."""
+    channels = measured.study.channels
+    if not recorded:
+        x = measured.study.observe(measured.people, 0.0, measured.config.seed)
+        recorded |= {
+            name: wave_covariates(measured.people.waves[:, c], x[:, c]) for c, name in enumerate(channels)
+        }
+    return dict(measured.people.columns) | recorded.get(given, {})
 
 
 def trade_offs(measured: Measured, cell: Cell) -> list[dict[str, Any]]:
@@ -161,8 +189,8 @@ def individual_map(measured: Measured, cell: Cell, name: str, *, bins: int = 5) 
     """
     from scipy.stats import spearmanr
 
-    columns = {k: v for k, v in measured.people.columns.items() if np.ptp(v) > 0}
     width = cell.widths(name)
+    columns = {k: v[: len(width)] for k, v in measured.people.columns.items() if np.ptp(v[: len(width)]) > 0}
     tested = {key: spearmanr(values, width) for key, values in columns.items()}
     corrected = dict(zip(tested, holm(np.array([float(t.pvalue) for t in tested.values()])), strict=True))
     rho = {key: {"rho": _digits(t.statistic), "p": _digits(corrected[key])} for key, t in tested.items()}
@@ -230,7 +258,7 @@ def _heart_rate(measured: Measured, summaries: Mapping[CellKey, Any]) -> dict[st
     shares = {c.key.set_name: summaries[c.key]["HR"]["coverage"]["0.9"] for c in measured.singles()}
     worst = min(shares, key=lambda key: shares[key])
     # 3 points, and what the number of individuals leaves to chance in the worst of so many channels
-    slack = 0.03 + 2.0 * math.sqrt(0.09 / measured.people.n)
+    slack = 0.03 + 2.0 * math.sqrt(0.09 / len(measured.singles()[0].log_prob))
     return _row(title, shares[worst] >= 0.9 - slack, f"least {100 * shares[worst]:.1f} %, {worst}")
 
 
@@ -238,7 +266,7 @@ def _calibrated(measured: Measured, summaries: Mapping[CellKey, Any]) -> dict[st
     rows = summaries[CellKey(measured.study.channels)]
     gaps = {(q, level): share - float(level) for q, row in rows.items() for level, share in row["coverage"].items()}
     worst = max(gaps, key=lambda key: abs(gaps[key]))
-    slack = 2.0 * math.sqrt(0.25 / measured.people.n)
+    slack = 2.0 * math.sqrt(0.25 / len(measured.cells[CellKey(measured.study.channels)].log_prob))
     text = f"worst {100 * gaps[worst]:+.1f} points, {worst[0]} at {100 * float(worst[1]):.0f} %"
     return _row("all channels together are calibrated within 3 points", abs(gaps[worst]) <= 0.03 + slack, text)
 
@@ -267,6 +295,12 @@ def _grows_with_noise(measured: Measured) -> dict[str, Any]:
                 worst = min(worst, (float(more.mean()), f"{name} of {quiet.key.set_name} from {low:g} to {high:g}"))
     text = f"{bad} of {count} steps shrink" + (f"; most {worst[0]:+.3f} bit, {worst[1]}" if worst[1] else "")
     return _row("intervals grow with noise", bad == 0, text)
+
+
+def _paired(before: Float[np.ndarray, " N"], after: Float[np.ndarray, " M"]) -> Float[np.ndarray, " least"]:
+    """Differences of the individuals that are in both."""
+    n = min(len(before), len(after))
+    return np.asarray(before[:n] - after[:n])
 
 
 def _digits(value: Any) -> float:

@@ -27,6 +27,8 @@ class AtlasConfig:
     Arguments:
         n: Individuals.
         draws: Posterior draws an individual.
+        many: Individuals of each channel alone and of all together at the noise of training, for calibration and
+            regimes; 0 for ``n``.
         noise: Factors on the noise at which each channel alone and all together are measured, beside that of training.
         sets: `all` for single channels, pairs and everything; `singles` without the pairs.
         given: Further sets of channels; what to add to each of them is measured too.
@@ -42,6 +44,7 @@ class AtlasConfig:
 
     n: int = 600
     draws: int = 400
+    many: int = 0
     noise: tuple[float, ...] = (0.25, 1.0, 4.0)
     sets: Literal["all", "singles"] = "all"
     given: tuple[tuple[str, ...], ...] = ()
@@ -52,6 +55,8 @@ class AtlasConfig:
         object.__setattr__(self, "given", tuple(tuple(names) for names in self.given))
         if self.n < 100 or self.draws < 50:
             raise ValueError(f"an atlas needs n of at least 100 and 50 draws, got {self.n} and {self.draws}")
+        if self.many and self.many < self.n:
+            raise ValueError(f"many must be 0 or at least n, {self.n}, got {self.many}")
         if self.sets not in ("all", "singles"):
             raise ValueError(f"sets must be 'all' or 'singles', got {self.sets!r}")
         if any(not f > 0 for f in self.noise) or len(set(self.noise)) < len(self.noise):
@@ -65,7 +70,7 @@ class Measured:
     Arguments:
         study: The model.
         config: How it was made.
-        people: The individuals.
+        people: The individuals; cells of fewer are of the first.
         cells: The cells by key.
 
     Example:
@@ -150,6 +155,7 @@ def run_cells(
     if folder is not None:
         _claim(folder, study, config)
     people = _people(study, config, folder, progress)
+    few = people.first(config.n)
     cells: dict[CellKey, Cell] = {}
     windows: dict[float, np.ndarray] = {}
     for i, key in enumerate(keys):
@@ -159,9 +165,11 @@ def run_cells(
             with np.load(kept) as arrays:
                 cells[key] = Cell.of(key, tuple(study.units), arrays)
             continue
-        if key.noise not in windows:
-            windows = {key.noise: study.observe(people, key.noise, config.seed)}  # one level in memory at a time
-        cells[key] = measure_cell(study, people, windows[key.noise], key, n_draws=config.draws, seed=config.seed)
+        if key.noise not in windows:  # one level in memory at a time
+            windows = {key.noise: study.observe(people if not key.noise else few, key.noise, config.seed)}
+        who = people if len(key.given) in (1, len(study.channels)) and not key.noise else few
+        x = windows[key.noise][: who.n]
+        cells[key] = measure_cell(study, who, x, key, n_draws=config.draws, seed=config.seed)
         if kept is not None:
             _write(kept, cells[key].arrays())
     return Measured(study, config, people, cells)
@@ -190,8 +198,9 @@ def _people(study: Study, config: AtlasConfig, folder: Path | None, progress: Ca
         with np.load(kept) as arrays:
             columns = {str(name): arrays["columns"][:, d] for d, name in enumerate(arrays["names"])}
             return People(columns, arrays["theta"], arrays["waves"])
-    progress(f"simulating {config.n} individuals")
-    people = study.people(config.n, config.seed)
+    n = max(config.n, config.many)
+    progress(f"simulating {n} individuals")
+    people = study.people(n, config.seed)
     if kept is not None:
         names, columns_of = list(people.columns), np.stack(list(people.columns.values()), -1)
         arrays = {"names": np.array(names), "columns": columns_of, "theta": people.theta, "waves": people.waves}

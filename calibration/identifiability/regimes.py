@@ -1,17 +1,17 @@
 r"""Sub-populations with uncertainty of their own, and what separates them.
 
-The widths of the posterior intervals of many individuals, on the logarithm, are put to the dip test: under one regime
-they have one mode. Where the corrected p-value is below the level, they are cut at the deepest place of their density
-between its two highest modes; each parameter and quantity of the individuals is then asked whether it separates the two
-parts, by the area under its ROC curve with Mann and Whitney's test, corrected for their number, and by the threshold
-that a stump learns on one half and keeps on the other.
+The widths of the posterior intervals of many individuals, on the logarithm, are put to two tests of whether their
+density has one mode: the dip test and a likelihood ratio ([`two_modes`][pulsebayes.calibration.identifiability.modes]).
+They are cut in the valley of the best density of two modes. Where a corrected p-value is below the level, each
+parameter and quantity of the individuals is asked whether it separates the two parts, by the area under its ROC curve
+with Mann and Whitney's test, corrected for their number, and by the threshold that a stump learns on one half and keeps
+on the other.
 
 A posterior with several modes is found in the same way from its draws. Since a unimodal posterior rarely has a small
 p-value, more individuals with $p < 0.01$ than one in a hundred tell of several modes (binomial test).
 
 References:
-    Hartigan J.A., Hartigan P.M. (1985), Ann Stat 13:70 (dip test); Mann H.B., Whitney D.R. (1947), Ann Math Stat 18:50;
-    Silverman B.W. (1981), J R Stat Soc B 43:97 (modes of a kernel density).
+    Hartigan J.A., Hartigan P.M. (1985), Ann Stat 13:70 (dip test); Mann H.B., Whitney D.R. (1947), Ann Math Stat 18:50.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from jaxtyping import Bool, Float
 
 from ..diagnostics.rank_tests import holm
 from .dip import dip, dip_p_value, dips
+from .modes import two_modes
 
-__all__ = ["Regimes", "Separator", "find_regimes", "modal_share", "separators", "split_modes"]
+__all__ = ["Regimes", "Separator", "find_regimes", "modal_share", "separators"]
 
 LEAST_INDIVIDUALS = 100
 """Individuals below which no regime is looked for."""
@@ -71,6 +72,8 @@ class Regimes:
     Arguments:
         dip: The dip.
         p: Its p-value.
+        ratio: Twice the log likelihood ratio of two modes to one.
+        p_modes: Its p-value.
         n: Individuals.
         cut: Where the modes part, on the scale that was tested.
         share: Share of individuals above the cut.
@@ -84,6 +87,8 @@ class Regimes:
 
     dip: float
     p: float
+    ratio: float
+    p_modes: float
     n: int
     cut: float
     share: float
@@ -92,48 +97,15 @@ class Regimes:
     def to_json(self) -> dict[str, Any]:
         r"""Returns the regimes as a JSON-able dictionary."""
         return {
-            "dip": float(f"{self.dip:.4g}"), "p": float(f"{self.p:.3g}"), "n": self.n,
+            "dip": float(f"{self.dip:.4g}"), "p": float(f"{self.p:.3g}"), "ratio": float(f"{self.ratio:.4g}"),
+            "p_modes": float(f"{self.p_modes:.3g}"), "n": self.n,
             "cut": float(f"{self.cut:.5g}"), "share": round(self.share, 4),
             "levels": [float(f"{level:.5g}") for level in self.levels],
         }  # fmt: skip
 
 
-def split_modes(values: Float[np.ndarray, " N"]) -> float:
-    r"""The deepest place between the two highest modes of a sample's density.
-
-    The bandwidth of the kernel density shrinks until it has two modes (Silverman's critical bandwidth).
-
-    Arguments:
-        values: The sample.
-
-    Returns:
-        The place; the median where no bandwidth shows two modes.
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> bool(1 < split_modes(np.concatenate([rng.normal(0, 0.3, 99), rng.normal(3, 0.3, 99)])) < 2)
-        True
-    """
-    values = np.asarray(values, dtype=np.float64)
-    low, high = values.min(), values.max()
-    if not high > low:
-        return float(low)
-    grid = np.linspace(low, high, 256)
-    counts = np.histogram(values, bins=256, range=(low, high))[0]
-    step = grid[1] - grid[0]
-    for width in np.geomspace(0.5, 0.01, 60) * (high - low):
-        reach = np.arange(-255, 256) * step / width
-        density = np.convolve(counts, np.exp(-0.5 * reach**2))[255:511]
-        inner = density[1:-1]
-        peaks = 1 + np.flatnonzero((inner > density[:-2]) & (inner >= density[2:]))
-        if len(peaks) >= 2:
-            first, second = np.sort(peaks[np.argsort(density[peaks])[-2:]])
-            return float(grid[first + int(density[first : second + 1].argmin())])
-    return float(np.median(values))
-
-
 def find_regimes(values: Float[np.ndarray, " N"]) -> Regimes:
-    r"""Puts the uncertainty of individuals to the dip test and parts it at its antimode.
+    r"""Puts the uncertainty of individuals to the tests of one mode and parts it at its antimode.
 
     Arguments:
         values: An uncertainty of each individual, best on the logarithm.
@@ -148,12 +120,14 @@ def find_regimes(values: Float[np.ndarray, " N"]) -> Regimes:
     values = np.asarray(values, dtype=np.float64)
     if len(values) < LEAST_INDIVIDUALS:
         raise ValueError(f"regimes need at least {LEAST_INDIVIDUALS} individuals, got {len(values)}: give a greater -n")
-    found, cut = dip(values), split_modes(values)
+    found, modes = dip(values), two_modes(values)
+    cut = modes.cut
     above = values > cut
     parts = [values[~above], values[above]]
     levels = tuple(float(np.median(part)) if len(part) else cut for part in parts)
     p = float(dip_p_value(found, len(values)))
-    return Regimes(found, p, len(values), cut, float(above.mean()), (levels[0], levels[1]))
+    share = float(above.mean())
+    return Regimes(found, p, modes.ratio, modes.p, len(values), cut, share, (levels[0], levels[1]))
 
 
 def separators(

@@ -53,6 +53,14 @@ class People:
         r"""Number of individuals."""
         return len(self.theta)
 
+    def first(self, n: int) -> People:
+        r"""The first of them.
+
+        Arguments:
+            n: How many.
+        """
+        return People({name: values[:n] for name, values in self.columns.items()}, self.theta[:n], self.waves[:n])
+
 
 class Study(Protocol):
     r"""What the atlas asks of a model.
@@ -290,7 +298,7 @@ class BundleStudy:
             seed: Seed of the draws.
         """
         generator = torch.Generator().manual_seed(seed)
-        parts = [self.bundle.npe.sample(part, n, generator) for part in self._windows(x)]
+        parts = [self.bundle.npe.sample_together(part, n, generator) for part in self._windows(x)]
         return self.bundle.outputs.derive(np.concatenate(parts).astype(np.float64))
 
     def log_prob(self, people: People, x: Float[np.ndarray, "N C T"]) -> Float[np.ndarray, " N"]:

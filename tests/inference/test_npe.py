@@ -111,6 +111,14 @@ def test_draws_are_inside_and_repeat_with_the_seed(bundle, window):
     assert bundle.outputs.space.contains(one).all()
 
 
+def test_draws_of_several_windows_at_a_time_are_those_of_each(bundle):
+    x = 90 + 20 * torch.randn(5, 1000, generator=torch.Generator().manual_seed(1))
+    each = bundle.npe.sample(x, 20, torch.Generator().manual_seed(3))
+    together = bundle.npe.sample_together(x, 20, torch.Generator().manual_seed(3), at_once=2)
+    np.testing.assert_allclose(together, each, rtol=2e-3)
+    assert bundle.outputs.space.contains(together.astype(np.float64)).all()
+
+
 def test_density_integrates_to_one_and_is_zero_outside():
     torch.manual_seed(0)
     outputs = OutputSpace.from_names(("HR", "CVP"))

@@ -78,6 +78,19 @@ def test_the_best_channel_to_add_is_that_which_tells_most(atlas: dict) -> None:
     assert best["first+second", "SV"]["add"] == "sum"
 
 
+def test_more_individuals_can_be_asked_for_the_tests(measured: Measured) -> None:
+    config = AtlasConfig(n=120, draws=60, many=180, noise=(), sets="singles", given=(("first", "second"),))
+    more = run_cells(ToyStudy(), config)
+    sizes = {key.given: len(cell.log_prob) for key, cell in more.cells.items()}
+    assert sizes["first",] == sizes[ToyStudy.channels] == 180 and sizes["first", "second"] == 120
+    cell = next(c for c in atlas_of(more)["cells"] if c["given"] == ["first"])
+    assert cell["quantities"]["HR"]["n"] == 180
+    added = next(r for r in findings.gains(more) if (r["given"], r["add"], r["quantity"]) == ("first", "second", "SV"))
+    assert added["bits"] == pytest.approx(0.5, abs=0.2)
+    with pytest.raises(ValueError, match="at least n, 300, got 200"):
+        AtlasConfig(n=300, many=200)
+
+
 def test_two_regimes_are_told_from_one(atlas: dict) -> None:
     rows = {(row["given"], row["quantity"]): row for row in atlas["regimes"]}
     young = rows["young", "HR"]

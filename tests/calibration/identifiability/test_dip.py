@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pulsebayes.calibration.identifiability.dip import dip, dip_p_value, dips
-from pulsebayes.calibration.identifiability.regimes import find_regimes, modal_share, separators, split_modes
+from pulsebayes.calibration.identifiability.regimes import find_regimes, modal_share, separators
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_separator_may_point_either_way() -> None:
 def test_sharp_modes_are_cut_between_them() -> None:
     rng = np.random.default_rng(6)
     values = np.concatenate([rng.normal(0, 0.1, 300), rng.normal(1.0, 0.3, 100)])
-    assert 0.2 < split_modes(values) < 0.8
-    assert split_modes(np.zeros(50)) == 0.0
+    assert 0.2 < find_regimes(values).cut < 0.8
+    assert find_regimes(np.zeros(150)).p_modes == 1.0
 
 
 def test_posteriors_of_two_modes_are_counted() -> None:
