@@ -8,6 +8,7 @@ cell by cell, so that the same command goes on where it was stopped and a second
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from pulsebayes.apps.figures.atlas import (
 from pulsebayes.apps.figures.marks import Picture
 from pulsebayes.apps.figures.static import draw_static
 from pulsebayes.calibration.identifiability.study import BundleStudy
-from pulsebayes.calibration.identifiability.trends import PUBLISHED_WAVE_SPEED
+from pulsebayes.calibration.identifiability.trends import PUBLISHED, PUBLISHED_WAVE_SPEED
 from pulsebayes.inference.bundle import Bundle, shipped_bundles
 
 PAGE = Path(__file__).with_name("atlas.md")
@@ -33,12 +34,12 @@ PICTURES = PAGE.parent / "images"
 MOST_BYTES = 150_000
 MODELS: Mapping[str, tuple[str, ...]] = {
     "multi-site": (
-        "-n", "400", "--draws", "200", "--noise", "0.25,4", "--sets", "singles", "--sobol", "0",
+        "-n", "400", "--draws", "200", "--many", "6000", "--noise", "0.25,4", "--sets", "singles", "--sobol", "128",
         "--given", "carotid", "--given", "radial", "--given", "finger-ppg",
     ),
-    "abp-ppg": ("-n", "400", "--draws", "200", "--noise", "0.25,4", "--sobol", "0"),
-    "radial-abp": ("-n", "600", "--draws", "300", "--sobol", "64"),
-    "finger-ppg": ("-n", "400", "--draws", "200", "--noise", "", "--sobol", "0"),
+    "abp-ppg": ("-n", "400", "--draws", "200", "--many", "4000", "--noise", "0.25,4", "--sobol", "0"),
+    "radial-abp": ("-n", "600", "--draws", "200", "--many", "12000", "--seed", "1", "--sobol", "64"),
+    "finger-ppg": ("-n", "400", "--draws", "200", "--many", "4000", "--noise", "", "--sobol", "0"),
 }  # fmt: skip
 """The models of the gallery, the widest first, and how each is asked; those that do not ship are left out."""
 GAPS = ("radial-abp",)
@@ -52,30 +53,49 @@ HEAD = """# The uncertainty atlas
 
 <!-- Written by docs/make_atlas.py from what `pulsebayes analyse identifiability` measured; do not edit. -->
 
-What each signal can tell of each quantity, measured on simulated individuals with models that ship
-(2026-11-21; `radial-abp` was of the population `clinical` then). How it is
-measured and what each word means: [What each signal can tell](identifiability.md). One command makes this page, and
-goes on where it was stopped:
+What each signal can tell of each quantity, measured on simulated individuals with the models that ship. How it is
+measured and what each word means: [What each signal can tell](identifiability.md). One command makes this page, goes on
+where it was stopped, and measures anew what was measured of other weights:
 
 ```
-python docs/make_atlas.py --work atlas
+python docs/make_atlas.py --work atlas --real ../shared/data/real
 ```
 
 Intervals are those of 90 %, their size the median over individuals. What is said here is true of the simulator.
 """
 
 
+REGIMES = """
+## Regimes
+
+Of the logarithm of interval sizes over individuals (relative to the value of what is positive), each channel alone and
+all together, every quantity: the dip test and the likelihood ratio of two modes to one, corrected over all of a model
+(Holm). Two regimes are said to be there where one of both is below 5 % and the smaller group holds at least 3 % of the
+individuals.
+"""
+
+
 def measure(name: str, work: Path) -> dict[str, Any]:
     """Measures a model, goes on with it, or reads what was measured of just these weights."""
     out = work / name
-    stamp, kept = out / "cells" / "individuals.json", out / "atlas.json"
-    known = json.loads(stamp.read_text(encoding="utf-8"))["fingerprint"] if stamp.is_file() else ""
-    if not kept.is_file() or known != BundleStudy(Bundle.load(shipped_bundles()[name])).fingerprint:
-        code = run(["analyse", "identifiability", name, *MODELS[name], "--out", str(out)])
+    kept, asked = out / "atlas.json", out / "asked.json"
+    wanted = {"fingerprint": fingerprint(name), "options": list(MODELS[name])}
+    known = json.loads(asked.read_text(encoding="utf-8")) if asked.is_file() else {}
+    if not kept.is_file() or known != wanted:
+        out.mkdir(parents=True, exist_ok=True)
+        anew = ["--force"] if known != wanted else []
+        asked.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+        kept.unlink(missing_ok=True)
+        code = run(["analyse", "identifiability", name, *MODELS[name], *anew, "--out", str(out)])
         if code:
             raise SystemExit(code)
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
+
+
+def fingerprint(name: str) -> str:
+    """What tells a model's weights from others."""
+    return BundleStudy(Bundle.load(shipped_bundles()[name])).fingerprint
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -102,12 +122,17 @@ def plain(atlas: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def allowed(atlases: Mapping[str, Mapping[str, Any]]) -> str:
     """What the checks of coverage allow, which depends on the number of individuals."""
-    each = {name: atlas["config"]["n"] for name, atlas in atlases.items()}
+    each = {name: tested(atlas) for name, atlas in atlases.items()}
     slack = ", ".join(f"{3 + 100 / n**0.5:.1f} for `{name}` ({n} individuals)" for name, n in each.items())
     return (
         f"Coverage is allowed three points and two standard errors: at 50 % {slack} points. That is coarse; what was "
         "measured on thousands of simulations stands on the card of each model."
     )
+
+
+def tested(atlas: Mapping[str, Any]) -> int:
+    """Individuals behind coverage and regimes."""
+    return int(max(atlas["config"]["n"], atlas["config"]["many"]))
 
 
 def the_table(atlas: Mapping[str, Any]) -> str:
@@ -124,19 +149,23 @@ def the_table(atlas: Mapping[str, Any]) -> str:
 
 
 def regimes(atlases: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """What the dip test found, in words, and the two clearest cases of each kind."""
+    """What the tests found, in words, and the two clearest cases of each kind."""
     shown: list[dict[str, Any]] = []
     for name, atlas in atlases.items():
         two, one = ([row for row in atlas["regimes"] if row["two"] is kind] for kind in (True, False))
         yield f"- `{name}`: two regimes in {len(two)} of {len(atlas['regimes'])} (channels, quantity)" + (
-            "." if two else f"; least p {min(row['p'] for row in one):.2g}, corrected {one[0]['holm']:.2g}."
+            "."
+            if two
+            else f"; least p {min(min(row['p'], row['p_modes']) for row in one):.2g}, corrected {one[0]['holm']:.2g}."
         )
         for row in two[:6]:
             by = row["separators"][0] if row["separators"] else None
             told = f"; {by['name']} separates them (AUC {by['auc']:.2f}, above {by['threshold']:.3g}, accuracy "
             yield (
                 f"  - {row['quantity']} from {row['given']}: intervals of {row['below']:.3g} and {row['above']:.3g} "
-                f"{row['unit']}, p = {row['holm']:.2g}" + (f"{told}{by['accuracy']:.2f})" if by else "")
+                f"{row['unit']} ({100 * min(row['share'], 1 - row['share']):.0f} % of individuals in the smaller "
+                f"group), p = {row['holm']:.2g}, of the dip alone {row['p']:.2g}"
+                + (f"{told}{by['accuracy']:.2f})" if by else "")
             )
         if not shown:
             shown = [*two[:2], *one[-(4 - len(two[:2])) :]]
@@ -184,9 +213,76 @@ def louder(atlas: Mapping[str, Any]) -> str:
     )
 
 
+def several_modes(atlases: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where more posteriors have several modes than by chance."""
+    lines = []
+    for model, atlas in atlases.items():
+        cells = plain(atlas)
+        tests = sum(len(rows) for rows in cells.values())
+        each = [
+            (q["modal_p"] * tests, q["modal"], name, given) for given, row in cells.items() for name, q in row.items()
+        ]
+        found = [one for one in each if one[0] < 0.05]
+        said = f"- `{model}`: in {len(found)} of {tests} (channels, quantity) more than chance (binomial, Bonferroni)"
+        for p, share, quantity, given in sorted(found)[:4]:
+            said += f"; {quantity} from {given} {100 * share:.1f} %, p = {p:.1g}"
+        lines.append(said + ".")
+    return "Posteriors whose draws the dip test calls multimodal at 1 %:\n\n" + "\n".join(lines)
+
+
+def exchanged(atlas: Mapping[str, Any]) -> str:
+    """Pairs of quantities that a channel cannot tell apart, with the channel in which they hang together most."""
+    everything = "+".join(atlas["channels"])
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in atlas["trade_offs"]:
+        pairs.setdefault((row["first"], row["second"]), []).append(row)
+    rows = []
+    for (first, second), found in pairs.items():
+        alone = [row for row in found if row["given"] != everything or len(atlas["channels"]) == 1]
+        together = [row for row in found if row["given"] == everything]
+        if not alone:
+            continue
+        most = max(alone, key=lambda row: abs(row["posterior"]))
+        rest = f"{together[0]['posterior']:+.2f}" if together else "less than .5"
+        alone_most = f"{most['posterior']:+.2f} ({most['given']})"
+        rows.append([f"{first}, {second}", str(len(alone)), alone_most, rest, f"{most['prior']:+.2f}"])
+    rows.sort(key=lambda row: (-int(row[1]), row[0]))
+    head = ["pair", "channels in which it does", "most", "all together", "in the prior"]
+    said = (
+        f"Pairs whose posterior correlation is a half or more on average, `{atlas['model']}`, each channel alone:\n\n"
+    )
+    return said + table(head, rows[:14])
+
+
+def by_age(trends: Mapping[str, Any]) -> str:
+    """The healthy baseline adult of each age: as simulated, and as published."""
+    healthy, rows = trends["healthy"], []
+    for name, (label, published) in PUBLISHED.items():
+        pairs = zip(healthy[name], published, strict=True) if published else ((v, None) for v in healthy[name])
+        rows.append([label, *(f"{v:.4g}" + ("" if p is None else f" ({p:.4g})") for v, p in pairs)])
+    said = "Healthy baseline adults of the same simulator (in brackets as published):\n\n"
+    return said + table(["", *(f"{age:g} years" for age in healthy["age"])], rows)
+
+
+def sobol(atlas: Mapping[str, Any]) -> str:
+    """What a classical sensitivity analysis says beside the information, and what it misses."""
+    found, missed = atlas["sensitivity"], atlas["sensitivity"]["missed"]
+
+    def listed(rows: list[dict[str, Any]]) -> str:
+        told = [f"{r['quantity']} from {r['channel']} (index {r['index']:.2f}, {r['bits']:.2f} bit)" for r in rows[:3]]
+        return ", ".join(told) if told else "none"
+
+    return (
+        f"Ranks of first-order indices and of information over (channel, quantity) correlate by {found['rho']:.2f}. "
+        f"Known though without influence (index below .02): {listed(missed['known_without_influence'])}. Of influence "
+        f"but hardly known: {listed(missed['influence_but_hardly_known'])}. One number a parameter cannot show the "
+        f"{missed['regimes']} cases of two regimes and {missed['trade_offs']} pairs that trade off."
+    )
+
+
 def gap(model: str, work: Path, real: Path) -> str:
     """Where real recordings sit against a model's simulations, a row each; those it cannot judge are counted."""
-    out = work / f"gap-{model}"
+    out = work / f"gap-{model}-{hashlib.sha256(fingerprint(model).encode()).hexdigest()[:8]}"
     if not (out / "gap.json").is_file():
         run(
             ["cohort", "gap", str(real), "--model", model, "--every", "120s", "--simulations", "256", "--out", str(out)]
@@ -236,8 +332,10 @@ def page(atlases: Mapping[str, Mapping[str, Any]], gaps: Mapping[str, str]) -> I
         yield louder(widest)
     if widest["next"]:
         yield "\n## The best next measurement\n\n" + additions(widest)
-    yield "\n## Regimes\n\nDip test of the logarithm of interval widths over individuals, corrected over all (Holm).\n"
+    yield REGIMES
     yield "\n".join(regimes(atlases))
+    yield "\n## Posteriors of several modes\n\n" + several_modes(atlases)
+    yield "\n## What trades off\n\n" + exchanged(widest)
     yield "\n## Of whom\n\nWhat intervals grow (+) or shrink (-) with, Spearman's correlation:\n"
     for channel in [c for c in widest["channels"] if c in MAPPED]:
         lines = "\n".join(whom(widest, channel))
@@ -246,7 +344,11 @@ def page(atlases: Mapping[str, Mapping[str, Any]], gaps: Mapping[str, str]) -> I
     own = [m for m in widest["maps"] if m["quantity"] == mapped and m["given"] in MAPPED]
     yield picture(map_picture((own or [m for m in widest["maps"] if m["quantity"] == mapped])[:4], mapped), "map")
     if widest["trends"]:
-        yield "\n## Age\n\n" + picture(trend_picture(widest["trends"], PUBLISHED_WAVE_SPEED), "trends")
+        yield "\n## Age\n\n" + by_age(widest["trends"])
+        yield "\n" + picture(trend_picture(widest["trends"], PUBLISHED_WAVE_SPEED), "trends")
+    for model, atlas in atlases.items():
+        if atlas["sensitivity"]:
+            yield f"\n## Beside Sobol's indices: `{model}`\n\n" + sobol(atlas)
     for model, text in gaps.items():
         yield f"\n## Where real recordings sit: `{model}`\n\n{text}"
 

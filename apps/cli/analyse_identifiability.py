@@ -53,8 +53,9 @@ def identifiability(
     For every quantity, set of channels and level of noise: interval, error, coverage, information; the best channel to
     add; on whom the uncertainty depends; sub-populations with an uncertainty of their own (dip test and likelihood
     ratio of two modes, Holm) and posteriors of several modes, with what separates them; pairs that trade off; Sobol's
-    indices beside it. Individuals are simulated by the recipe of the bundle. With --out FOLDER it writes atlas.html, pictures, atlas.csv and atlas.json,
-    and the same command goes on where it was stopped. --check exits with 8 where a check fails.
+    indices beside it. Individuals are simulated by the recipe of the bundle. With --out FOLDER it writes atlas.html,
+    pictures, atlas.csv and atlas.json, and the same command goes on where it was stopped. --check exits with 8 where a
+    check fails.
 
     Arguments:
         model: Name of a shipped model, or the folder of a bundle.

@@ -114,16 +114,18 @@ def _next(atlas: Mapping[str, Any]) -> str:
 def _regimes(atlas: Mapping[str, Any]) -> str:
     rows = [
         [r["given"], r["quantity"], "two" if r["two"] else "one", f"{r['dip']:.4f}", f"{r['p']:.2g}",
-         f"{r['holm']:.2g}",
+         f"{r['ratio']:.1f}", f"{r['p_modes']:.2g}", f"{r['holm']:.2g}",
          f"{r['below']:.3g} / {r['above']:.3g} {r['unit']}" if r["two"] else "–", f"{100 * r['share']:.0f} %",
          "; ".join(f"{s['name']} (AUC {s['auc']:.2f}, above {s['threshold']:.3g}, accuracy {s['accuracy']:.2f})"
                    for s in r["separators"][:2]) or "–"]
         for r in atlas["regimes"]
     ]  # fmt: skip
     head = (
-        "<p>Dip test of the logarithm of interval widths over individuals; p-values corrected over all rows (Holm).</p>"
+        "<p>Dip test, and likelihood ratio of two modes to one, of the logarithm of interval widths over individuals; "
+        "the lesser of both p-values, corrected over all (Holm).</p>"
     )
-    columns = ["channels", "quantity", "regimes", "dip", "p", "p (Holm)", "interval", "share above", "separated by"]
+    columns = ["channels", "quantity", "regimes", "dip", "p", "ratio", "p", "p (Holm)", "interval", "share above",
+               "separated by"]  # fmt: skip
     return head + f"<details open><summary>All tests</summary>{html_table(columns, rows)}</details>"
 
 

@@ -178,8 +178,8 @@ def summary_of(study: Study, people: People, cell: Cell, *, n_draws: int) -> dic
     Returns:
         For each quantity its ``unit``, ``interval`` (median width of the 90 % interval, in the unit), ``relative``
         (over that of the prior's), ``error`` (median, in the unit), ``error_share`` (median, relative to the truth),
-        ``n`` (individuals), ``coverage`` by level with ``coverage_error``, ``bits`` with ``bits_error``, ``modal`` (share of posteriors with
-        several modes) and ``modal_p``.
+        ``n`` (individuals), ``coverage`` by level with ``coverage_error``, ``bits`` with ``bits_error``, ``modal``
+        (share of posteriors with several modes) and ``modal_p``.
 
     Example:
         >>> summary_of(study, people, cell, n_draws=400)["CO"]["bits"]  # doctest: +SKIP

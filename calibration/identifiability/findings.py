@@ -15,6 +15,7 @@ from .cells import Cell, CellKey
 from .covariates import wave_covariates
 from .plan import Measured
 from .regimes import Regimes, find_regimes, separators
+from .study import Study
 
 __all__ = ["checks", "gains", "individual_map", "next_channel", "regimes_of", "trade_offs"]
 
@@ -83,7 +84,8 @@ def next_channel(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def regimes_of(measured: Measured) -> list[dict[str, Any]]:
     r"""Looks for sub-populations with an uncertainty of their own, in every set of channels at the noise of training.
 
-    Single channels and all together are tested, each quantity by the dip test and by the likelihood ratio of two modes;
+    The size of an interval is measured on the quantity's own scale, relative to its value where it is positive. Single
+    channels and all together are tested, each quantity by the dip test and by the likelihood ratio of two modes;
     p-values are corrected over all tests of both kinds (Holm). There are two regimes where one of both is below 5 % and
     the smaller group holds at least three in a hundred.
 
@@ -103,10 +105,11 @@ def regimes_of(measured: Measured) -> list[dict[str, Any]]:
     rows, widths = [], []
     for cell in {cell.key: cell for cell in cells}.values():
         for name in cell.names:
-            width = np.log(np.maximum(cell.widths(name), 1e-9))
-            found = find_regimes(width)
-            rows.append(_regime_row(cell, name, measured.study.units[name], found))
-            widths.append(width > found.cut)
+            size = _sizes(measured.study, cell, name)
+            found = find_regimes(np.log(size))
+            unit = "of its value" if measured.study.logarithmic[name] else measured.study.units[name]
+            rows.append(_regime_row(cell.key.set_name, name, unit, size, found))
+            widths.append(np.log(size) > found.cut)
     corrected = holm(np.array([row[key] for key in ("p", "p_modes") for row in rows])).reshape(2, -1).min(0)
     recorded: dict[str, dict[str, np.ndarray]] = {}
     for row, p, groups in zip(rows, corrected, widths, strict=True):
@@ -118,12 +121,17 @@ def regimes_of(measured: Measured) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["holm"], -row["dip"]))
 
 
-def _regime_row(cell: Cell, name: str, unit: str, found: Regimes) -> dict[str, Any]:
-    width = np.maximum(cell.widths(name), 1e-9)
+def _sizes(study: Study, cell: Cell, name: str) -> Float[np.ndarray, " N"]:
+    """Sizes of intervals on the quantity's own scale: of its value where that is the logarithm."""
+    q = cell.names.index(name)
+    return np.maximum(study.scaled(name, cell.high[:, q]) - study.scaled(name, cell.low[:, q]), 1e-9)
+
+
+def _regime_row(given: str, name: str, unit: str, width: np.ndarray, found: Regimes) -> dict[str, Any]:
     below, above = (float(math.exp(level)) for level in found.levels)
     counts, edges = np.histogram(width, np.geomspace(width.min(), width.max() * (1 + 1e-9) + 1e-12, 31))
     return {
-        "given": cell.key.set_name, "quantity": name, **found.to_json(), "below": _digits(below),
+        "given": given, "quantity": name, **found.to_json(), "below": _digits(below),
         "above": _digits(above), "unit": unit,
         "histogram": {"edges": [_digits(edge) for edge in edges], "counts": counts.tolist()},
     }  # fmt: skip
@@ -136,9 +144,7 @@ def _covariates(
     channels = measured.study.channels
     if not recorded:
         x = measured.study.observe(measured.people, 0.0, measured.config.seed)
-        recorded |= {
-            name: wave_covariates(measured.people.waves[:, c], x[:, c]) for c, name in enumerate(channels)
-        }
+        recorded |= {name: wave_covariates(measured.people.waves[:, c], x[:, c]) for c, name in enumerate(channels)}
     return dict(measured.people.columns) | recorded.get(given, {})
 
 

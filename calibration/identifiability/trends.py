@@ -6,6 +6,7 @@ pulse pressure growing, its amplification towards the arm falling, arteries wide
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +15,23 @@ import numpy as np
 from ...simulators.network.linear import LinearNetwork
 from .study import People
 
-__all__ = ["PUBLISHED_WAVE_SPEED", "age_trends", "people_by_age"]
+__all__ = ["PUBLISHED", "PUBLISHED_WAVE_SPEED", "age_trends", "people_by_age"]
 
 PUBLISHED_WAVE_SPEED = (5.95, 6.54, 7.40, 8.28, 9.24, 10.30)
 """Carotid-femoral wave speed at 25, 35, ... 75 years [m/s], Charlton 2019."""
+
+PUBLISHED: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "PWV": ("wave speed [m/s]", PUBLISHED_WAVE_SPEED),
+    "HR": ("heart rate [1/min]", (72.916, 76.803, 77.740, 77.301, 76.514, 74.435)),
+    "SV": ("stroke volume [mL]", (66.33, 63.81, 61.29, 58.76, 56.24, 53.71)),
+    "MAP": ("mean pressure [mmHg]", (88.93, 91.85, 94.99, 95.00, 94.05, 93.05)),
+    "D_AorticRoot": ("aortic root [mm]", ()),
+    "C": ("compliance [mL/mmHg]", ()),
+    "PP_aorta": ("aortic pulse pressure [mmHg]", ()),
+    "PP_radial": ("radial pulse pressure [mmHg]", ()),
+    "amplification": ("brachial over aortic", ()),
+}
+"""Trends of the baseline adult, with what is published at 25, 35, ... 75 years where it is, Charlton 2019."""
 
 _AGES = (25.0, 35.0, 45.0, 55.0, 65.0, 75.0)
 

@@ -1,4 +1,4 @@
-r"""The likelihood ratio of two modes: what it is by hand, its size where there is one mode, its power where there are two."""
+r"""The likelihood ratio of two modes: by hand, its size where there is one mode, its power where there are two."""
 
 from __future__ import annotations
 
@@ -95,3 +95,28 @@ def test_waves_tell_rhythm_notch_and_clipping() -> None:
     assert found["secondary_rise"][0] < 0.05 < 0.1 < found["secondary_rise"][2]
     assert found["clipped"][2] > 0.05 > found["clipped"][0]
     assert wave_covariates(np.zeros((2, 1)), np.zeros((2, 1))) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("share", "apart", "spread", "least"),
+    [(0.05, 4.0, 0.6, 0.8), (0.1, 3.5, 0.6, 0.8), (0.5, 3.0, 1.0, 0.8)],  # of 4,000 individuals at 5 in 10,000
+)
+def test_power_where_two_groups_part(share: float, apart: float, spread: float, least: float) -> None:
+    rng, found, n = np.random.default_rng(3), [], 4000
+    for _ in range(20):
+        second = rng.random(n) < share
+        found.append(two_modes(np.where(second, rng.normal(apart, spread, n), rng.normal(size=n))).p <= 5e-4)
+    print(f"{share:g} of {n} at {apart:g} +- {spread:g}: found in {np.mean(found):.2f}")
+    assert np.mean(found) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE)
+def test_false_alarms_at_every_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "NULL_DRAWS", 400)
+    rng = np.random.default_rng(4)
+    for n, times in ((400, 300), (4000, 100)):
+        rate = np.mean([two_modes(ONE[name](rng, n)).p <= 0.05 for _ in range(times)])
+        print(f"{name}, {n}: {100 * rate:.1f} % at 5 %")
+        assert rate <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / times)
