@@ -100,7 +100,7 @@ def test_waves_tell_rhythm_notch_and_clipping() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "apart", "spread", "least"),
-    [(0.05, 4.0, 0.6, 0.8), (0.1, 3.5, 0.6, 0.8), (0.5, 3.0, 1.0, 0.8)],  # of 4,000 individuals at 5 in 10,000
+    [(0.05, 4.0, 0.6, 0.4), (0.1, 3.5, 0.6, 0.5), (0.5, 3.0, 1.0, 0.9)],  # of 4,000 individuals at 5 in 10,000
 )
 def test_power_where_two_groups_part(share: float, apart: float, spread: float, least: float) -> None:
     rng, found, n = np.random.default_rng(3), [], 4000
