@@ -34,7 +34,7 @@ NULL_DRAWS = 20_000
 """Most samples behind a p-value, which is never less than one over this number and one more."""
 ENOUGH = 20
 """Samples with a greater ratio after which no more are drawn."""
-_FAR = 6.0  # standard deviations from the median beyond which all is one bin
+_FAR = 6.0  # standard deviations from the median; beyond them no 3 in 100 can lie, and stragglers are left out
 
 
 @dataclass(frozen=True)
@@ -166,13 +166,13 @@ def two_modes(values: Float[np.ndarray, " N"], *, seed: int = 0) -> TwoModes:
     middle, scale = float(np.median(values)), float(values.std())
     if not np.ptp(values) > 0:
         return TwoModes(0.0, 1.0, middle)
-    near = np.clip(values, middle - _FAR * scale, middle + _FAR * scale)
+    near = values[np.abs(values - middle) <= _FAR * scale]
     whole, edges = np.histogram(near, BINS)
     counts = whole.astype(np.float64)
     ratio, at, mode = _ratio(counts)
     place = float(np.interp(_valley(counts, at), np.arange(BINS + 1), edges)) if 0 < at < BINS else middle
     fitted = _one_mode(counts, mode)
-    return TwoModes(float(ratio), _p_value(ratio, fitted / fitted.sum(), len(values), seed), place)
+    return TwoModes(float(ratio), _p_value(ratio, fitted / fitted.sum(), len(near), seed), place)
 
 
 def _p_value(ratio: float, density: np.ndarray, n: int, seed: int) -> float:
