@@ -38,7 +38,7 @@ MODELS: Mapping[str, tuple[str, ...]] = {
         "--given", "carotid", "--given", "radial", "--given", "finger-ppg",
     ),
     "abp-ppg": ("-n", "400", "--draws", "200", "--many", "2000", "--noise", "0.25,4", "--sobol", "0"),
-    "radial-abp": ("-n", "600", "--draws", "200", "--many", "12000", "--seed", "1", "--sobol", "64"),
+    "radial-abp": ("-n", "600", "--draws", "100", "--many", "24000", "--seed", "2", "--sobol", "64"),
     "finger-ppg": ("-n", "400", "--draws", "200", "--many", "2000", "--noise", "", "--sobol", "0"),
 }  # fmt: skip
 """The models of the gallery, the widest first, and how each is asked; those that do not ship are left out."""

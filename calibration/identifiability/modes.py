@@ -1,6 +1,6 @@
 r"""One mode or two: a likelihood-ratio test whose two hypotheses say nothing of a density but how often it turns.
 
-In bins of one width, the density with one mode of greatest likelihood rises, then falls; the one with two rises and
+In twenty bins of one width, the density with one mode of greatest likelihood rises, then falls; the one with two rises and
 falls twice. Each rising or falling stretch is the pooled-adjacent-violators solution, and where the turns are is tried
 out, so that
 
@@ -29,7 +29,7 @@ from numba import njit
 
 __all__ = ["TwoModes", "two_modes"]
 
-BINS = 32
+BINS = 20
 NULL_DRAWS = 20_000
 """Most samples behind a p-value, which is never less than one over this number and one more."""
 ENOUGH = 20
