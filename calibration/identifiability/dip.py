@@ -145,7 +145,7 @@ def _null(n: int) -> np.ndarray:
 
 
 def dip_p_value(found: Float[np.ndarray, "*batch"] | float, n: int) -> Float[np.ndarray, "*batch"]:
-    r"""P-values of dips, from uniform samples of the same size; of more than 2,000 values by $\sqrt{n} D$, whose law stays.
+    r"""P-values of dips, from uniform samples of the same size; of more than 2,000 values by the law of $\sqrt{n} D$.
 
     Arguments:
         found: Dips of samples.

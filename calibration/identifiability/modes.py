@@ -1,8 +1,8 @@
 r"""One mode or two: a likelihood-ratio test whose two hypotheses say nothing of a density but how often it turns.
 
-In twenty bins of one width, the density with one mode of greatest likelihood rises, then falls; the one with two rises and
-falls twice. Each rising or falling stretch is the pooled-adjacent-violators solution, and where the turns are is tried
-out, so that
+In twenty bins of one width, the density with one mode of greatest likelihood rises, then falls; the one with two
+rises and falls twice. Each rising or falling stretch is the pooled-adjacent-violators solution, and where the turns
+are is tried out, so that
 
 $$
 \Lambda = 2 \Bigl( \max_{m_1 \le v \le m_2} \ell(m_1, v, m_2) - \max_m \ell(m) \Bigr) , \qquad
