@@ -45,6 +45,8 @@ def _rises(waves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             if height[k] < least:
                 continue
             up += height[k]
+            if begin[k] == 0:  # cut off: it began before
+                continue
             if last >= 0:
                 gaps += begin[k] - last
                 squares += (begin[k] - last) ** 2
