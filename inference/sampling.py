@@ -142,18 +142,16 @@ def _invert_spline(phi: Float[Tensor, "B P draw"], y: Float[Tensor, "B draw"]) -
     lengths = (lengths / (1 + (lengths * (2 / _LOG_SLOPE)).abs_())).exp_()
     lengths = lengths.view(phi.shape[0], 2, bins, -1)
     lengths = lengths * (2 * _BOUND / lengths.sum(2, keepdim=True))
-    slopes = phi[:, 2 * bins :]
-    x0, y0 = torch.full_like(y, -_BOUND), torch.full_like(y, -_BOUND)
-    knot_x, knot_y = x0, y0
-    dx, dy = lengths[:, 0, 0], lengths[:, 1, 0]
-    d0, d1 = torch.zeros_like(y), slopes[:, 0]
+    ends = [torch.full_like(lengths[:, :, 0], -_BOUND)]
     for j in range(1, bins):
-        knot_x, knot_y = knot_x + lengths[:, 0, j - 1], knot_y + lengths[:, 1, j - 1]
-        above = y > knot_y
-        x0, y0 = torch.where(above, knot_x, x0), torch.where(above, knot_y, y0)
-        dx, dy = torch.where(above, lengths[:, 0, j], dx), torch.where(above, lengths[:, 1, j], dy)
-        d0 = torch.where(above, slopes[:, j - 1], d0)
-        d1 = torch.where(above, slopes[:, j] if j < bins - 1 else torch.zeros_like(y), d1)
+        ends.append(ends[-1] + lengths[:, :, j - 1])
+    knots = torch.stack(ends)
+    bin_of = (y > knots[1:, :, 1]).sum(0)  # the number of knots below
+    at = bin_of[:, None]
+    x0, y0 = (knots[:, :, part].gather(0, bin_of[None])[0] for part in (0, 1))
+    dx, dy = (lengths[:, part].gather(1, at)[:, 0] for part in (0, 1))
+    slopes = torch.nn.functional.pad(phi[:, 2 * bins :], (0, 0, 1, 1))
+    d0, d1 = (slopes.gather(1, at + after)[:, 0] for after in (0, 1))
     d0 = (d0 / (1 + (d0 / _LOG_SLOPE).abs())).exp()
     d1 = (d1 / (1 + (d1 / _LOG_SLOPE).abs())).exp()
     s = dy / dx
