@@ -4,12 +4,14 @@ r"""The estimator and its refinement beside exact posteriors: windows of a refer
 the same draws weighted to the exact posterior, and by NUTS; a classifier tries to tell the first two from the third
 (C2ST: .5 is perfect). `--bundle FOLDER` takes another than the shipped `radial-abp-reference`. A window is a line of
 `DIR/posteriors.jsonl`, of a bundle trained on the network of `DIR/posteriors-network.jsonl`; a run goes on after the
-last one, and `--windows` says how many there shall be.
+last one, and `--windows` says how many there shall be. Chains are kept in `DIR/chains`: lines of other weights do
+not count, but are made anew beside the same chains, which depend on a bundle by where they started alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import tempfile
 import time
@@ -26,6 +28,7 @@ DRAWS = 750
 CHAINS = 3
 WARMUP = 150
 SEED = 555
+START = 128
 MEASURES = {
     "before": "C2ST before refinement",
     "after": "C2ST after refinement",
@@ -40,22 +43,49 @@ MEASURES = {
 }
 
 
-def window(bundle: Any, reference: Any, sampler: Any, x: np.ndarray, seed: int) -> dict[str, float]:
+def chains_of(kept: Path, bundle: Any, reference: Any, sampler: Any, x: np.ndarray, seed: int) -> dict[str, Any]:
+    """NUTS of one window: kept draws of that window, or fresh ones, which are kept."""
+    import torch
+
+    from pulsebayes.inference.mcmc import model_parameters
+
+    if kept.is_file():
+        with np.load(kept) as file:
+            found = dict(file)
+        if found["names"].tolist() == list(bundle.outputs.names) and np.array_equal(found["x"], x):
+            return found
+    begun = time.process_time()
+    generator = torch.Generator().manual_seed(seed)
+    drawn = bundle.npe.sample(torch.from_numpy(x[None]), START, generator)[0].astype(float)
+    chains = sampler.sample(x, model_parameters(bundle, reference, drawn), seed=seed)
+    found = {
+        "x": x,
+        "names": np.array(bundle.outputs.names),
+        "draws": np.stack([chains.values[name] for name in bundle.outputs.names], axis=-1),
+        "rhat": chains.rhat,
+        "ess": chains.ess,
+        "divergent": int(chains.diverging.sum()),
+        "cpu": time.process_time() - begun,
+    }
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(kept, **found)
+    return found
+
+
+def window(bundle: Any, reference: Any, sampler: Any, x: np.ndarray, seed: int, kept: Path) -> dict[str, float]:
     """Measures of one window."""
     import torch
 
     from pulsebayes.calibration.c2st import c2st
     from pulsebayes.inference.importance import refine
-    from pulsebayes.inference.mcmc import model_parameters
 
     begun = time.process_time()
     generator = torch.Generator().manual_seed(seed)
     drawn = bundle.npe.sample(torch.from_numpy(x[None]), DRAWS, generator)[0].astype(float)
     refined = refine(bundle, reference, x, DRAWS, seed=seed)
-    middle = time.process_time()
-    chains = sampler.sample(x, model_parameters(bundle, reference, drawn[:128]), seed=seed)
-    spent = time.process_time() - middle
-    exact = np.stack([chains.values[name] for name in bundle.outputs.names], axis=-1)
+    spent = time.process_time() - begun
+    chains = chains_of(kept, bundle, reference, sampler, x, seed)
+    exact = chains["draws"]
     space = bundle.outputs.space
     inside = [np.clip(v, space.low * (1 + 1e-6) + 1e-9, space.high * (1 - 1e-6)) for v in (exact, drawn, refined.theta)]
     nuts, before, after = (space.unconstrain(v.reshape(-1, v.shape[-1])) for v in inside)
@@ -66,11 +96,11 @@ def window(bundle: Any, reference: Any, sampler: Any, x: np.ndarray, seed: int) 
         "floor": c2st(nuts[:half], nuts[-half:], epochs=15, seed=seed),
         "k": refined.weights.k,
         "weight_ess": refined.weights.ess,
-        "rhat": chains.rhat,
-        "nuts_ess": chains.ess,
-        "divergent": int(chains.diverging.sum()),
-        "cpu_refine": middle - begun,
-        "cpu_nuts": spent,
+        "rhat": chains["rhat"],
+        "nuts_ess": chains["ess"],
+        "divergent": chains["divergent"],
+        "cpu_refine": spent,
+        "cpu_nuts": chains["cpu"],
     }
 
 
@@ -92,7 +122,9 @@ def lines(folder: Path, out: Path, n: int) -> list[dict[str, float]]:
 
     model = model_of(folder)
     kept = out / ("posteriors.jsonl" if model == "windkessel" else f"posteriors-{model}.jsonl")
-    found = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()[:12]
+    rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    found = [row for row in rows if row.get("weights", weights) == weights]
     if len(found) >= n:
         return found[:n]
     torch.set_num_threads(1)
@@ -103,9 +135,11 @@ def lines(folder: Path, out: Path, n: int) -> list[dict[str, float]]:
     sampler = Sampler(reference, draws=DRAWS // CHAINS, warmup=WARMUP, chains=CHAINS)
     out.mkdir(parents=True, exist_ok=True)
     for i in range(len(found), n):
-        found.append(window(bundle, reference, sampler, bank.x[i], i))
+        place = out / "chains" / f"{model}-{i:03d}.npz"
+        found.append(window(bundle, reference, sampler, bank.x[i], i, place))
+        rounded = {name: round(float(v), 4) for name, v in found[-1].items()}
         with kept.open("a") as file:
-            file.write(json.dumps({name: round(float(v), 4) for name, v in found[-1].items()}) + "\n")
+            file.write(json.dumps({**rounded, "weights": weights}) + "\n")
     return found
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .beat_rate import beat_rate, coordinate_of, counted_rate
+from .guess_centring import guess_size
 from .harmonics import HarmonicEmbedding
 from .level import level_coordinate
 from .linear_centring import clipped
@@ -88,6 +89,8 @@ class EmbeddingConfig:
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
             ``"dense"`` only.
         harmonics: Harmonics that are read, below the number of samples; ``"harmonic"`` only.
+        guess: Number of outputs, all of which are measured from a computed guess that the context ends in, see
+            [`HarmonicGuess`][pulsebayes.inference.harmonic_guess.HarmonicGuess]; ``"harmonic"`` only; 0 for none.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -116,6 +119,7 @@ class EmbeddingConfig:
     channels: tuple[ChannelScale, ...] = ()
     linear: bool = False
     harmonics: int = 12
+    guess: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -139,8 +143,19 @@ class EmbeddingConfig:
                 f"linear is for kind 'dense' and needs a context longer than the {self.samples} samples, got "
                 f"{self.kind!r} and {self.context}"
             )
+        self._check_guess()
         if not self.stages or len(self.stages) != len(self.blocks):
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
+
+    def _check_guess(self) -> None:
+        if not self.guess:
+            return
+        least = guess_size(self.guess) + 1 if self.guess >= 2 else 0
+        if self.kind != "harmonic" or self.guess < 2 or self.context < least:
+            raise ValueError(
+                f"guess is for kind 'harmonic', at least 2 outputs and a context of at least {least}, got "
+                f"{self.kind!r}, {self.guess} and {self.context}"
+            )
 
     @property
     def computed(self) -> int:
@@ -167,9 +182,9 @@ class EmbeddingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        r"""Returns the configuration as a JSON-able dictionary; channels, linear and harmonics where they are used."""
+        r"""Returns the configuration as a JSON-able dictionary; channels, linear, guess and harmonics where used."""
         fields = dataclasses.asdict(self)
-        for name in ("channels", "linear"):
+        for name in ("channels", "linear", "guess"):
             if not fields[name]:
                 del fields[name]
         if self.harmonics == EmbeddingConfig.harmonics:

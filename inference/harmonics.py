@@ -15,6 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .guess_centring import guess_size
+from .harmonic_guess import HarmonicGuess
+
 if TYPE_CHECKING:
     from .embedding import EmbeddingConfig
 
@@ -22,6 +25,8 @@ __all__ = ["HarmonicEmbedding", "fundamental", "harmonic_fit"]
 
 _SLOWEST, _FASTEST, _SUMMED = 0.6, 2.6, 5  # [Hz], [Hz], harmonics
 _HARMONICS = 12
+_FARTHEST = 8.0  # standard deviations at which a feature ends
+_ROWS, _SOME = 512, 8192
 
 
 def fundamental(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, " N"]:
@@ -93,8 +98,11 @@ def harmonic_fit(
 class HarmonicEmbedding(nn.Module):
     r"""Dense network over rate, mean and harmonics of a steady beat, blind to where the window starts.
 
+    With ``guess`` the context ends in a computed guess of the posterior, see
+    [`HarmonicGuess`][pulsebayes.inference.harmonic_guess.HarmonicGuess].
+
     Arguments:
-        config: Its shape; ``samples``, ``fs``, ``harmonics``, ``hidden`` and ``context`` are used.
+        config: Its shape; ``samples``, ``fs``, ``harmonics``, ``hidden``, ``context`` and ``guess`` are used.
 
     Example:
         >>> from pulsebayes.inference.embedding import EmbeddingConfig
@@ -108,17 +116,29 @@ class HarmonicEmbedding(nn.Module):
     def __init__(self, config: EmbeddingConfig) -> None:
         super().__init__()
         self.config = config
-        features = 3 + 2 * (config.harmonics - 1)
+        features, own = 3 + 2 * (config.harmonics - 1), config.context
+        if config.guess:
+            self.guess = HarmonicGuess(config.guess, config.harmonics)
+            features, own = features + guess_size(config.guess) + 1, own - guess_size(config.guess)
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.net = nn.Sequential(
             nn.Linear(features, config.hidden), nn.SiLU(),
             nn.Linear(config.hidden, config.hidden), nn.SiLU(),
-            nn.Linear(config.hidden, config.context),
+            nn.Linear(config.hidden, own),
         )  # fmt: skip
 
     @torch.no_grad()
     def features(self, x: Float[Tensor, "N T"]) -> Float[Tensor, "N F"]:
+        r"""Rate, mean, first harmonic and the others turned by its phase; then the guess.
+
+        Arguments:
+            x: Windows [mmHg].
+        """
+        beat = self.beat(x)
+        return torch.cat((beat, self.guess.read(beat)), 1) if self.config.guess else beat
+
+    def beat(self, x: Float[Tensor, "N T"]) -> Float[Tensor, "N F"]:
         r"""Rate, mean, first harmonic and the others turned by its phase.
 
         Arguments:
@@ -141,6 +161,25 @@ class HarmonicEmbedding(nn.Module):
         self.shift.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp_min(1e-6))
 
+    @torch.no_grad()
+    def fit_guess(
+        self, x: Float[Tensor, "N T"], u: Float[Tensor, "N D"], mean: Float[Tensor, " D"], sd: Float[Tensor, " D"]
+    ) -> None:
+        r"""Fits the guess to training rows, and sets centre and spread of all features.
+
+        Arguments:
+            x: Windows [mmHg].
+            u: Standardised unconstrained outputs of the same rows.
+            mean: Mean of the unconstrained outputs.
+            sd: Their standard deviation.
+        """
+        beats = torch.cat([self.beat(part) for part in x.split(_ROWS)])  # type: ignore[no-untyped-call]
+        self.guess.fit(u, beats, mean, sd)
+        some = beats[-_SOME:]
+        values = torch.cat((some, self.guess.read(some)), 1)
+        self.shift.copy_(values.mean(0))
+        self.scale.copy_(values.std(0).clamp_min(1e-6))
+
     def forward(self, x: Float[Tensor, "N T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
         r"""Embeds windows.
 
@@ -155,4 +194,11 @@ class HarmonicEmbedding(nn.Module):
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
         known = x if x.shape[-1] == len(self.shift) else self.features(x)
         unit = (known - self.shift) / self.scale
-        return self.net(unit.clamp(-8.0, 8.0))  # type: ignore[no-any-return]
+        unit = unit.clamp(-_FARTHEST, _FARTHEST)
+        own: Tensor = self.net(unit)
+        return torch.cat((own, unit[:, self._of_guess]), 1) if self.config.guess else own
+
+    @property
+    def _of_guess(self) -> slice:
+        """Where the guess stands among the features; the misfit comes after it."""
+        return slice(1 + 2 * self.config.harmonics, -1)

@@ -195,7 +195,7 @@ def _weighted(
     window = torch.from_numpy(np.asarray(x, np.float32))[None]
     outputs = bundle.npe.sample(window, n, generator)[0].astype(np.float64)
     outputs = outputs[np.isfinite(outputs).all(1)]
-    log_q = bundle.npe.log_prob(outputs, window.expand(len(outputs), -1))
+    log_q = bundle.npe.log_prob(outputs, window)
     space = reference.model.space
     theta = np.repeat(space.sample_quantiles(np.full((1, space.dim), 0.5)), len(outputs), axis=0)
     theta[:, [space.index(name) for name in reference.outputs]] = outputs

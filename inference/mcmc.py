@@ -5,7 +5,8 @@ the posterior mode near the best draw of the estimator (completed by Gauss-Newto
 estimate) and the curvature there. Draws of an estimator that is a little off are too wide in the sharp directions and
 cost eight times the steps. Chains start at draws of the estimator. Everything runs in float64, all chains as one batch.
 Where a model's derivatives cost far more than the model, forces come from a polynomial fitted to it
-([`fitted`][pulsebayes.inference.fitted]), while the density is always the model's own.
+([`fitted`][pulsebayes.inference.fitted]), while the density is always the model's own; chains then start where
+it holds, at most two standard deviations from the mode along each axis.
 
 References:
     | The No-U-Turn Sampler (Hoffman & Gelman, 2014), https://jmlr.org/papers/v15/hoffman14a.html
@@ -31,6 +32,8 @@ from .reference import Reference
 
 __all__ = ["Chains", "Sampler", "model_parameters", "require_numpyro", "save_chains"]
 
+_FARTHEST_START = 2.0
+"""Standard deviations from the mode at which a chain that is guided by a polynomial starts at most."""
 _HINT = "NUTS needs NumPyro: pip install 'pulsebayes[reference]'"
 
 
@@ -122,6 +125,8 @@ class Sampler:
             factor = level_factor(self.reference, guide, centre, factor)
             centre, *begun = to_level(solver, np.concatenate([centre[None], begun]), float(guide.level))
         first = np.linalg.solve(factor, (np.asarray(begun) - centre).T).T
+        if solver:
+            first = np.clip(first, -_FARTHEST_START, _FARTHEST_START)
         with jax.enable_x64(True):
             mcmc = self._mcmc()
             window = jnp.asarray(np.asarray(x, np.float64))

@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from .beat_rate import RateCentring
 from .centring import Centring
 from .embedding import EmbeddingConfig, WaveEmbedding, build_embedding
+from .guess_centring import GuessCentring, guess_size
+from .harmonics import HarmonicEmbedding
 from .level import LevelCentring
 from .linear_centring import LinearCentring
 from .outputs import OutputSpace
@@ -125,7 +127,7 @@ class NPE(nn.Module):
         self.register_buffer("z_sd", torch.ones(dim))
         self.embedding = build_embedding(config.embedding)
         self.flow = coupling_flow(dim, config, self._centrings())
-        if config.embedding.linear:
+        if config.embedding.linear or config.embedding.guess:
             _start_at_identity(self.flow)
 
     def fit_scales(
@@ -136,14 +138,14 @@ class NPE(nn.Module):
         Arguments:
             z: Unconstrained outputs of training rows.
             x: Some training windows.
-            z_of_x: Unconstrained outputs of those windows, which a linear embedding needs.
+            z_of_x: Unconstrained outputs of those windows, which a linear embedding and a guess need.
 
         Raises:
-            ValueError: If the embedding is linear and ``z_of_x`` is not given.
+            ValueError: If the embedding is linear or guesses and ``z_of_x`` is not given.
         """
         self.z_mean.copy_(z.mean(0))
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
-        self.embedding.fit(x)
+        self._fit_embedding(x, z_of_x)
         for step in self.flow.transform.transforms:  # type: ignore[union-attr]
             if isinstance(step, Centring):
                 step.fit(self.z_mean[step.index], self.z_sd[step.index])
@@ -153,6 +155,20 @@ class NPE(nn.Module):
                 with torch.no_grad():
                     seen = self.embedding(x)[:, -self.config.embedding.samples :]
                 step.fit((z_of_x - self.z_mean) / self.z_sd, seen)
+
+    def _fit_embedding(self, x: Tensor, z_of_x: Tensor | None) -> None:
+        embedding = self.embedding
+        if not isinstance(embedding, HarmonicEmbedding) or not embedding.config.guess:
+            embedding.fit(x)
+            return
+        if z_of_x is None:
+            raise ValueError("a guess is fitted to pairs: give the outputs z_of_x of the windows x")
+        embedding.fit_guess(x, (z_of_x - self.z_mean) / self.z_sd, self.z_mean, self.z_sd)
+        where = slice(-1 - guess_size(embedding.config.guess), -1)
+        for step in self.flow.transform.transforms:  # type: ignore[union-attr]
+            if isinstance(step, GuessCentring):
+                guess = embedding.guess
+                step.fit(guess.place, guess.rotation, embedding.shift[where], embedding.scale[where])
 
     def take_over(self, one: NPE) -> None:
         r"""Takes over an estimator of one pressure, so that the first of several channels alone is answered as there.
@@ -189,6 +205,10 @@ class NPE(nn.Module):
         names, space, shape = self.outputs.names, self.outputs.space, self.config.embedding
         if shape.linear:
             return [LinearCentring(space.dim, shape.samples)]
+        if shape.guess and shape.guess != space.dim:
+            raise ValueError(f"guess must be the number of outputs, {space.dim}, got {shape.guess}")
+        if shape.guess:
+            return [GuessCentring(space.dim)]
         steps: list[nn.Module] = []
         if shape.rate and "HR" in names:
             i = names.index("HR")
@@ -212,12 +232,12 @@ class NPE(nn.Module):
         return -self.flow(context).log_prob((z - self.z_mean) / self.z_sd).mean()  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def log_prob(self, theta: Float[np.ndarray, "N D"], x: Float[Tensor, "N *window"]) -> Float[np.ndarray, " N"]:
+    def log_prob(self, theta: Float[np.ndarray, "N D"], x: Float[Tensor, "M *window"]) -> Float[np.ndarray, " N"]:
         r"""Log density of outputs given windows.
 
         Arguments:
             theta: Outputs, each in its unit.
-            x: Windows.
+            x: Windows, or one that all outputs belong to.
 
         Returns:
             Log density with respect to ``theta``; minus infinity outside the intervals.
@@ -227,7 +247,8 @@ class NPE(nn.Module):
         inside = space.contains(theta)
         z = space.unconstrain(np.where(inside[:, None], theta, 0.5 * (space.low + space.high)))
         unit = (torch.from_numpy(z).float() - self.z_mean.cpu()) / self.z_sd.cpu()
-        log_q = self.flow(self.embedding(x)).log_prob(unit.to(x.device)).double().cpu().numpy()
+        context = self.embedding(x).expand(len(theta), -1)
+        log_q = self.flow(context).log_prob(unit.to(x.device)).double().cpu().numpy()
         log_q = log_q - float(self.z_sd.double().log().sum()) - space.log_abs_det_jacobian(z)
         return np.where(inside, log_q, -np.inf)
 

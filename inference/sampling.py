@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .centring import Centring
+from .guess_centring import GuessCentring
 from .linear_centring import LinearCentring
 
 __all__ = ["invert_flow", "invert_flows"]
@@ -66,7 +67,7 @@ def invert_flow(
     also = None if given is None else given.T.contiguous()
     z = noise.T.contiguous()
     for transform in reversed(flow.transform.transforms):
-        if isinstance(transform, (Centring, LinearCentring)):
+        if isinstance(transform, (Centring, GuessCentring, LinearCentring)):
             z = transform(context).inv(z.T).T
             continue
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)
