@@ -41,10 +41,9 @@ def test_real_recordings_are_answered_from_both_channels(bundle: Bundle, real_da
     assert len(found) >= 65
     assert len(answered) >= 0.95 * len(found)
     assert np.mean([result.signal["given"] == "ART+PLETH" for result in answered]) > 0.9
-    regular = [r for r in answered if not any("HR" in f["marks"] for f in r.signal["findings"])]
-    near = [abs(r.estimates["HR"].median - r.signal["heart_rate"]) <= 2 for r in regular]
-    assert len(near) > 40
-    assert np.mean(near) >= 0.95
+    near = [abs(r.estimates["HR"].median - r.signal["heart_rate"]) <= 2 for r in answered]  # in any rhythm
+    assert len(near) > 50
+    assert np.mean(near) >= 0.9
 
 
 def test_a_real_recording_is_answered_with_either_channel_alone(bundle: Bundle, real_data: Path) -> None:
@@ -92,10 +91,10 @@ def test_measures_of_the_card_are_honest(bundle: Bundle) -> None:
     missed = set(measured.get("not_calibrated", {}))
     for name in SETS:
         own = measured["given"][name]
-        assert own["n"] >= 2000
+        assert own["n"] >= 8000
         for level in (0.5, 0.9):
             shares = own["coverage"][str(level)].items()
-            assert all(abs(share - level) <= 0.05 for quantity, share in shares if quantity not in missed)
+            assert all(abs(share - level) <= 0.03 for quantity, share in shares if quantity not in missed)
     for level in (0.5, 0.9):
         shares = measured["coverage"][str(level)].items()
         assert all(abs(share - level) <= 0.03 for quantity, share in shares if quantity not in missed)
@@ -110,4 +109,4 @@ def test_another_channel_never_tells_less(bundle: Bundle) -> None:
 def test_the_line_alone_comes_close_to_its_own_model(bundle: Bundle) -> None:
     own = Bundle.load(find_bundle("radial-abp")).measured["contraction"]
     alone = bundle.measured["given"]["ART"]["contraction"]
-    assert all(alone[quantity] >= own[quantity] - 0.03 for quantity in own)
+    assert all(alone[quantity] >= own[quantity] - 0.01 for quantity in own)
