@@ -7,6 +7,9 @@ time and divides the rate; whether any simulated adult has the two is read off t
 ejection nobody has from those at their own speed; from played windows that somebody could have they learn the ejection
 time only. The limit comes from other simulations at their own speed, the sensor at twice its width: of all, .2 % may
 lie beyond that neither the quality gate nor the distances of the domain model refuse.
+
+Of a pressure by itself a second kind of network learns from more rows, with convolutions
+([`tempo_network`][pulsebayes.calibration.tempo_network]), and both have to agree.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ from jaxtyping import Bool, Float
 
 from ..inference.domain import DomainModel
 from ..inference.pulse_shape import pulse_shape
-from ..inference.tempo import CLIP, LAYERS, Tempo, tempo_features
+from ..inference.tempo import CLIP, LAYERS, SECOND, Tempo, tempo_features
 from ..simulators.channels import ChannelSensor
 from ..waveforms.quality import assess
+from .tempo_network import train_networks
 
 if TYPE_CHECKING:
     from ..inference.domain import Sensor
@@ -35,6 +39,8 @@ __all__ = ["TempoFit", "add_tempo", "fit_tempo", "of_no_patient", "played"]
 
 ROWS = {"ART": 40_000, "PLETH": 20_000}
 """Most training rows that a tempo is fitted on, by the roles of the channels that get one."""
+PRESSURE_ROWS = 72_000
+"""The same of arterial pressure by itself."""
 LEAST_ROWS = 2000
 REFUSED_SHARE = 0.002
 """Share of simulations with the sensor at twice its width beyond the limit; as many as the distances may refuse."""
@@ -47,8 +53,8 @@ FEWEST = 0.0024
 TAILS = (0.001, 0.999)
 """Quantiles of the ejection time near a rate between which somebody has it."""
 N_EDGES = 40
-HELD = 0.3
-"""Share of the simulations from which the limit comes."""
+HELD, MOST_HELD = 0.3, 12_000
+"""Share of the simulations from which the limit comes, and how many at most."""
 HIDDEN = (64, 32)
 MEMBERS = 3
 EPOCHS, BATCH, RATE, DECAY = 15, 256, 3e-3, 1e-3
@@ -128,7 +134,9 @@ def add_tempo(
     Example:
         >>> domain = add_tempo(bundle.domain, read_rows(held, recipe), recipe, bundle.outputs)  # doctest: +SKIP
     """
-    keep = np.flatnonzero(data.usable(outputs)[0])[: max(ROWS.values()) // max(1, len(recipe.channels))]
+    roles = [channel.role for channel in recipe.channels] or [recipe.role]
+    most = max((_most_rows(recipe, role) for role in roles if role in ROWS), default=0)
+    keep = np.flatnonzero(data.usable(outputs)[0])[:most]
     if not {"HR", "LVET"} <= set(data.columns) or len(keep) < LEAST_ROWS:
         return domain
     rates, ejections = (np.asarray(data.columns[name], np.float64)[keep] for name in ("HR", "LVET"))
@@ -146,6 +154,15 @@ def add_tempo(
     return arrays
 
 
+def _most_rows(recipe: Recipe, role: str) -> int:
+    return PRESSURE_ROWS if _alone(recipe) else ROWS[role] // max(1, len(recipe.channels))
+
+
+def _alone(recipe: Recipe) -> bool:
+    """Whether a model reads arterial pressure and nothing else."""
+    return recipe.role == "ART" and not recipe.channels
+
+
 def _with_tempo(
     domain: Mapping[str, np.ndarray],
     waves: Float[np.ndarray, "N T"],
@@ -156,11 +173,12 @@ def _with_tempo(
 ) -> Mapping[str, np.ndarray]:
     """The arrays of one domain model with those of its tempo."""
     model = DomainModel.from_arrays(domain).with_tempo(None)
-    some = slice(ROWS[role] // max(1, len(recipe.channels)))
+    some = slice(_most_rows(recipe, role))
     rates, ejections = known
     tempo = fit_tempo(
         waves[some], rates[some], ejections[some], sensor,
         fs=recipe.fs, samples=recipe.samples, seed=recipe.simulate.seed, domain=model, role=role,
+        convolved=_alone(recipe),
     )  # fmt: skip
     return model.with_tempo(tempo).to_arrays()
 
@@ -196,6 +214,7 @@ def fit_tempo(
     seed: int = 0,
     domain: DomainModel | None = None,
     role: str = "ART",
+    convolved: bool = False,
 ) -> Tempo:
     r"""Fits a tempo to simulated waveforms and the sensor that will observe such.
 
@@ -209,6 +228,7 @@ def fit_tempo(
         seed: Seed of sensors, factors and weights.
         domain: The domain model that the tempo will stand beside; what it refuses does not count.
         role: ``"ART"``, or ``"PLETH"`` for waves without a unit.
+        convolved: Whether networks with convolutions have to agree.
 
     Returns:
         The tempo.
@@ -219,17 +239,23 @@ def fit_tempo(
     Example:
         >>> tempo = fit_tempo(waves, hr, lvet, SensorModel.radial_line(), fs=125.0)  # doctest: +SKIP
     """
-    rng = np.random.default_rng([seed, 11])
-    n = round(len(waves) * (1 - HELD))
-    rows = _rows(_observed(waves[:n], sensor, rng, fs, samples), rates, ejections, rng, fs, role)
-    wide = sensor.apply(waves[n:], rng, fs=fs, out_samples=samples, width=2.0)
+    arrays = {}
+    for second in (False, True) if convolved else (False,):
+        rng = np.random.default_rng([seed, 11])
+        most = len(waves) if second else ROWS[role]
+        some = waves[:most]
+        n = len(some) - min(round(len(some) * HELD), MOST_HELD)
+        rows = _rows(_observed(some[:n], sensor, rng, fs, samples), rates[:most], ejections[:most], rng, fs, role)
+        found = _train(rows, seed, convolved=second)
+        arrays |= {SECOND * second + name: array for name, array in found.items()}
+    wide = sensor.apply(some[n:], rng, fs=fs, out_samples=samples, width=2.0)
     shapes = [pulse_shape(window, fs, role=role) for window in wide]
     found = [i for i, shape in enumerate(shapes) if shape is not None]
     if len(found) < 100:
         raise ValueError(f"a tempo needs 100 windows with beats for its limit, got {len(found)}: simulate more")
     held = np.array([tempo_features(shape) for shape in shapes if shape is not None], np.float32)
     start = {"limit": np.zeros(1), "calibration": np.zeros(1), "edges": _edges(rates, ejections)}
-    tempo = Tempo({**start, **_train(rows, seed)})
+    tempo = Tempo({**start, **arrays})
     return _limited(tempo, held, wide[found], fs, domain, role)
 
 
@@ -310,28 +336,36 @@ def _speeds(
         yield float(factor), played(window, float(factor))
 
 
-def _train(rows: TempoFit, seed: int) -> dict[str, np.ndarray]:
+def _train(rows: TempoFit, seed: int, *, convolved: bool) -> dict[str, np.ndarray]:
     """Centre and scale of the features, and the layers of all networks, each with weights and biases."""
     asked = rows.own | rows.nobody
     centre = rows.features[asked].mean(0)
     scale = rows.features[asked].std(0) + 1e-4
     level, spread = rows.log_ejection.mean(), rows.log_ejection.std()
-    x = torch.from_numpy(np.float32(np.clip((rows.features - centre) / scale, -CLIP, CLIP)))
+    scaled = np.clip((rows.features - centre) / scale, -CLIP, CLIP)
     truth = np.column_stack([rows.nobody, asked, (rows.log_ejection - level) / spread])
+    members = (train_networks if convolved else _dense)(scaled, truth, seed)
+    arrays = {name: np.stack([member[name] for member in members]) for name in members[0]}
+    last, factor = LAYERS - 1, np.array([1.0, spread])  # the second output in log ms
+    arrays[f"w{last}"] = arrays[f"w{last}"] * factor
+    arrays[f"b{last}"] = arrays[f"b{last}"] * factor + np.array([0.0, level])
+    kept = {name: array.astype(np.float16 if "w" in name else np.float32) for name, array in arrays.items()}
+    return {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32), **kept}
+
+
+def _dense(
+    features: Float[np.ndarray, "N F"], truth: Float[np.ndarray, "N 3"], seed: int
+) -> list[dict[str, np.ndarray]]:
+    """Networks of dense layers alone."""
+    x, y = (torch.from_numpy(np.float32(part)) for part in (features, truth))
     members = []
     with torch.random.fork_rng():
         for member in range(MEMBERS):
             torch.manual_seed(seed + member)
-            members.append(_descended(x, torch.from_numpy(np.float32(truth))))
-    arrays: dict[str, np.ndarray] = {"centre": centre.astype(np.float32), "scale": scale.astype(np.float32)}
-    for i in range(LAYERS):
-        weight = np.stack([member[i].weight.detach().numpy().T for member in members])
-        bias = np.stack([member[i].bias.detach().numpy() for member in members])
-        if i == LAYERS - 1:  # the second output in log ms
-            factor = np.array([1.0, spread])
-            weight, bias = weight * factor, bias * factor + np.array([0.0, level])
-        arrays |= {f"w{i}": weight.astype(np.float16), f"b{i}": bias.astype(np.float32)}
-    return arrays
+            layers = _descended(x, y)
+            weights = {f"w{i}": layer.weight.detach().numpy().T for i, layer in enumerate(layers)}
+            members.append(weights | {f"b{i}": layer.bias.detach().numpy() for i, layer in enumerate(layers)})
+    return members
 
 
 def _descended(x: torch.Tensor, truth: torch.Tensor) -> list[torch.nn.Linear]:

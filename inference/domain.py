@@ -18,7 +18,7 @@ sensor is twice as wide, so that an unusual line is no reason for refusal. Windo
 never asked and do not count. NumPy and SciPy only.
 
 A pulse of an ejection time that nobody has at its rate may lie near the simulations in all views. Where the model has a
-[`tempo`][pulsebayes.inference.tempo], ``outside`` is also what that finds impossible, .6 % of the same simulations.
+[`tempo`][pulsebayes.inference.tempo], ``outside`` is also what that finds impossible, .2 % of the same simulations.
 
 References:
     Angelopoulos & Bates (2023), Conformal prediction: a gentle introduction, Foundations and Trends in Machine

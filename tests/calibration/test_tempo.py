@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from pulsebayes.calibration import tempo as tempos
+from pulsebayes.calibration import tempo_network
 from pulsebayes.calibration.tempo import add_tempo, fit_tempo, of_no_patient, played
 from pulsebayes.inference.domain import DomainModel
 from pulsebayes.inference.outputs import OutputSpace
 from pulsebayes.inference.pulse_shape import pulse_shape
 from pulsebayes.inference.recipe import ChannelRecipe, Recipe
 from pulsebayes.inference.streaming import ArraySource
-from pulsebayes.inference.tempo import ASK, Tempo, tempo_features
+from pulsebayes.inference.tempo import ASK, SECOND, Tempo, arranged, tempo_features
 from pulsebayes.inference.training import TrainData
 from pulsebayes.simulators.channels import ChannelSensor, SensedChannel
 from pulsebayes.simulators.photoplethysmograph import PPGSensor
@@ -60,9 +62,9 @@ def known() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return arteries(np.random.default_rng(0), 1200)
 
 
-@pytest.fixture(scope="module")
-def tempo(known) -> Tempo:
-    return fit_tempo(*known, Line(), fs=FS, seed=0)
+@pytest.fixture(scope="module", params=[False, True], ids=["dense", "convolved"])
+def tempo(known, request) -> Tempo:
+    return fit_tempo(*known, Line(), fs=FS, seed=0, convolved=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +118,44 @@ def test_a_domain_model_refuses_what_its_tempo_finds_impossible(tempo, fresh, kn
     assert plain.tempo is None
 
 
-def test_the_same_seed_gives_the_same_tempo(known):
+def test_a_tempo_reads_what_its_networks_tell(monkeypatch):
+    monkeypatch.setattr(tempo_network, "LEAST_STEPS", 3)
+    rng = np.random.default_rng(0)
+    features, truth = rng.standard_normal((300, 248)), rng.integers(0, 2, (300, 3))
+    members = tempo_network.train_networks(features, truth, seed=0)
+    scales = {"centre": np.zeros(248), "scale": np.ones(248)}
+    arrays = scales | {name: np.stack([member[name] for member in members]) for name in members[0]}
+    certain = {f"w{i}": np.zeros((1, a, b)) for i, (a, b) in enumerate(((248, 4), (4, 4), (4, 2)))}
+    certain |= {"b0": np.zeros((1, 4)), "b1": np.zeros((1, 4)), "b2": np.full((1, 2), 0.02)}
+    rest = {"limit": np.zeros(1), "calibration": np.zeros(2), "edges": np.zeros((3, 2))}
+    tempo = Tempo({**scales, **certain, **rest, **{SECOND + name: array for name, array in arrays.items()}})
+    told = []
+    for member in members:
+        network = tempo_network.TempoNetwork(252)
+        for part, layers in (("first", network.first), ("second", network.second)):
+            for i, layer in enumerate(layers):
+                _set(layer, member[f"{part}{i}w"], member[f"{part}{i}b"])
+        for i, layer in enumerate(network.dense):
+            _set(layer, member[f"w{i}"].T, member[f"b{i}"])
+        told.append(network(torch.from_numpy(np.float32(arranged(np.clip(features, -5, 5))))).detach().numpy())
+    read = tempo.read(features)
+    odds = np.mean(told, axis=0)[:, 0]
+    assert odds.min() < 0.02 < odds.max()
+    np.testing.assert_allclose(read.odds, np.minimum(odds, 0.02), atol=1e-5)
+    np.testing.assert_allclose(np.log(read.ejection), 0.02)
+
+
+def _set(layer: torch.nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
+
+
+@pytest.mark.parametrize("convolved", [False, True])
+def test_the_same_seed_gives_the_same_tempo(known, convolved, monkeypatch):
+    monkeypatch.setattr(tempo_network, "LEAST_STEPS", 3)
     few = [part[:340] for part in known]
-    first, second = (fit_tempo(*few, Line(), fs=FS, seed=3).arrays for _ in range(2))
+    first, second = (fit_tempo(*few, Line(), fs=FS, seed=3, convolved=convolved).arrays for _ in range(2))
     for name, array in first.items():
         np.testing.assert_array_equal(array, second[name])
 
