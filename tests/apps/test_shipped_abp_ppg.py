@@ -88,16 +88,18 @@ def test_measures_of_the_card_are_honest(bundle: Bundle) -> None:
     measured = bundle.measured
     assert bundle.training["counts"]["kept"] >= 50_000
     assert list(measured["given"]) == list(SETS)
-    missed = set(measured.get("not_calibrated", {}))
+    assert measured["validation"]["n"] > 8000
+    assert all(test["holm"] > 0.01 for test in measured["validation"]["tests"])
+    assert set(measured["not_calibrated"]) <= {"C"}  # in one subgroup; over all it holds too
     for name in SETS:
         own = measured["given"][name]
         assert own["n"] >= 8000
         for level in (0.5, 0.9):
             shares = own["coverage"][str(level)].items()
-            assert all(abs(share - level) <= 0.03 for quantity, share in shares if quantity not in missed)
+            assert all(abs(share - level) <= 0.03 for _, share in shares)
     for level in (0.5, 0.9):
         shares = measured["coverage"][str(level)].items()
-        assert all(abs(share - level) <= 0.03 for quantity, share in shares if quantity not in missed)
+        assert all(abs(share - level) <= 0.03 for _, share in shares)
 
 
 def test_another_channel_never_tells_less(bundle: Bundle) -> None:
