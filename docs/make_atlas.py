@@ -37,9 +37,9 @@ MODELS: Mapping[str, tuple[str, ...]] = {
         "-n", "400", "--draws", "200", "--many", "6000", "--noise", "0.25,4", "--sets", "singles", "--sobol", "128",
         "--given", "carotid", "--given", "radial", "--given", "finger-ppg",
     ),
-    "abp-ppg": ("-n", "400", "--draws", "200", "--many", "2000", "--noise", "0.25,4", "--sobol", "0"),
+    "abp-ppg": ("-n", "300", "--draws", "100", "--many", "1000", "--noise", "0.25,4", "--sobol", "0"),
     "radial-abp": ("-n", "600", "--draws", "100", "--many", "24000", "--seed", "2", "--sobol", "64"),
-    "finger-ppg": ("-n", "400", "--draws", "200", "--many", "2000", "--noise", "", "--sobol", "0"),
+    "finger-ppg": ("-n", "300", "--draws", "100", "--many", "1000", "--noise", "", "--sobol", "0"),
 }  # fmt: skip
 """The models of the gallery, the widest first, and how each is asked; those that do not ship are left out."""
 GAPS = ("radial-abp",)
