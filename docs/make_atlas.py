@@ -322,7 +322,7 @@ def page(atlases: Mapping[str, Mapping[str, Any]], gaps: Mapping[str, str]) -> I
     name, widest = next(iter(atlases.items()))
     yield "\n" + allowed(atlases)
     told = [quantity for quantity in TOLD if quantity in widest["prior"]]
-    n = widest["config"]["n"]
+    n = tested(widest)
     yield f"\n## What each channel tells\n\n`{name}`, {n} individuals. Size of the interval over that of the prior:\n"
     yield the_table(widest)
     yield "\n" + picture(information_picture(widest, told[:6]), "information")

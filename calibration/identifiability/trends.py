@@ -24,7 +24,7 @@ PUBLISHED: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "PWV": ("wave speed [m/s]", PUBLISHED_WAVE_SPEED),
     "HR": ("heart rate [1/min]", (72.916, 76.803, 77.740, 77.301, 76.514, 74.435)),
     "SV": ("stroke volume [mL]", (66.33, 63.81, 61.29, 58.76, 56.24, 53.71)),
-    "MAP": ("mean pressure [mmHg]", (88.93, 91.85, 94.99, 95.00, 94.05, 93.05)),
+    "MAP": ("mean pressure, here of the root [mmHg]", (88.93, 91.85, 94.99, 95.00, 94.05, 93.05)),
     "D_AorticRoot": ("aortic root [mm]", ()),
     "C": ("compliance [mL/mmHg]", ()),
     "PP_aorta": ("aortic pulse pressure [mmHg]", ()),
