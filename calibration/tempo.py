@@ -239,15 +239,15 @@ def fit_tempo(
     Example:
         >>> tempo = fit_tempo(waves, hr, lvet, SensorModel.radial_line(), fs=125.0)  # doctest: +SKIP
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for second in (False, True) if convolved else (False,):
         rng = np.random.default_rng([seed, 11])
         most = len(waves) if second else ROWS[role]
         some = waves[:most]
         n = len(some) - min(round(len(some) * HELD), MOST_HELD)
         rows = _rows(_observed(some[:n], sensor, rng, fs, samples), rates[:most], ejections[:most], rng, fs, role)
-        found = _train(rows, seed, convolved=second)
-        arrays |= {SECOND * second + name: array for name, array in found.items()}
+        fitted = _train(rows, seed, convolved=second)
+        arrays |= {SECOND * second + name: array for name, array in fitted.items()}
     wide = sensor.apply(some[n:], rng, fs=fs, out_samples=samples, width=2.0)
     shapes = [pulse_shape(window, fs, role=role) for window in wide]
     found = [i for i, shape in enumerate(shapes) if shape is not None]

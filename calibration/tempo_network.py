@@ -72,12 +72,14 @@ class TempoNetwork(nn.Module):
             >>> sorted(TempoNetwork(252).arrays())[:4]
             ['b0', 'b1', 'b2', 'first0b']
         """
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for part, layers in (("first", self.first), ("second", self.second)):
             for i, layer in enumerate(layers):
-                found |= {f"{part}{i}w": layer.weight.detach().numpy(), f"{part}{i}b": layer.bias.detach().numpy()}
+                weight, bias = (one.detach().numpy() for one in layer.parameters())
+                found |= {f"{part}{i}w": weight, f"{part}{i}b": bias}
         for i, layer in enumerate(self.dense):
-            found |= {f"w{i}": layer.weight.detach().numpy().T, f"b{i}": layer.bias.detach().numpy()}
+            weight, bias = (one.detach().numpy() for one in layer.parameters())
+            found |= {f"w{i}": weight.T, f"b{i}": bias}
         return found
 
 
