@@ -124,7 +124,7 @@ def regimes_of(measured: Measured) -> list[dict[str, Any]]:
 def _sizes(study: Study, cell: Cell, name: str) -> Float[np.ndarray, " N"]:
     """Sizes of intervals on the quantity's own scale: of its value where that is the logarithm."""
     q = cell.names.index(name)
-    return np.maximum(study.scaled(name, cell.high[:, q]) - study.scaled(name, cell.low[:, q]), 1e-9)
+    return np.asarray(np.maximum(study.scaled(name, cell.high[:, q]) - study.scaled(name, cell.low[:, q]), 1e-9))
 
 
 def _regime_row(given: str, name: str, unit: str, width: np.ndarray, found: Regimes) -> dict[str, Any]:
