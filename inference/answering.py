@@ -1,17 +1,15 @@
 r"""A recording answered window by window: cut, gated, asked whether it is in the simulations' world, and sampled.
 
-Windows stream: a few are in flight at a time, spread over threads, and come out in the order of time, so neither the
-length of the recording nor the number of threads changes an answer or the memory it takes.
+Windows stream: a few are in flight at a time, spread over threads or processes, and come out in the order of time, so
+neither the length of the recording nor the number of workers changes an answer or the memory it takes.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,14 +20,13 @@ from ..waveforms.roles import PRESSURE_ROLES
 from ..waveforms.windows import Window, cut_windows
 from .answer import Answer, Prior, Refusal, VerdictLike, answer_window
 from .bundle import Bundle, BundleError
+from .workers import Workers, in_order
 
 if TYPE_CHECKING:
     from .domain import DomainModel
     from .patient.layer import PatientEvidence
 
 __all__ = ["AnsweredWindow", "Question", "answer_recording", "answer_windows", "least_draws", "signal_summary"]
-
-T = TypeVar("T")
 
 
 def least_draws(level: float) -> int:
@@ -114,7 +111,7 @@ def answer_recording(
     question: Question,
     *,
     prior: Prior | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     evidence: PatientEvidence | None = None,
 ) -> Iterator[AnsweredWindow]:
     r"""Answer a recording window by window, in order of time.
@@ -124,7 +121,7 @@ def answer_recording(
         recording: The recording; must hold the channel that the model reads, or one of several.
         question: Which windows, how many draws, which level.
         prior: Prior of the bundle's quantities, where it is known already.
-        workers: Threads; each wants torch to use one thread of its own.
+        workers: Threads, each of which wants torch to use one thread of its own, or processes.
         evidence: What is known of the patient, with the layer that can use it.
 
     Returns:
@@ -156,7 +153,7 @@ def answer_windows(
     *,
     prior: Prior | None = None,
     evidence: PatientEvidence | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
 ) -> Iterator[AnsweredWindow]:
     r"""Answer windows one by one, in their order.
 
@@ -166,7 +163,7 @@ def answer_windows(
         question: How many draws, which level.
         prior: Prior of the bundle's quantities, where it is known already.
         evidence: What is known of the patient besides.
-        workers: Threads; one answers each window before it asks for the next.
+        workers: Threads, or processes; one thread answers each window before it asks for the next.
 
     Raises:
         ValueError: If `workers` is not positive.
@@ -341,47 +338,3 @@ def gate_refusal(window: Window, signal: Mapping[str, Any]) -> Refusal:
     """
     verdict = window.verdict
     return Refusal(window.start_s, window.end_s, verdict.reason or "unusable", verdict.hint, signal)
-
-
-def in_order(windows: Iterable[T], answer: Callable[[T], AnsweredWindow], workers: int) -> Iterator[AnsweredWindow]:
-    r"""Answers in the order of the windows, at most a few more in flight than there are threads.
-
-    Arguments:
-        windows: What is to be answered.
-        answer: Answers one of them; called from several threads.
-        workers: Threads.
-
-    Raises:
-        ValueError: If `workers` is not positive, or as the windows do.
-
-    Example:
-        >>> refuse = lambda start_s: AnsweredWindow(np.zeros(2), Refusal(start_s, start_s + 8, "flat"))
-        >>> [w.result.start_s for w in in_order([0.0, 8.0], refuse, workers=2)]
-        [0.0, 8.0]
-    """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    return _in_order(iter(windows), answer, workers)
-
-
-def _in_order(windows: Iterator[T], answer: Callable[[T], AnsweredWindow], workers: int) -> Iterator[AnsweredWindow]:
-    if workers == 1:
-        yield from map(answer, windows)
-        return
-    pool = ThreadPoolExecutor(workers)
-    waiting: deque[Future[AnsweredWindow]] = deque()
-    try:
-        try:
-            for window in windows:
-                waiting.append(pool.submit(answer, window))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-        except ValueError:
-            # The recording is damaged further on: what came before still counts.
-            while waiting:
-                yield waiting.popleft().result()
-            raise
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -129,6 +129,8 @@ def describe(error: BaseException) -> Failure:
         return Failure(ExitCode.USAGE, "usage", _usage_text(error), hint or "add --help to see what it takes")
     if isinstance(error, KeyboardInterrupt) or "Abort" in names:
         return Failure(ExitCode.INTERRUPTED, "interrupted", "interrupted", hint)
+    if isinstance(error, ChildProcessError):
+        return Failure(ExitCode.INTERNAL, "worker", text, hint or "--threads 1, which takes less memory")
     if isinstance(error, OSError):
         name = str(error.filename).replace("\\", "/").rsplit("/", 1)[-1] if error.filename else ""
         return Failure(ExitCode.UNREADABLE, "file", f"{name}: {error.strerror or text}".lstrip(": "), hint)

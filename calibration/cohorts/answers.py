@@ -23,9 +23,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...inference.answer import Answer, Prior, answer_window
-from ...inference.answering import AnsweredWindow, Question, domain_model, gate_refusal, in_order, signal_summary
+from ...inference.answering import AnsweredWindow, Question, domain_model, gate_refusal, signal_summary
 from ...inference.pooling.answering import answer_pooled_windows
 from ...inference.pooling.layer import PoolingLayer
+from ...inference.workers import in_order
 from ...waveforms.cohort_table import CohortTable
 from ...waveforms.recording import Recording, require_pressure_unit
 from ...waveforms.roles import PRESSURE_ROLES

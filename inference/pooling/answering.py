@@ -27,11 +27,11 @@ from ..answering import (
     Question,
     domain_model,
     gate_refusal,
-    in_order,
     question_windows,
     signal_summary,
 )
 from ..bundle import Bundle
+from ..workers import Workers, in_order
 from .anchors import Anchor, SlowLikelihood
 from .features import embed_windows
 from .layer import PoolingLayer
@@ -92,7 +92,7 @@ def answer_pooled(
     pool: Pool = "recording",
     anchors: Sequence[Anchor] = (),
     prior: Prior | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
 ) -> Iterator[AnsweredWindow]:
     r"""Answers a recording window by window, each given the windows of its pool, in order of time.
 
@@ -104,7 +104,7 @@ def answer_pooled(
         pool: Whether a pool is the whole recording, or ends with the window that is answered.
         anchors: Reference values; in a causal pool each counts from its time on.
         prior: Prior of the bundle's quantities, where it is known already.
-        workers: Threads.
+        workers: Threads, or processes.
 
     Returns:
         An iterator over windows with their answers or refusals.
@@ -133,7 +133,7 @@ def answer_pooled_windows(
     pool: Pool = "recording",
     anchors: Sequence[Anchor] = (),
     prior: Prior | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     skip: int = 0,
 ) -> Iterator[AnsweredWindow]:
     r"""Answers windows of one recording, each given those of its pool, in order of time.
@@ -147,7 +147,7 @@ def answer_pooled_windows(
         pool: Whether a pool is all windows, or ends with the one that is answered.
         anchors: Reference values; in a causal pool each counts from its time on.
         prior: Prior of the bundle's quantities, where it is known already.
-        workers: Threads.
+        workers: Threads, or processes.
         skip: Windows at the start that inform the others but are not answered, as they have been already.
 
     Returns:
@@ -162,7 +162,7 @@ def answer_pooled_windows(
     """
     _require_known(bundle, anchors, file)
     desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), pool)
-    looked = map(desk.look, windows)
+    looked = in_order(windows, desk.look, workers)
     if pool == "causal":
         asked = desk.follow(looked, tuple(anchors), file)
     else:
