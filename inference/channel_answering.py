@@ -27,7 +27,7 @@ from .channel_domain import ChannelDomains
 from .contract import InputContract, joined
 from .domain import DomainVerdict
 
-__all__ = ["ChannelDesk", "Chosen", "channel_windows", "channels_of"]
+__all__ = ["ChannelDesk", "Chosen", "Laid", "channel_windows", "channels_of"]
 
 NOT_RECORDED = "not recorded"
 
@@ -125,6 +125,25 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Laid:
+    r"""A window as a model of several channels is asked about it.
+
+    Arguments:
+        values: Samples in the model's order, NaN where a channel is not given.
+        signal: What it is answered from, what was left out, and what the gate found.
+        verdict: Domain verdict on the channels given; None where there is none.
+
+    Example:
+        >>> Laid(np.zeros((2, 1000)), {"given": "ART+PLETH"}, None).signal["given"]
+        'ART+PLETH'
+    """
+
+    values: Float[np.ndarray, "*C T"]
+    signal: Mapping[str, Any]
+    verdict: DomainVerdict | None
+
+
+@dataclass(frozen=True)
 class ChannelDesk:
     r"""Answers one window of several channels at a time; may be used from several threads.
 
@@ -160,25 +179,36 @@ class ChannelDesk:
         Arguments:
             window: The window, its channels named as in the model.
         """
-        contract = self.bundle.contract
-        verdicts, chosen = dict(zip(window.channels, window.verdicts, strict=True)), self.choose(window)
-        values, given = contract.arrange(chosen.waves), [name for name in contract.names if name in chosen.waves]
-        signal = _said(contract, given, chosen.left_out, verdicts)
-        if not given:
-            return AnsweredWindow(values, gate_refusal(window, signal_summary(window.verdict) | signal))
+        laid = self.lay(window)
+        if isinstance(laid, AnsweredWindow):
+            return laid
         result = answer_window(
             self.bundle,
-            values,
+            laid.values,
             start_s=window.start_s,
             end_s=window.end_s,
             prior=self.prior,
             level=self.question.level,
             n_draws=self.question.n_draws,
             seed=self.question.seed,
-            signal=signal,
-            domain=chosen.verdict,
+            signal=laid.signal,
+            domain=laid.verdict,
         )
-        return AnsweredWindow(values, result)
+        return AnsweredWindow(laid.values, result)
+
+    def lay(self, window: Window) -> Laid | AnsweredWindow:
+        r"""Lays out what a window is answered from, or refuses it where the gate refuses all its channels.
+
+        Arguments:
+            window: The window, its channels named as in the model.
+        """
+        contract = self.bundle.contract
+        verdicts, chosen = dict(zip(window.channels, window.verdicts, strict=True)), self.choose(window)
+        values, given = contract.arrange(chosen.waves), [name for name in contract.names if name in chosen.waves]
+        signal = _said(contract, given, chosen.left_out, verdicts)
+        if not given:
+            return AnsweredWindow(values, gate_refusal(window, signal_summary(window.verdict) | signal))
+        return Laid(values, signal, chosen.verdict)
 
     def choose(self, window: Window) -> Chosen:
         r"""Chooses the channels that a window is answered from.

@@ -102,6 +102,10 @@ class _LatestStart:
         return waves[:, waves.shape[-1] - out_samples :].copy()
 
 
+LATEST = cast(RandomStart, _LatestStart())
+"""The start of a sensor that is given what `ChannelSensor.cut` cut."""
+
+
 @dataclass(frozen=True)
 class ChannelSensor:
     r"""The sensors of several channels of one patient, their clocks, and which of them are given.
@@ -197,19 +201,43 @@ class ChannelSensor:
         Raises:
             ValueError: If the shape or the length does not fit.
         """
-        margin = math.ceil(LEAST_MARGIN_S * fs)
-        self._check(waves, fs, out_samples + margin)
-        at = self._starts(rng, waves.shape, out_samples, margin, fs) - margin
+        pieces = self.cut(waves, rng, fs=fs, out_samples=out_samples)
         seen = np.full((len(waves), len(self.channels), out_samples), np.nan, np.float32)
         for c, channel in enumerate(self.channels):
             rows = np.flatnonzero(given[:, c])
             if not len(rows):
                 continue
-            pieces = np.lib.stride_tricks.sliding_window_view(waves[:, c], out_samples + margin, axis=-1)
-            sensor = dataclasses.replace(channel.sensor, start=cast(RandomStart, _LatestStart()))
-            piece = np.ascontiguousarray(pieces[rows, at[rows, c]], np.float32)
-            seen[rows, c] = sensor.apply(piece, rng, fs=fs, out_samples=out_samples, width=width)
+            sensor = dataclasses.replace(channel.sensor, start=LATEST)
+            seen[rows, c] = sensor.apply(pieces[rows, c], rng, fs=fs, out_samples=out_samples, width=width)
         return seen
+
+    def cut(
+        self,
+        waves: Float[np.ndarray, "N C T"],
+        rng: np.random.Generator,
+        *,
+        fs: float,
+        out_samples: int = 1000,
+        together: int = 1,
+    ) -> Float32[np.ndarray, "N C piece"]:
+        r"""Cuts what the sensor of every channel sees: a window where its clock says, and the second before it.
+
+        Arguments:
+            waves: Simulated waveforms, a channel each.
+            rng: Source of randomness.
+            fs: Sampling rate [Hz].
+            out_samples: Length of the recorded windows in samples.
+            together: Rows, each after the other, whose clocks are the same.
+
+        Raises:
+            ValueError: If the shape or the length does not fit.
+        """
+        margin = math.ceil(LEAST_MARGIN_S * fs)
+        self._check(waves, fs, out_samples + margin)
+        at = self._starts(rng, waves.shape, out_samples, margin, fs, together) - margin
+        pieces = np.lib.stride_tricks.sliding_window_view(waves, out_samples + margin, axis=-1)
+        rows, channels = np.arange(len(waves))[:, None], np.arange(len(self.channels))
+        return np.asarray(pieces[rows, channels, at], np.float32)
 
     def to_json(self) -> dict[str, Any]:
         r"""Returns sensors, clocks and weights as a JSON-able dictionary."""
@@ -235,13 +263,13 @@ class ChannelSensor:
         return cls(channels, tuple(data["sizes"]))
 
     def _starts(
-        self, rng: np.random.Generator, shape: tuple[int, ...], out_samples: int, margin: int, fs: float
+        self, rng: np.random.Generator, shape: tuple[int, ...], out_samples: int, margin: int, fs: float, together: int
     ) -> Integer[np.ndarray, "N C"]:
         """First sample of every channel's window: a common start, and offsets of the clocks."""
         n, _, samples = shape
         offsets = np.zeros((n, len(self.channels)), np.int64)
         for c, channel in enumerate(self.channels[1:], start=1):
-            offsets[:, c] = np.rint(fs * channel.clock.draw(rng, n))
+            offsets[:, c] = np.repeat(np.rint(fs * channel.clock.draw(rng, n // together)), together)
         earliest, latest = margin - offsets.min(axis=1), samples - out_samples - offsets.max(axis=1)
         return np.asarray(rng.integers(earliest, latest, endpoint=True)[:, None] + offsets)
 

@@ -193,6 +193,7 @@ class PPGSensor:
         fs: float,
         out_samples: int = 1000,
         width: float = 1.0,
+        together: int = 1,
     ) -> Float32[np.ndarray, "N out"]:
         r"""Records simulated blood volumes, with a sensor of its own for each row.
 
@@ -202,16 +203,19 @@ class PPGSensor:
             fs: Sampling rate [Hz].
             out_samples: Length of the recorded window in samples.
             width: Factor on the width of every prior about its centre.
+            together: Rows, each after the other, that share veins and filters, as windows of one recording do.
 
         Returns:
             Recorded photoplethysmograms, each in a unit of its own.
 
         Raises:
-            ValueError: If the shape, ``fs``, ``out_samples`` or ``width`` do not fit.
+            ValueError: If the shape, ``fs``, ``out_samples``, ``width`` or ``together`` do not fit.
         """
         waves = _checked(waves, fs, out_samples, width)
         n = len(waves)
-        waves = self._filtered(waves, rng, fs, width)
+        if together < 1 or n % together:
+            raise ValueError(f"together must divide the {n} rows, got {together}")
+        waves = self._filtered(waves, rng, fs, width, together)
         seen = self.start.crop(waves, rng, np.zeros(n, np.int64), fs=fs, out_samples=out_samples)
         seen -= seen.mean(axis=-1, keepdims=True)
         height = pulse_height(seen)
@@ -220,7 +224,7 @@ class PPGSensor:
         seen *= 1 / height[:, None]
         return self.recorder.record(seen, rng, fs=fs, width=width)
 
-    def _filtered(self, waves: Waves, rng: np.random.Generator, fs: float, width: float) -> Waves:
+    def _filtered(self, waves: Waves, rng: np.random.Generator, fs: float, width: float, together: int) -> Waves:
         """Veins and filters, in the frequency domain: a short bridge closes the wave to a circle."""
         from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
@@ -229,8 +233,9 @@ class PPGSensor:
         closed = np.concatenate([waves, bridge(waves, total - samples)], axis=-1)
         lines = rfft(closed, axis=-1, overwrite_x=True)
         frequencies = rfftfreq(total, 1 / fs)
-        lines *= self.venous.response(frequencies, rng, len(waves), width=width)
-        lines *= self.coupling.response(frequencies, rng, len(waves), width=width)
+        for part in (self.venous, self.coupling):
+            response = part.response(frequencies, rng, len(waves) // together, width=width)
+            lines *= response if together == 1 else np.repeat(response, together, axis=0)
         return np.asarray(irfft(lines, total, axis=-1, overwrite_x=True)[:, :samples])
 
     def to_json(self) -> dict[str, dict[str, float]]:

@@ -51,7 +51,7 @@ class SolvedRecordings:
     r"""Waves in the artery and what made them, before any sensor.
 
     Arguments:
-        waves: Arterial pressure [mmHg], longer than the windows.
+        waves: Arterial pressure [mmHg], longer than the windows; of several channels each in its unit.
         quantities: Quantities of every window, in the order of the simulator's ``quantity_names``.
         compliance: Compliance of each patient at 90 mmHg [mL/mmHg], over time where beds drift.
         wave_speed: Carotid-femoral wave speed at 90 mmHg [m/s].
@@ -63,7 +63,7 @@ class SolvedRecordings:
         "Float[np.ndarray, ' R']"
     """
 
-    waves: Float[np.ndarray, "R W T"]
+    waves: Float[np.ndarray, "R W *C T"]
     quantities: Float[np.ndarray, "R W Q"]
     compliance: Float[np.ndarray, "R W"]
     wave_speed: Float[np.ndarray, " R"]
@@ -76,7 +76,7 @@ class SimulatedRecordings:
     r"""Recorded windows of simulated patients and what made them.
 
     Arguments:
-        waves: Recorded pressure [mmHg].
+        waves: Recorded pressure [mmHg]; of several channels each in its unit, NaN where it is missing.
         quantities: Quantities of every window, in the order of the simulator's ``quantity_names``.
         compliance: Compliance of each patient at 90 mmHg [mL/mmHg], over time where beds drift.
         wave_speed: Carotid-femoral wave speed at 90 mmHg [m/s].
@@ -91,7 +91,7 @@ class SimulatedRecordings:
         "Float[np.ndarray, ' R']"
     """
 
-    waves: Float[np.ndarray, "R W T"]
+    waves: Float[np.ndarray, "R W *C T"]
     quantities: Float[np.ndarray, "R W Q"]
     compliance: Float[np.ndarray, "R W"]
     wave_speed: Float[np.ndarray, " R"]

@@ -24,7 +24,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,13 +181,15 @@ def simulate_recordings(
     return record(solved, sensor, rng, fs=simulator.fs, out_samples=out_samples, changes=changes)
 
 
-def solve_courses(simulator: LinearNetwork, course: Course, *, site: str, seed: int) -> SolvedRecordings:
+def solve_courses(
+    simulator: LinearNetwork, course: Course, *, site: str | Sequence[str], seed: int
+) -> SolvedRecordings:
     r"""Solves the network for every window of recordings.
 
     Arguments:
         simulator: The simulator.
         course: Parameters over time.
-        site: The site that is recorded.
+        site: The site that is recorded, or several, each a channel of the waves.
         seed: Seed of beats and phases.
 
     Raises:
@@ -199,13 +201,15 @@ def solve_courses(simulator: LinearNetwork, course: Course, *, site: str, seed: 
         >>> solve_courses(simulator, course, site="Radial", seed=1).waves.shape
         (1, 2, 1125)
     """
-    if site not in simulator.sites:
-        raise ValueError(f"site must be one of {list(simulator.sites)}, got {site!r}")
+    unknown = [one for one in ((site,) if isinstance(site, str) else site) if one not in simulator.sites]
+    if unknown:
+        raise ValueError(f"site must be one of {list(simulator.sites)}, got {unknown[0]!r}")
+    at = simulator.sites.index(site) if isinstance(site, str) else [simulator.sites.index(one) for one in site]
     r, w, d = course.theta.shape
     made = simulator.simulate(course.theta.reshape(-1, d), seed)
     compliance, speed = _at_reference(simulator, course.theta)
     return SolvedRecordings(
-        made.waves[:, simulator.sites.index(site)].reshape(r, w, -1),
+        made.waves[:, at].reshape(r, w, *([] if isinstance(site, str) else [len(site)]), -1),
         made.quantities.reshape(r, w, -1),
         compliance,
         speed,

@@ -9,7 +9,7 @@ one is. A new patient splits the pool, and a new state of the sensor ends what f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import Any, Literal
@@ -31,6 +31,8 @@ from ..answering import (
     signal_summary,
 )
 from ..bundle import Bundle
+from ..channel_answering import ChannelDesk, Laid
+from ..contract import joined
 from ..workers import Workers, in_order
 from .anchors import Anchor, SlowLikelihood
 from .features import embed_windows
@@ -48,12 +50,12 @@ _UNITS = {"C90": "mL/mmHg", "PWV90": "m/s"}
 
 @dataclass(frozen=True)
 class _Seen:
-    """A window that is to be answered."""
+    """A window that is to be answered, of several channels from those that were chosen."""
 
-    values: Float[np.ndarray, " T"]
+    values: Float[np.ndarray, "*C T"]
     start_s: float
     end_s: float
-    signal: dict[str, Any]
+    signal: Mapping[str, Any]
     place: VerdictLike | None
     unit: Float[Tensor, " inputs"]
 
@@ -99,7 +101,7 @@ def answer_pooled(
     Arguments:
         bundle: The window model.
         layer: Its pooling layer.
-        recording: The recording; must hold the channel that the model reads.
+        recording: The recording; must hold the channel that the model reads, or one of several.
         question: Which windows, how many draws, which level.
         pool: Whether a pool is the whole recording, or ends with the window that is answered.
         anchors: Reference values; in a causal pool each counts from its time on.
@@ -222,14 +224,15 @@ class _Desk:
 
     def __init__(self, bundle: Bundle, layer: PoolingLayer, question: Question, prior: Prior, pool: Pool) -> None:
         self.bundle, self.layer, self.question, self.prior, self.pool = bundle, layer, question, prior, pool
-        self.domain = domain_model(bundle)
+        self.channels = ChannelDesk.of(bundle, question, prior) if bundle.contract.several else None
+        self.domain = None if self.channels is not None else domain_model(bundle)
 
     def look(self, window: Window) -> _Seen | AnsweredWindow:
         """Gates, judges and embeds a window: a refusal, or what is kept to answer it."""
-        values, signal = window.values[0], signal_summary(window.verdict)
-        if not window.verdict.usable:
-            return AnsweredWindow(values, gate_refusal(window, signal))
-        place: VerdictLike | None = None if self.domain is None else self.domain.assess(values)
+        laid = self._one_channel(window) if self.channels is None else self.channels.lay(window)
+        if isinstance(laid, AnsweredWindow):
+            return laid
+        values, signal, place = laid.values, laid.signal, laid.verdict
         h = torch.from_numpy(embed_windows(self.bundle, values[None]))[0]
         outside = place is not None and place.verdict == "outside"
         if outside or not bool(torch.isfinite(h).all()):
@@ -237,6 +240,13 @@ class _Desk:
             return AnsweredWindow(values, Refusal(window.start_s, window.end_s, "outside", hint, signal, place))
         unit = self.layer.npe.unit(self.bundle.npe, h[None])[0]
         return _Seen(values, window.start_s, window.end_s, signal, place, unit)
+
+    def _one_channel(self, window: Window) -> Laid | AnsweredWindow:
+        """The window of a model of one channel."""
+        values, signal = window.values[0], signal_summary(window.verdict)
+        if not window.verdict.usable:
+            return AnsweredWindow(values, gate_refusal(window, signal))
+        return Laid(values, signal, None if self.domain is None else self.domain.assess(values))
 
     def follow(
         self, looked: Iterator[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
@@ -348,7 +358,7 @@ class _Desk:
             seen.start_s,
             seen.end_s,
             draws,
-            self.prior.estimates(draws, level=question.level, uninformative=self.bundle.uninformative),
+            self.prior.estimates(draws, level=question.level, uninformative=self._uninformative(seen)),
             question.level,
             seen.signal,
             self._cited(asked),
@@ -356,6 +366,11 @@ class _Desk:
             pool={**pool, "slow": {} if asked.context is None else _summary(self.layer.npe.slow(shared))},
         )
         return AnsweredWindow(seen.values, answer)
+
+    def _uninformative(self, seen: _Seen) -> float:
+        """Share of the prior's interval above which a quantity is withheld, by the window's own channels."""
+        contract = self.bundle.contract
+        return contract.uninformative(contract.given(seen.values), self.bundle.uninformative)
 
     def _alone(self, asked: _Asked) -> Answer | Refusal:
         """The window model's own answer: a pool of one window."""
@@ -380,7 +395,9 @@ class _Desk:
         names = {text.split("=")[0] for text in asked.pool["anchors"]}
         if names and not names <= set(measured.get("anchored", {}).get("anchors", ())):
             return None
-        return cited_coverage(measured["anchored"] if names else measured, self.question.level, asked.seen.place)
+        own = measured.get("given", {}).get(joined(self.bundle.contract.given(asked.seen.values)), {})
+        told = measured["anchored"] if names else {**measured, **own}
+        return cited_coverage(told, self.question.level, asked.seen.place)
 
     def _weighted(
         self, asked: _Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,19 @@ import torch
 from jaxtyping import Bool, Float
 
 from ...simulators.recorded import RARE_CHANGES, SensorChanges, SimulatedRecordings, SolvedRecordings, record
+from ...waveforms.roles import PRESSURE_ROLES
 from ..bundle import Bundle
 
 if TYPE_CHECKING:
+    from ...simulators.channels import ChannelSensor
     from ...simulators.network.linear import LinearNetwork
+    from ...simulators.sensors import SensorModel
 
 __all__ = ["EmbeddedRecordings", "embed_windows", "make_embedded"]
 
-_FIELDS = ("context", "theta", "compliance", "wave_speed", "usable", "time_s", "change_s", "step_mmhg", "relined")
+_FIELDS = (
+    "context", "theta", "compliance", "wave_speed", "usable", "time_s", "change_s", "step_mmhg", "relined", "given",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class EmbeddedRecordings:
         change_s: When the sensor changed [s]; NaN where it did not.
         step_mmhg: By how much its offset changed then [mmHg].
         relined: Whether its frequency and damping changed.
+        given: Which channels a window was embedded from; all of one where nothing is said.
 
     Example:
         >>> EmbeddedRecordings.__dataclass_fields__["theta"].type
@@ -59,6 +65,11 @@ class EmbeddedRecordings:
     change_s: Float[np.ndarray, " R"]
     step_mmhg: Float[np.ndarray, " R"]
     relined: Bool[np.ndarray, " R"]
+    given: Bool[np.ndarray, "R W C"] = field(default_factory=lambda: np.ones((0, 0, 1), bool))
+
+    def __post_init__(self) -> None:
+        if self.given.shape[:2] != self.usable.shape:
+            object.__setattr__(self, "given", np.ones((*self.usable.shape, 1), bool))
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> EmbeddedRecordings:
@@ -73,7 +84,7 @@ class EmbeddedRecordings:
         if not paths:
             raise ValueError("paths must name at least one part, got none: make recordings first")
         parts = [np.load(path, allow_pickle=False) for path in paths]
-        return cls(**{name: np.concatenate([part[name] for part in parts]) for name in _FIELDS})
+        return cls(**{name: np.concatenate([part[name] for part in parts]) for name in _FIELDS if name in parts[0]})
 
     def rows(self, keep: slice) -> EmbeddedRecordings:
         r"""Some of the recordings.
@@ -85,12 +96,14 @@ class EmbeddedRecordings:
 
 
 @torch.no_grad()
-def embed_windows(bundle: Bundle, windows: Float[np.ndarray, "N T"], *, batch: int = 512) -> Float[np.ndarray, "N c"]:
+def embed_windows(
+    bundle: Bundle, windows: Float[np.ndarray, "N *C T"], *, batch: int = 512
+) -> Float[np.ndarray, "N c"]:
     r"""Context vectors of windows.
 
     Arguments:
         bundle: The window model.
-        windows: Windows in the unit and at the rate of its contract.
+        windows: Windows in the units and at the rate of its contract; of several channels NaN where one is missing.
         batch: Windows at a time.
 
     Example:
@@ -125,7 +138,7 @@ def make_embedded(
     or sensor embeds the same waves anew, a new population solves anew, and nothing stale is taken.
 
     Arguments:
-        bundle: The window model of radial pressure.
+        bundle: The window model, of radial pressure or of several channels.
         folder: Where the parts are kept.
         recordings: Number of recordings.
         windows: Windows of each.
@@ -138,24 +151,16 @@ def make_embedded(
         progress: Called with the number of recordings made after each part.
 
     Raises:
-        ValueError: If the model's sensor is not one of pressure.
+        ValueError: If the model reads other channels than pressures and clips, or a clip alone.
 
     Example:
         >>> make_embedded.__kwdefaults__["part"]
         32
     """
-    from ...simulators.network.linear import LinearNetwork
-    from ...simulators.photoplethysmograph import sensor_from_json
-    from ...simulators.sensors import SensorModel
-
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    population = str(bundle.training.get("simulator_config", {}).get("population", "clinical"))
-    simulator = LinearNetwork(population=population, sites=("Radial",), duration_s=9.5, fs=bundle.contract.fs)
+    simulator, sensor = _world(bundle)
     plan = _Plan(windows, seed, longest_s, part, still_share)
-    sensor = sensor_from_json(bundle.training.get("sensor", {}))
-    if not isinstance(sensor, SensorModel):
-        raise ValueError(f"recordings are simulated of pressure, got the sensor {type(sensor).__name__}")
     waves_key = _key(plan, simulator.config, repr(simulator.space))
     key = _key(waves_key, sensor.to_json(), asdict(changes), _weights(bundle))
     paths = []
@@ -164,9 +169,8 @@ def make_embedded(
         paths.append(folder / f"part-{number:05d}-{n}-{key}.npz")
         if not paths[-1].is_file():
             waves = (solved or folder) / f"solved-{number:05d}-{n}-{waves_key}.npz"
-            made = _solved(simulator, plan, number, n, waves)
-            rng = np.random.default_rng([plan.seed_of(number), 1])
-            shown = record(made, sensor, rng, fs=simulator.fs, out_samples=bundle.contract.samples, changes=changes)
+            made = _solved(simulator, plan, number, n, waves, steps=_steps(bundle))
+            shown = _shown(bundle, made, sensor, np.random.default_rng([plan.seed_of(number), 1]), changes)
             _save(paths[-1], _embedded(bundle, simulator.quantity_names, shown))
         progress(first + n)
     return EmbeddedRecordings.load(paths)
@@ -186,8 +190,55 @@ class _Plan:
         return (self.seed * 1_000_003 + number) % 2**31
 
 
-def _solved(simulator: LinearNetwork, plan: _Plan, number: int, n: int, path: Path) -> SolvedRecordings:
-    """Solved waves of a part, from its file if there is one; in hundredths of a mmHg."""
+def _world(bundle: Bundle) -> tuple[LinearNetwork, SensorModel | ChannelSensor]:
+    """The simulator and the sensors that a window model learned from."""
+    from ...simulators.channels import ChannelSensor, any_sensor_from_json
+    from ...simulators.network.linear import LinearNetwork
+    from ...simulators.sensors import SensorModel
+
+    config, contract = bundle.training.get("simulator_config", {}), bundle.contract
+    population = str(config.get("population", "clinical"))
+    sensor = any_sensor_from_json(bundle.training.get("sensor", {}))
+    alien = [c.role for c in contract.channels if c.role not in (*PRESSURE_ROLES, "PLETH")]
+    if alien or not isinstance(sensor, SensorModel | ChannelSensor):
+        what = alien[0] if alien else type(sensor).__name__
+        raise ValueError(f"recordings are simulated of pressures, with or without clips, got {what}")
+    if not contract.several:
+        return LinearNetwork(population=population, sites=("Radial",), duration_s=9.5, fs=contract.fs), sensor
+    sites = tuple(str(row["site"]) for row in bundle.training["recipe"]["channels"])
+    simulator = LinearNetwork(
+        population=population, sites=sites, duration_s=float(config["duration_s"]), fs=contract.fs
+    )
+    return simulator, sensor
+
+
+def _steps(bundle: Bundle) -> Float[np.ndarray, "*C 1"]:
+    """Steps in which solved waves are kept: hundredths of a mmHg, ten thousandths of a clip's range."""
+    steps = np.array([[1e4 if c.role == "PLETH" else 1e2] for c in bundle.contract.channels], np.float32)
+    return steps if bundle.contract.several else steps[0]
+
+
+def _shown(
+    bundle: Bundle,
+    made: SolvedRecordings,
+    sensor: SensorModel | ChannelSensor,
+    rng: np.random.Generator,
+    changes: SensorChanges,
+) -> SimulatedRecordings:
+    """Solved recordings through their sensors."""
+    from ...simulators.recorded_channels import record_channels
+    from ...simulators.sensors import SensorModel
+
+    fs, samples = bundle.contract.fs, bundle.contract.samples
+    if isinstance(sensor, SensorModel):
+        return record(made, sensor, rng, fs=fs, out_samples=samples, changes=changes)
+    return record_channels(made, sensor, rng, fs=fs, out_samples=samples, changes=changes)
+
+
+def _solved(
+    simulator: LinearNetwork, plan: _Plan, number: int, n: int, path: Path, *, steps: Float[np.ndarray, "*C 1"]
+) -> SolvedRecordings:
+    """Solved waves of a part, from its file if there is one."""
     from ...simulators.recordings import draw_courses, solve_courses, spread_times
 
     if not path.is_file():
@@ -196,25 +247,26 @@ def _solved(simulator: LinearNetwork, plan: _Plan, number: int, n: int, path: Pa
         times = spread_times(rng, n, plan.windows, longest_s=plan.longest_s)
         still = np.random.default_rng([seed, 2]).random((2, n))
         lively = np.where(still[0] < plan.still_share, 0.1 * still[1] ** 3, 1.0)
-        made = solve_courses(
-            simulator, draw_courses(simulator, rng, times, liveliness=lively), site="Radial", seed=seed
-        )
+        site = simulator.sites[0] if steps.ndim == 1 else simulator.sites
+        made = solve_courses(simulator, draw_courses(simulator, rng, times, liveliness=lively), site=site, seed=seed)
         arrays = {name: getattr(made, name) for name in SolvedRecordings.__dataclass_fields__}
-        hundredths = np.rint(100.0 * np.nan_to_num(made.waves, nan=0.0, posinf=0.0, neginf=0.0))
-        _save(path, {**arrays, "waves": np.clip(hundredths, -32768, 32767).astype(np.int16)})
+        whole = np.rint(steps * np.nan_to_num(made.waves, nan=0.0, posinf=0.0, neginf=0.0))
+        _save(path, {**arrays, "waves": np.clip(whole, -32768, 32767).astype(np.int16)})
     with np.load(path, allow_pickle=False) as file:
         stored = dict(file)
-    return SolvedRecordings(**{**stored, "waves": stored["waves"].astype(np.float32) / 100.0})
+    return SolvedRecordings(**{**stored, "waves": stored["waves"].astype(np.float32) / steps})
 
 
 def _embedded(bundle: Bundle, names: tuple[str, ...], shown: SimulatedRecordings) -> dict[str, np.ndarray]:
     """Context vectors and truth of recorded windows."""
-    n, windows, samples = shown.waves.shape
+    n, windows, *shape = shown.waves.shape
     columns = dict(zip(names, np.moveaxis(shown.quantities, -1, 0), strict=True))
     theta = bundle.outputs.encode({k: v.reshape(-1) for k, v in columns.items()})
     usable = shown.usable.reshape(-1).astype(bool) & bundle.outputs.space.contains(theta)
-    waves = np.where(usable[:, None], shown.waves.reshape(-1, samples), 90.0)
+    waves = np.where(usable.reshape(-1, *(1 for _ in shape)), shown.waves.reshape(-1, *shape), 90.0)
+    given = {"given": np.isfinite(shown.waves).all(-1)} if bundle.contract.several else {}
     return {
+        **given,
         "context": embed_windows(bundle, waves).reshape(n, windows, -1).astype(np.float32),
         "theta": theta.reshape(n, windows, -1).astype(np.float32),
         "compliance": shown.compliance.astype(np.float32),

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..bundle import Bundle
+from ..contract import InputContract, joined
 from ..sampling import invert_flow
 from .anchors import Anchor, SlowLikelihood
 from .features import EmbeddedRecordings
@@ -25,6 +26,7 @@ SIZES = (1, 10, 64, 200)
 _LEVELS = (0.5, 0.9)
 _POOLS = {1: 2, 10: 1, 64: 1, 200: 1}  # of each recording that is so long
 _ASKED = {1: 1, 10: 2, 64: 5, 200: 10}  # windows of each pool
+_FLOWS = ("SV", "CO")
 _STILL = 0.03  # standard deviation of log SV below which a recording is called unvarying
 
 
@@ -119,12 +121,14 @@ def measure_pooling(
         with its standard error (of recordings, whose windows err together), ``anchored``, where one cardiac output of
         10 % error was known, ``trend``, the median over long recordings of the standard deviation of the log error, and
         ``still``, the median width of the 90 % interval over that of a window alone where stroke volume hardly moves.
+        For a model of several channels also ``given``: by the channels of a window in a long pool, ``coverage`` and
+        the ``error`` of its medians, alone and pooled, in pools that are ``alike`` and in those of ``others`` too.
 
     Example:
         >>> measure_pooling.__kwdefaults__["draws"]
         400
     """
-    found = _Found({**{str(size): [] for size in SIZES}, "anchored": []}, {"window": [], "recording": []})
+    found = _Found({**{str(size): [] for size in SIZES}, "anchored": []}, {"window": [], "recording": []}, [])
     rng = np.random.default_rng(0)
     for data in sets:
         for r in range(len(data.context)):
@@ -146,6 +150,7 @@ def measure_pooling(
         },
         "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items()},
         "still": {} if calm is None else _still(bundle, layer, calm, draws),
+        **({"given": _by_given(bundle.contract, found.given)} if bundle.contract.several else {}),
     }
 
 
@@ -161,11 +166,42 @@ def _still(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws:
 
 
 @dataclass(frozen=True)
+class _Told:
+    """Windows of a long pool: their channels, whether others of it have others, ranks, and errors of SV and CO."""
+
+    given: Bool[np.ndarray, "K C"]
+    mixed: bool
+    ranks: Mapping[str, Float[np.ndarray, " K"]]
+    alone: Float[np.ndarray, "2 K"]
+    pooled: Float[np.ndarray, "2 K"]
+
+
+def _by_given(contract: InputContract, told: Sequence[_Told]) -> dict[str, Any]:
+    """What pooling is worth to windows of each set of channels."""
+    found: dict[str, Any] = {}
+    for row in np.unique(np.concatenate([one.given for one in told]), axis=0)[::-1]:
+        parts = [(one, (one.given == row).all(1)) for one in told]
+        parts = [(one, own) for one, own in parts if own.any()]
+        ranks = [{n: one.ranks[n][own] for n in one.ranks if n not in SLOW} for one, own in parts]
+        name = joined([n for n, there in zip(contract.names, row, strict=True) if there])
+        found[name] = {"n": sum(len(part["SV"]) for part in ranks), "coverage": _coverage(ranks), "error": {}}
+        for kind, mixed in (("alike", False), ("others", True)):
+            some = [(one.alone[:, own], one.pooled[:, own]) for one, own in parts if one.mixed == mixed]
+            if some:
+                alone, pooled = (np.median(np.concatenate(v, axis=1), axis=1).tolist() for v in zip(*some, strict=True))
+                rows = {"window": alone, "recording": pooled}
+                error = {k: {q: round(x, 4) for q, x in zip(_FLOWS, v, strict=True)} for k, v in rows.items()}
+                found[name]["error"][kind] = {"recordings": len(some), **error}
+    return found
+
+
+@dataclass(frozen=True)
 class _Found:
     """Ranks by size of pool, and errors of trends."""
 
     held: dict[str, list[dict[str, np.ndarray]]]
     trend: dict[str, list[tuple[float, float]]]
+    given: list[_Told]
 
     def add(
         self,
@@ -187,6 +223,9 @@ class _Found:
         self.held[str(size)].append(pool.ranks(layer, data, shared, made))
         if whole:
             self.held["anchored"].append(_anchored(rng, shared, made, pool.truth))
+            here, all_of = data.given[r, pool.rows[pool.at]], data.given[r, pool.rows]
+            errors = [np.stack([_error(one[q], pool.truth[q]) for q in _FLOWS]) for one in (alone, made)]
+            self.given.append(_Told(here, bool((all_of != all_of[0]).any()), self.held[str(size)][-1], *errors))
             for name, one in (("window", alone), ("recording", made)):
                 self.trend[name].append((_trend(one["SV"], pool.truth["SV"]), _trend(one["CO"], pool.truth["CO"])))
 
@@ -288,6 +327,10 @@ def _errors(parts: list[dict[str, np.ndarray]], together: int) -> dict[str, dict
 
 def _trend(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> float:
     return float(np.std(np.log(np.maximum(np.median(draws, axis=1), 1e-6) / truth)))
+
+
+def _error(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+    return np.asarray(np.abs(np.log(np.maximum(np.median(draws, axis=1), 1e-6) / truth)))
 
 
 def _width(draws: Float[np.ndarray, "K n"]) -> float:

@@ -17,7 +17,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor
 
 from ...simulators.recorded import SensorChanges
-from ..bundle import Bundle, find_bundle, of_one_channel
+from ..bundle import Bundle, find_bundle
 from ..checkpoint import Checkpoint
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
@@ -113,7 +113,7 @@ def produce_pooling(
     """
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
-    bundle = of_one_channel(Bundle.load(folder), "a pooling layer")
+    bundle = Bundle.load(folder)
     simulated = _Simulated.of(recipe, bundle, work, PoolTraining(**recipe.train).held, tell)
     detector, found = _detector(recipe, simulated, work, tell)
     npe, training = _trained(recipe, bundle, simulated, detector, work, tell)

@@ -8,6 +8,8 @@ $$
 \frac{\bar E_j^2}{2 b_j^2}\Big], \qquad E = \mu - z;
 $$
 
+$a$ one number for all windows, or, where windows of some channels tell much more than those of others, each window's
+$\sigma$, so that what the best of them tell is learned too;
 then, the course held, the flows learn the shared errors and what is left. AdamW with a cosine schedule for either;
 averaged weights; recordings held out say how far it came, and how draws must be stretched: patients are fewer than
 windows, so a network knows those that it was trained on by heart (see ``stretching``).
@@ -179,7 +181,7 @@ class _Run:
         held: Sequence[int],
         states: Sequence[Int[np.ndarray, "R W"]] | None,
     ) -> None:
-        self.config, self.held = config, tuple(held)
+        self.config, self.held, self.each = config, tuple(held), bool(base.config.embedding.channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = PooledNPE(base.outputs.space.dim, network)
@@ -255,7 +257,7 @@ class _Run:
         """Loss of a batch; with noise and dropout where there is a source of randomness."""
         if self.on_course:
             noise = self._noise(rng, pools.h, self.config.course_noise)
-            return _course_loss(npe, pools, *pools.courses(npe, pools.h + noise))
+            return _course_loss(npe, pools, *pools.courses(npe, pools.h + noise), each=self.each)
         return sum(self._flow_losses(npe, pools, rng), torch.zeros(()))
 
     def _flow_losses(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Iterator[Tensor]:
@@ -338,13 +340,17 @@ class _Run:
         self._begin_stage()
 
 
-def _course_loss(npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor) -> Tensor:
-    """How far the course goes apart from the outputs within pools and, lightly, in their mean; and its own size."""
+def _course_loss(npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor, *, each: bool) -> Tensor:
+    """How far the course goes apart from the outputs within pools and, lightly, in their mean; and its own size.
+
+    Errors count by the size of all, or by that of each.
+    """
     weight = pools.member[..., None].float()
     error = (centre - pools.z) * weight
     mean = pools.mean(error)
     within = (error - mean[:, None]) * weight
     own, shared = npe.course_size.clamp(-6.0, 2.0)
+    own = scale.detach().log() if each else own
     n = weight.sum()
     course = (own * weight + 0.5 * (within * torch.exp(-own)).square()).sum() / n
     level = (shared + 0.5 * (mean * torch.exp(-shared)).square()).sum(-1).mean()
