@@ -86,7 +86,7 @@ def record_channels(
 def _given(sensor: ChannelSensor, rng: np.random.Generator, r: int, w: int) -> Bool[np.ndarray, "R W C"]:
     """Channels given in every window."""
     each = sensor.draw_given(rng, r * w).reshape(r, w, -1)
-    often = np.exp(rng.uniform(*(math.log(x) for x in _OFTEN), (r, 1)))
+    often = np.exp(rng.uniform(math.log(_OFTEN[0]), math.log(_OFTEN[1]), (r, 1)))
     anew = (rng.random((r, w)) < often) & (rng.random((r, 1)) < _PARTLY)
     anew[:, 0] = True
     at = np.maximum.accumulate(np.where(anew, np.arange(w), 0), axis=1)
