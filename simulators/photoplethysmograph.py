@@ -224,7 +224,7 @@ class PPGSensor:
         seen *= 1 / height[:, None]
         return self.recorder.record(seen, rng, fs=fs, width=width)
 
-    def _filtered(self, waves: Waves, rng: np.random.Generator, fs: float, width: float, together: int) -> Waves:
+    def _filtered(self, waves: Waves, rng: np.random.Generator, fs: float, width: float, together: int = 1) -> Waves:
         """Veins and filters, in the frequency domain: a short bridge closes the wave to a circle."""
         from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
