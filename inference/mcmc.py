@@ -27,8 +27,9 @@ import numpy as np
 from jaxtyping import Float
 
 from .bundle import Bundle
-from .fitted import Fitted, fit_coefficients, guided_density, level_factor, to_level
+from .fitted import Fitted, fit_coefficients, guided_density
 from .reference import Reference
+from .straight import straighten, straightened_law
 
 __all__ = ["Chains", "Sampler", "model_parameters", "require_numpyro", "save_chains"]
 
@@ -119,12 +120,13 @@ class Sampler:
         order = np.argsort(-(proposal.log_p - 0.5 * (proposal.z[:, : self.reference.dim - 3] ** 2).sum(1)))
         centre, factor = self.reference.laplace(x, proposal.z[order[0]], start)
         solver, guide = self.reference.solver, None
-        begun: Any = proposal.z[order[: self.chains]]
+        begun = proposal.z[order[: self.chains]]
         if solver:
-            guide = fit_coefficients(solver, centre, factor, seed=seed)
-            factor = level_factor(self.reference, guide, centre, factor)
-            centre, *begun = to_level(solver, np.concatenate([centre[None], begun]), float(guide.level))
-        first = np.linalg.solve(factor, (np.asarray(begun) - centre).T).T
+            level = float(solver.beats(centre[None, : solver.dim])[0, 0].real)
+            centre, factor = straightened_law(solver, centre, factor, level)
+            guide = fit_coefficients(solver, centre, factor, level, seed=seed)
+            begun = straighten(solver, begun, level)
+        first = np.linalg.solve(factor, (begun - centre).T).T
         if solver:
             first = np.clip(first, -_FARTHEST_START, _FARTHEST_START)
         with jax.enable_x64(True):
@@ -138,7 +140,7 @@ class Sampler:
             diverging = np.asarray(mcmc.get_extra_fields(group_by_chain=True)["diverging"])
         z = centre + u @ factor.T
         if solver and guide:
-            z = to_level(solver, z.reshape(-1, z.shape[-1]), float(guide.level), back=True).reshape(z.shape)
+            z = straighten(solver, z.reshape(-1, z.shape[-1]), float(guide.level), back=True).reshape(z.shape)
         rhat, ess = _diagnose(z)
         return Chains(z, self.reference.unknowns(z, start), diverging, rhat, ess)
 

@@ -19,10 +19,10 @@ from jaxtyping import Array, Complex, Float
 from ..simulators.normal_scores import from_normal
 from .reference import Proposal, Reference, gauss_newton, student_about
 
-__all__ = ["Solver"]
+__all__ = ["STEP", "Solver"]
 
 _BLOCK = 16
-_STEP = 1e-3
+STEP = 1e-3
 """Step of central differences, in normal scores."""
 _STEPS, _MOST_STEPS = 12, 40
 _ENOUGH = 1e-5
@@ -63,6 +63,15 @@ class Solver:
             blocks = [np.asarray(self._solve(jnp.asarray(part))) for part in np.split(padded, len(padded) // _BLOCK)]
         return np.concatenate(blocks)[:n]
 
+    def middles(self, z: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+        r"""What the parameters of each row are counted from, as the model has it.
+
+        Arguments:
+            z: Normal scores of the parameters.
+        """
+        with jax.enable_x64(True):
+            return np.asarray(self._middles(jnp.asarray(z)))
+
     def laplace(
         self, x: Float[np.ndarray, " T"], z: Float[np.ndarray, " U"], start: float
     ) -> tuple[Float[np.ndarray, " U"], Float[np.ndarray, "U U"]]:
@@ -73,11 +82,11 @@ class Solver:
             z: Unknowns to begin from.
             start: Place that the start is counted from [s].
         """
-        best, at, step = (-np.inf, z, np.eye(len(z))), z, _STEP * np.eye(self.dim)
+        best, at, step = (-np.inf, z, np.eye(len(z))), z, STEP * np.eye(self.dim)
         for i in range(_MOST_STEPS):
             here = at[: self.dim]
             c = self.beats(np.concatenate([here + step, here - step, here[None]]))
-            slope = (c[: self.dim] - c[self.dim : -1]) / (2 * _STEP)
+            slope = (c[: self.dim] - c[self.dim : -1]) / (2 * STEP)
             with jax.enable_x64(True):
                 found = self._stepped(*(jnp.asarray(v) for v in (at, c[-1], slope, np.asarray(x, np.float64), start)))
             new, precision, density = (np.asarray(part) for part in found)
@@ -124,6 +133,11 @@ class Solver:
     def _solve(self) -> Any:
         constrain = from_normal(self.reference.model.space)
         return jax.jit(jax.vmap(lambda z: self.reference.model.coefficients(constrain(z))[1]))
+
+    @cached_property
+    def _middles(self) -> Any:
+        constrain = from_normal(self.reference.model.space)
+        return jax.jit(jax.vmap(lambda z: self.reference.model.middles(constrain(z))))
 
     @cached_property
     def _stepped(self) -> Any:

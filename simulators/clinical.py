@@ -45,6 +45,7 @@ EJECTION_TIME = (150.0, 420.0)  # [ms]
 LONGEST_EJECTION = 0.58  # of the beat
 PULSE_WAVE_VELOCITY = (3.5, 22.0)  # [m/s]
 CLOSING_GAP = 12.0  # [mmHg]: closing pressure stays this far below mean pressure
+_VOLUME_SD, _EJECTION_SD, _SPEED_SD = 0.9, 0.7, 0.35  # of the deviations, on logistic scales
 
 
 def _z(name: str, description: str, source: str = "width: this project") -> Parameter:
@@ -120,19 +121,58 @@ real upstrokes, see docs/benchmarks/world.md."""
 
 def _logistic(median: Scalar, low: Scalar | float, high: Scalar | float, shift: Scalar) -> Scalar:
     """Logistic map of a normal deviation about a median into (low, high)."""
+    return low + (high - low) * nn.sigmoid(_log_odds(median, low, high) + shift)
+
+
+def _log_odds(median: Scalar, low: Scalar | float, high: Scalar | float) -> Scalar:
+    """A median between (low, high) on the logistic scale, kept off both ends."""
     share = jnp.clip((median - low) / (high - low), 0.05, 0.95)
-    return low + (high - low) * nn.sigmoid(jnp.log(share / (1 - share)) + shift)
+    return jnp.log(share / (1 - share))
+
+
+def _expected_ejection(p: Mapping[str, Scalar], stature: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """Stroke volume [mL], and median and upper end of ejection time [ms], from rate and stature."""
+    rate = p["heart_rate"]
+    expected_volume = 65.0 * stature**1.5 * (rate / 75.0) ** -0.4
+    volume = _logistic(expected_volume, *STROKE_VOLUME, _VOLUME_SD * p["stroke_volume_deviation"])
+    beat = 60000.0 / rate
+    longest = jnp.minimum(EJECTION_TIME[1], jnp.maximum(LONGEST_EJECTION * beat, 1.25 * EJECTION_TIME[0]))
+    expected_time = 413.0 - 1.7 * rate + 0.5 * (volume - expected_volume)
+    return volume, expected_time, longest
 
 
 def _ejection(p: Mapping[str, Scalar], stature: Scalar) -> tuple[Scalar, Scalar]:
     """Stroke volume [mL] and ejection time [ms] from rate and stature."""
-    rate = p["heart_rate"]
-    expected_volume = 65.0 * stature**1.5 * (rate / 75.0) ** -0.4
-    volume = _logistic(expected_volume, *STROKE_VOLUME, 0.9 * p["stroke_volume_deviation"])
-    beat = 60000.0 / rate
-    longest = jnp.minimum(EJECTION_TIME[1], jnp.maximum(LONGEST_EJECTION * beat, 1.25 * EJECTION_TIME[0]))
-    expected_time = 413.0 - 1.7 * rate + 0.5 * (volume - expected_volume)
-    return volume, _logistic(expected_time, EJECTION_TIME[0], longest, 0.7 * p["ejection_time_deviation"])
+    volume, time, longest = _expected_ejection(p, stature)
+    return volume, _logistic(time, EJECTION_TIME[0], longest, _EJECTION_SD * p["ejection_time_deviation"])
+
+
+def deviation_middles(theta: Float[Array, "*batch D"]) -> dict[str, Scalar]:
+    r"""What ejection time and wave speed are expected to be, in units of the deviations from it.
+
+    A beat is smooth in expectation plus deviation, that is in ejection time and wave speed themselves. In a deviation
+    alone it has a kink wherever the expectation has one: mean wave speed is a table of mean pressure, level below 57.5
+    mmHg.
+
+    Arguments:
+        theta: Parameters in the order of `CLINICAL`, with shape (*, D).
+
+    Returns:
+        Expectations by the name of the deviation, on its logistic scale, with shape (*); neither depends on these two.
+
+    Example:
+        >>> import numpy as np
+        >>> theta = CLINICAL.sample_quantiles(np.full((1, CLINICAL.dim), 0.5))
+        >>> sorted(deviation_middles(jnp.asarray(theta)))
+        ['ejection_time_deviation', 'wave_speed_deviation']
+    """
+    p = dict(zip(CLINICAL.names, jnp.moveaxis(theta, -1, 0), strict=True))
+    _, time, longest = _expected_ejection(p, p["height"] / 1.70)
+    speed = expected_pulse_wave_velocity(p["age"], p["mean_pressure"])
+    return {
+        "ejection_time_deviation": _log_odds(time, EJECTION_TIME[0], longest) / _EJECTION_SD,
+        "wave_speed_deviation": _log_odds(speed, *PULSE_WAVE_VELOCITY) / _SPEED_SD,
+    }
 
 
 def clinical_subject(theta: Float[Array, "*batch D"]) -> tuple[Subject, Variability]:
@@ -156,7 +196,7 @@ def clinical_subject(theta: Float[Array, "*batch D"]) -> tuple[Subject, Variabil
     stature = p["height"] / 1.70
     volume, ejection = _ejection(p, stature)
     speed = _logistic(
-        expected_pulse_wave_velocity(age, pressure), *PULSE_WAVE_VELOCITY, 0.35 * p["wave_speed_deviation"]
+        expected_pulse_wave_velocity(age, pressure), *PULSE_WAVE_VELOCITY, _SPEED_SD * p["wave_speed_deviation"]
     )
     closing = p["venous_pressure"] + p["closing_fraction"] * (pressure - CLOSING_GAP - p["venous_pressure"])
     diameter = age_diameter_factor(age) * jnp.exp(0.1 * p["diameter_deviation"])

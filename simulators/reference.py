@@ -60,6 +60,9 @@ class PeriodicModel(Protocol):
     def coefficients(self, theta: Float[Array, " D"]) -> tuple[Float[Array, ""], Complex[Array, " K1"]]:
         r"""Period [s] and coefficients [mmHg] of one row."""
 
+    def middles(self, theta: Float[Array, " D"]) -> Float[Array, " D"]:
+        r"""What a parameter is counted from, as others move it, in normal scores; the beat is smooth in the sum."""
+
 
 def periodic_wave(coefficients: Complex[Array, " K1"], phase: Float[Array, " T"]) -> Float[Array, " T"]:
     r"""Sums a Fourier series by Horner's rule.
@@ -154,6 +157,14 @@ class ReferenceWindkessel:
         drop = theta[3] - theta[5]
         wave = drop * shape / (1 + 2j * jnp.pi * k * theta[4] / period)
         return period, jnp.concatenate([theta[3][None] + 0j, wave])
+
+    def middles(self, theta: Float[Array, " D"]) -> Float[Array, " D"]:
+        r"""Zeros: each parameter is counted from a value of its own.
+
+        Arguments:
+            theta: Parameters in the order of ``space``.
+        """
+        return jnp.zeros_like(theta)
 
     @cached_property
     def _compiled(self) -> Any:
@@ -257,13 +268,27 @@ class ReferenceNetwork:
         from .network.outlets import make_outlets
         from .network.rhythm import steady_beat
 
-        medians, free = self._fixed
-        whole = jnp.asarray(medians, theta.dtype).at[free].set(theta)[None]
+        whole = self._completed(theta)[None]
         subject, variability = self._network.subjects(whole)
         train = jax.vmap(steady_beat)(subject)
         tubes = make_tubes(subject)
         pressure = self._network._pressure(subject, variability, train, tubes, make_outlets(subject, tubes))
         return train.period[0], pressure[0, 1]
+
+    def _completed(self, theta: Float[Array, " D"]) -> Float[Array, " P"]:
+        medians, free = self._fixed
+        return jnp.asarray(medians, theta.dtype).at[free].set(theta)
+
+    def middles(self, theta: Float[Array, " D"]) -> Float[Array, " D"]:
+        r"""What ejection time and wave speed are counted from; it moves with rate, stroke volume and mean pressure.
+
+        Arguments:
+            theta: Parameters in the order of ``space``.
+        """
+        from .clinical import deviation_middles
+
+        found = deviation_middles(self._completed(theta))
+        return jnp.stack([jnp.asarray(found.get(name, 0.0), theta.dtype) for name in self.space.names])
 
     @cached_property
     def _compiled(self) -> Any:

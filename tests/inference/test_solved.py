@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from pulsebayes.calibration.c2st import c2st
-from pulsebayes.inference.fitted import fit_coefficients, guided_density, level_factor, to_level
+from pulsebayes.inference.fitted import fit_coefficients, guided_density
 from pulsebayes.inference.reference import Reference
+from pulsebayes.inference.straight import straighten, straightened_law
 from pulsebayes.simulators.reference import ReferenceNetwork, periodic_wave
 
 _spec = importlib.util.spec_from_file_location("toy_beat", Path(__file__).with_name("toy_beat.py"))
@@ -66,32 +67,59 @@ def test_proposals_carry_the_density_of_the_model(window, outputs):
     np.testing.assert_allclose(proposal.log_p, density + own, rtol=1e-9)
 
 
-def test_network_slope_is_that_of_finite_differences():
-    costly = Reference(ReferenceNetwork(harmonics=6), ())
-    solver, d = costly.solver, 7
-    truth = np.array([-0.3, 0.4, -0.5, 0.2, 0.6, -0.2, 0.3, 0.0, 0.0, 0.0])
+PLAIN = (-0.3, 0.4, -0.5, 0.2, 0.6, -0.2, 0.3, 0.0, 0.0, 0.0)
+KNEE = (0.1, 0.0, -0.4, -1.44, 1.6, 0.0, 0.2, 0.0, 0.0, 0.0)  # 57 mmHg, below which mean wave speed is level
+
+
+def guided(truth):
+    """The network's solver, a window, and the polynomial on the chart about the window's posterior mode."""
+    costly, truth = Reference(ReferenceNetwork(harmonics=6), ()), np.array(truth)
+    solver = costly.solver
     with jax.enable_x64(True):
         theta = np.asarray(costly._constrain(jnp.asarray(truth)))
-        wave = periodic_wave(jnp.asarray(solver.beats(truth[None, :d])[0]), np.arange(1000) / 125 * theta[0] / 60)
+        wave = periodic_wave(jnp.asarray(solver.beats(truth[None, :7])[0]), np.arange(1000) / 125 * theta[0] / 60)
     x = np.asarray(wave) + 2.0 * np.random.default_rng(0).standard_normal(1000)
     mode, factor = costly.laplace(x, truth, 0.0)
-    guide = fit_coefficients(solver, mode, factor, seed=0)
-    lower = level_factor(costly, guide, mode, factor)
-    level = float(guide.level)
-    u = np.random.default_rng(1).standard_normal(10)
-    y = to_level(solver, mode[None], level)[0] + lower @ u
+    level = float(solver.beats(mode[None, :7])[0, 0].real)
+    centre, lower = straightened_law(solver, mode, factor, level)
+    return solver, x, fit_coefficients(solver, centre, lower, level, seed=0), centre, lower
+
+
+def exact_density(solver, x, y, level):
+    z = straighten(solver, y, level, back=True)
     with jax.enable_x64(True):
-        slope = jax.jit(jax.grad(guided_density(costly)))(jnp.asarray(y), jnp.asarray(x), jnp.asarray(0.0), guide)
-        step = 1e-3 * lower.T
-        z = to_level(solver, np.concatenate([y + step, y - step]), level, back=True)
-        misfit = solver._misfits(jnp.asarray(solver.beats(z[:, :d])), jnp.asarray(z), jnp.asarray(x), jnp.asarray(0.0))
-    density = -0.5 * np.asarray(misfit) - 0.5 * (z[:, :-1] ** 2).sum(1)
-    expected = (density[:10] - density[10:]) / 2e-3
+        beats = jnp.asarray(solver.beats(z[:, :7]))
+        misfit = np.asarray(solver._misfits(beats, jnp.asarray(z), jnp.asarray(x), jnp.asarray(0.0)))
+    return -0.5 * misfit - 0.5 * (z[:, :-1] ** 2).sum(1)
+
+
+def test_network_density_is_exact_and_its_slope_that_of_finite_differences():
+    solver, x, guide, centre, lower = guided(PLAIN)
+    u = np.random.default_rng(1).standard_normal(10)
+    y = centre + lower @ u
+    with jax.enable_x64(True):
+        density = jax.jit(jax.value_and_grad(guided_density(solver.reference)))
+        value, slope = density(jnp.asarray(y), jnp.asarray(x), jnp.asarray(0.0), guide)
+    step = 1e-3 * lower.T
+    there = exact_density(solver, x, np.concatenate([y + step, y - step, y[None]]), float(guide.level))
+    np.testing.assert_allclose(float(value), there[-1], rtol=1e-9)
+    expected = (there[:10] - there[10:20]) / 2e-3
     # one unit along each whitened direction; the polynomial is of third degree, over the posterior's width
     np.testing.assert_allclose(lower.T @ np.asarray(slope), expected, atol=0.1)
     assert np.abs(expected).max() > 1.0
     # on the whitened chart the posterior is nearly normal: its slope nearly minus the place
     np.testing.assert_allclose(expected, -u, atol=1.0)
+
+
+def test_polynomial_holds_over_the_posterior_beside_a_knee():
+    solver, _, guide, centre, lower = guided(KNEE)
+    y = (centre + np.random.default_rng(2).standard_normal((200, 10)) @ lower.T)[:, :7]
+    with jax.enable_x64(True):
+        found = np.asarray(jax.vmap(guide.coefficients)(jnp.asarray(y)))
+    off = found - solver.beats(y - solver.middles(y))
+    power = np.abs(off[:, 0]) ** 2 + 2 * (np.abs(off[:, 1:]) ** 2).sum(1)
+    # error of the beat over the window in standard deviations; above one a sampler's steps are refused
+    assert np.quantile(np.sqrt(1000 * power) / 2.0, 0.95) < 0.5
 
 
 @pytest.mark.slow

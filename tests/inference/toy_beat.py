@@ -25,6 +25,9 @@ class ToyBeat:
     def coefficients(self, theta):
         return 60.0 / theta[0], jnp.concatenate([jnp.array([90.0 + 0j]), theta[1] * jnp.asarray(SHAPE) / 2])
 
+    def middles(self, theta):
+        return jnp.zeros_like(theta)
+
 
 def wave(theta, start, *, fs=25.0, samples=100):
     phase = (np.arange(samples) / fs - start) * theta[0] / 60.0

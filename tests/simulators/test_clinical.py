@@ -19,6 +19,7 @@ from pulsebayes.simulators.clinical import (
     STROKE_VOLUME,
     clinical_subject,
     closing_share,
+    deviation_middles,
 )
 from pulsebayes.simulators.network.linear import LinearNetwork
 from pulsebayes.simulators.network.rhythm import Variability
@@ -173,6 +174,18 @@ def test_venous_swings_reach_the_beds_in_the_share_left_by_closing(drawn: Any) -
     theta, _, _, share = drawn
     closing = theta[:, CLINICAL.index("closing_fraction")]
     np.testing.assert_allclose(share, 1 - closing, atol=1e-3)
+
+
+def test_ejection_time_and_wave_speed_stay_where_middle_plus_deviation_does() -> None:
+    theta = np.repeat(CLINICAL.sample_quantiles(np.full((1, CLINICAL.dim), 0.5)), 3, axis=0)
+    theta[:, CLINICAL.index("mean_pressure")] = (50.0, 75.0, 125.0)  # below, between and above the knees of the table
+    theta[:, CLINICAL.index("stroke_volume_deviation")] = (-0.5, 0.0, 0.5)
+    for name, middle in deviation_middles(jnp.asarray(theta)).items():
+        theta[:, CLINICAL.index(name)] += float(middle[1]) - np.asarray(middle)
+    adult, _ = clinical_subject(jnp.asarray(theta))
+    np.testing.assert_allclose(adult.pulse_wave_velocity, adult.pulse_wave_velocity[1], rtol=1e-4)
+    np.testing.assert_allclose(adult.ejection_time, adult.ejection_time[1], rtol=1e-4)
+    assert np.ptp(np.abs(theta[:, CLINICAL.index("wave_speed_deviation")])) > 1.0
 
 
 def test_the_wide_population_differs_in_two_freedoms_only() -> None:
