@@ -10,8 +10,10 @@ the mean over $G$ as it starts, so that each coordinate can listen to the channe
 itself is added. A missing channel, a row that holds a NaN, is neither computed nor looked at. The cost grows with the
 channels given, the number of weights hardly with the number of channels.
 
-The beat rate that centres the heart rate (see `beat_rate`) is that of the channel which repeats itself most clearly;
-the mean that centres the mean pressure (see `level`) is the first channel's, and unknown where that is not given.
+The beat rate that centres the heart rate (see `beat_rate`) is that of the channel which repeats itself most clearly,
+or the mean of the counts which agree with it, where a channel without a unit must be clearer by `_DOUBT`: beats are
+counted worse on a clip, and a clip that is now and then chosen before a pressure makes two channels tell less than one.
+The mean that centres the mean pressure (see `level`) is the first channel's, and unknown where that is not given.
 
 A channel without a unit is scaled by itself. How channels lie in time against each other is told by the correlation of
 each one's slope with that of the mean channel, as far as their clocks agree.
@@ -34,6 +36,10 @@ __all__ = ["ChannelEmbedding"]
 
 _REACH_S, _STEP_S = 0.25, 0.016
 """Lags at which slopes are correlated, either way, and the step between them [s]."""
+_DOUBT = 0.2
+"""By how much clearer a channel without a unit must repeat itself than one with, for its rate to be believed."""
+_AGREED = 0.015
+"""Difference of logarithms below which a channel's rate agrees with the one that is believed."""
 
 
 class ChannelEmbedding(nn.Module):
@@ -260,18 +266,10 @@ class ChannelEmbedding(nn.Module):
     def _computed(
         self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
     ) -> Float[Tensor, "N computed"]:
-        """Mean pressure of the first channel, and the rate of the channel that repeats itself most clearly."""
+        """Mean pressure of the first channel, and the beat rate."""
         fs = self.config.fs
         with torch.no_grad():
-            rate, clarity = rate_and_repetition(waves, fs)
-            laid = waves.new_full((n, len(self.config.channels)), -torch.inf)
-            laid[rows, which] = clarity
-            place = torch.zeros(laid.shape, dtype=torch.long, device=waves.device)
-            place[rows, which] = torch.arange(len(waves), device=waves.device)
-            clearest = place.gather(1, laid.argmax(1, keepdim=True))[:, 0]
-            found = rate[clearest]
-            if self.config.rate == "counted":
-                found = counted_rate(waves[clearest], fs, found)
+            found = self._beat_rate(waves, rows, which, n)
             coordinates = [coordinate_of(found[:, None])]
             if self.config.level:
                 level, first = waves.new_full((n, 1), UNKNOWN), which == 0
@@ -279,6 +277,28 @@ class ChannelEmbedding(nn.Module):
                 level[rows[first]] = level_coordinate(pressure, found[rows[first]], fs)
                 coordinates.insert(0, level)
             return torch.cat(coordinates, -1)
+
+    def _beat_rate(
+        self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
+    ) -> Float[Tensor, " N"]:
+        """Rate of the channel that repeats itself most clearly, or of all whose counts agree with it [1/min]."""
+        fs, agreed = self.config.fs, self.config.rate == "agreed"
+        rate, clarity = rate_and_repetition(waves, fs)
+        if agreed:
+            rate, clarity = counted_rate(waves, fs, rate), clarity - _DOUBT * self.relative[which]
+        laid = waves.new_full((n, len(self.config.channels)), -torch.inf)
+        laid[rows, which] = clarity
+        place = torch.zeros(laid.shape, dtype=torch.long, device=waves.device)
+        place[rows, which] = torch.arange(len(waves), device=waves.device)
+        clearest = place.gather(1, laid.argmax(1, keepdim=True))[:, 0]
+        found = rate[clearest]
+        if self.config.rate == "counted":
+            found = counted_rate(waves[clearest], fs, found)
+        if agreed:
+            near = ((rate / found[rows]).log().abs() < _AGREED).to(waves.dtype)
+            off = torch.zeros_like(found).index_add(0, rows, near * (rate / found[rows]).log())
+            found = found * (off / torch.zeros_like(found).index_add(0, rows, near)).exp()
+        return found
 
     def _lags(self) -> list[int]:
         step = max(1, round(_STEP_S * self.config.fs))

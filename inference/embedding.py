@@ -81,7 +81,9 @@ class EmbeddingConfig:
             deviation ``spread``; ``"wave"`` only.
         rate: Whether the last coordinate of the context is the beat rate computed from the window, and whether it is
             that of the repetition (True, see [`beat_rate`][pulsebayes.inference.beat_rate.beat_rate]) or of the beats
-            (``"counted"``); not with ``"harmonic"`` and ``"dense"``.
+            (``"counted"``); of several channels it is that of the one that repeats itself most clearly, or, with
+            ``"agreed"``, the mean of the counts that agree with the clearest, a channel with a unit before one without;
+            not with ``"harmonic"`` and ``"dense"``.
         level: Whether the coordinate before it is the window's mean pressure, of several channels that of the first;
             with a rate only.
         channels: The channels in their order, at least two; ``"channels"`` only.
@@ -114,7 +116,7 @@ class EmbeddingConfig:
     hidden: int = 256
     context: int = 64
     relative: bool = False
-    rate: bool | Literal["counted"] = False
+    rate: bool | Literal["counted", "agreed"] = False
     level: bool = False
     channels: tuple[ChannelScale, ...] = ()
     linear: bool = False
@@ -163,8 +165,8 @@ class EmbeddingConfig:
         return int(bool(self.rate)) + int(self.level)
 
     def _check_computed(self) -> None:
-        if self.rate not in (False, True, "counted"):
-            raise ValueError(f"rate must be true, false or 'counted', got {self.rate!r}")
+        if self.rate not in (False, True, "counted", "agreed") or (self.rate == "agreed" and self.kind != "channels"):
+            raise ValueError(f"rate must be true, false, 'counted' or, of channels, 'agreed', got {self.rate!r}")
         if self.rate and self.kind not in ("wave", "channels"):
             raise ValueError(f"relative and rate are for waves, rate of kinds 'wave' and 'channels', got {self.kind!r}")
         relative = self.channels[0].relative if self.channels else self.relative

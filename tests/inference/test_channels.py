@@ -387,6 +387,28 @@ def test_beats_of_a_channel_are_counted() -> None:
     np.testing.assert_allclose(75 * np.exp(0.35 * coordinate), counted_rate(x[:, 0], 125.0), rtol=1e-4)
 
 
+def test_counts_that_agree_are_averaged_and_a_pressure_is_believed_before_a_clip() -> None:
+    channels = (ChannelScale("A"), ChannelScale("B"), ChannelScale("PLETH", relative=True))
+    embedding = build_embedding(dataclasses.replace(SHAPE, rate="agreed", channels=channels))
+    time, noise = np.arange(1000) / 125, np.random.default_rng(1).standard_normal(1000)
+
+    def wave(rate: float, noisy: float = 0.0) -> np.ndarray:
+        return 90 + 20 * np.exp(np.cos(2 * np.pi * time * rate / 60) - 1) + noisy * noise
+
+    def rates(*waves: np.ndarray) -> float:
+        x = torch.from_numpy(np.stack([*waves]).astype(np.float32))[None]
+        with torch.no_grad():
+            return float(75 * torch.exp(0.35 * embedding(x)[0, -1]))
+
+    missing = np.full(1000, np.nan)
+    assert rates(wave(80.0), wave(80.8), missing) == pytest.approx((80.0 * 80.8) ** 0.5, rel=5e-4)
+    assert rates(wave(80.0), wave(80.0), wave(80.8)) == pytest.approx((80.0**2 * 80.8) ** (1 / 3), rel=5e-4)
+    assert rates(wave(80.0, noisy=1.0), missing, wave(100.0)) == pytest.approx(80.0, rel=5e-3)
+    assert rates(90 + 20 * noise, missing, wave(100.0)) == pytest.approx(100.0, rel=5e-4)
+    with pytest.raises(ValueError, match="of channels, 'agreed'"):
+        EmbeddingConfig(rate="agreed")
+
+
 def test_an_untrained_estimator_is_near_the_mean_where_there_is_one() -> None:
     outputs = OutputSpace.from_names(("HR", "MAP"))
     torch.manual_seed(0)
