@@ -55,6 +55,8 @@ class TrainConfig:
             sharpest quantities (heart rate) come out too wide.
         fresh: Epochs with fresh draws of the sensors, which later epochs take again in turn; 0 for all. Only of an
             embedding of kind `harmonic`, which then reads each draw once.
+        settle: Epochs after those, in which the flow alone learns, from the best weights on and at a tenth of the
+            rate: how wide its narrowest posteriors are it learns last.
 
     Raises:
         ValueError: If a number is out of range.
@@ -79,6 +81,7 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     exact: int = 2
     fresh: int = 0
+    settle: int = 0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
@@ -88,8 +91,10 @@ class TrainConfig:
             raise ValueError(
                 f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
             )
-        if min(self.exact, self.fresh) < 0:
-            raise ValueError(f"exact and fresh must not be negative, got {self.exact} and {self.fresh}")
+        if min(self.exact, self.fresh, self.settle) < 0:
+            raise ValueError(
+                f"exact, fresh and settle must not be negative, got {self.exact}, {self.fresh} and {self.settle}"
+            )
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
 
@@ -312,6 +317,7 @@ class _Run:
         self.low_precision = config.precision == "bfloat16" or (config.precision == "auto" and pays)
         self.epoch, self.step, self.elapsed, self.stale, self.skipped = 0, 0, 0.0, 0, 0
         self.best_loss, self.last_loss = math.inf, math.nan
+        self.settled_from = -1  # step at which the flow began to settle
         self.history: list[dict[str, float]] = []
 
     def _read_once(self) -> None:
@@ -346,18 +352,43 @@ class _Run:
         return min(1.0, max(self.step / steps, self.elapsed / self.config.max_time))
 
     @property
+    def settling(self) -> bool:
+        """Whether the budget is spent, after which only the flow learns."""
+        spent = self.share >= 1.0 or self.epoch >= self.config.epochs or self.stale >= self.config.patience
+        return self.settled_from >= 0 or spent
+
+    @property
+    def settled(self) -> float:
+        """Share of the settling that is done."""
+        if not self.settling or not self.config.settle:
+            return float(self.settling)
+        steps = self.config.settle * self.batches.per_epoch
+        return min(1.0, (self.step - self.settled_from) / steps) if self.settled_from >= 0 else 0.0
+
+    @property
     def finished(self) -> bool:
-        return self.share >= 1.0 or self.epoch >= self.config.epochs or self.stale >= self.config.patience
+        return self.settling and self.settled >= 1.0
+
+    def _settle(self) -> None:
+        """Leaves the embedding as it is, and begins at the best weights."""
+        self.npe.embedding.requires_grad_(False)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.settled_from < 0:
+            self.settled_from = self.step
+            for module in (self.npe, self.average):
+                module.load_state_dict(self.best.state_dict())
 
     def epoch_of_training(self, progress: Callable[[Progress], None]) -> None:
         total, rows, begun, before = 0.0, 0, time.monotonic(), self.elapsed
+        if settling := self.settling:
+            self._settle()
         for i, (x, z) in enumerate(self.batches.epoch(self.epoch)):
             total += self._update(torch.from_numpy(x), torch.from_numpy(z)) * len(x)
             rows += len(x)
             self.elapsed = self.ranks.agree(before + time.monotonic() - begun)
             if i % 10 == 0 or self.share >= 1.0:
                 progress(self._where(total / rows, rows / max(self.elapsed - before, 1e-9)))
-            if self.share >= 1.0:
+            if self.share >= 1.0 and not settling:
                 break
         self.epoch += 1
         seconds = time.monotonic() - begun
@@ -397,7 +428,7 @@ class _Run:
                 f"the checkpoint in {checkpoint.folder.name} is of a run with other settings or data: use the same"
             )
         for name in _SAVED:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
 
     def _identity(self) -> dict[str, Any]:
         """What must agree for a run to go on; budget and patience may change."""
@@ -419,10 +450,8 @@ class _Run:
 
     def _update(self, x: Tensor, z: Tensor) -> float:
         n = len(x)
-        warm = min(1.0, (self.step + 1) / self.config.warmup) if self.config.warmup else 1.0
-        rate = self.config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.share)))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate()
         self.optimizer.zero_grad(set_to_none=True)
         rough = self.low_precision and self.share < 1 - self.config.exact / self.config.epochs
         part = self.ranks.part(len(x))
@@ -437,11 +466,18 @@ class _Run:
             self.skipped += 1
             return 0.0
         self.optimizer.step()
-        decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
+        steps = self.step - max(self.settled_from, 0)
+        decay = min(self.config.averaging, (1 + steps) / (10 + steps))
         with torch.no_grad():
             for slow, fast in zip(self.slow, self.fast, strict=True):
                 slow.lerp_(fast, 1 - decay)
         return float(value)
+
+    def _rate(self) -> float:
+        """Learning rate of the next step."""
+        warm = min(1.0, (self.step + 1) / self.config.warmup) if self.config.warmup else 1.0
+        most, spent = (0.1, self.settled) if self.settled_from >= 0 else (warm, self.share)
+        return self.config.rate * most * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent)))
 
     def _where(self, loss: float, rate: float, *, done: bool = False) -> Progress:
         return Progress(self.epoch + (not done), self.share, loss, self.last_loss, rate, self.elapsed, done)
@@ -456,4 +492,4 @@ def _whole(data: TrainData, z: np.ndarray, keep: np.ndarray, network: NPEConfig,
     )
 
 
-_SAVED = ("epoch", "step", "elapsed", "stale", "skipped", "best_loss", "last_loss", "history")
+_SAVED = ("epoch", "step", "elapsed", "stale", "skipped", "best_loss", "last_loss", "settled_from", "history")

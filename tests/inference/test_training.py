@@ -171,6 +171,20 @@ def test_resumed_run_equals_one_that_never_stopped(tmp_path):
     assert not place.exists
 
 
+def test_the_flow_settles_alone_and_resumes_there_too(tmp_path):
+    data, settling = make_data(), replace(CONFIG, settle=2)
+    before, whole = train(data, OUTPUTS, SHAPE, CONFIG), train(data, OUTPUTS, SHAPE, settling)
+    assert len(whole.history) == len(before.history) + 2
+    old, new = before.npe.state_dict(), whole.npe.state_dict()
+    assert all(torch.equal(value, new[name]) for name, value in old.items() if name.startswith("embedding"))
+    assert any(not torch.equal(value, new[name]) for name, value in old.items() if name.startswith("flow"))
+    place = Checkpoint(tmp_path / "run")
+    rest = train(data, OUTPUTS, SHAPE, settling, checkpoint=place, should_stop=lambda: True)
+    while rest.interrupted:  # after each epoch, of both kinds
+        rest = train(data, OUTPUTS, SHAPE, settling, checkpoint=place, resume=True, should_stop=lambda: True)
+    assert all(torch.equal(value, rest.npe.state_dict()[name]) for name, value in new.items())
+
+
 def test_same_seed_gives_the_same_weights():
     one, two = (train(make_data(), OUTPUTS, SHAPE, replace(CONFIG, epochs=1)).npe.state_dict() for _ in range(2))
     assert all(torch.equal(v, two[k]) for k, v in one.items())
@@ -213,7 +227,15 @@ def test_too_few_rows_are_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"max_time": -1.0}, {"validation": 1.0}, {"averaging": 1.0}, {"precision": "float64"}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"max_time": -1.0},
+        {"validation": 1.0},
+        {"averaging": 1.0},
+        {"precision": "float64"},
+        {"settle": -1},
+    ],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
