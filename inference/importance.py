@@ -16,7 +16,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -156,7 +156,7 @@ def refine(
         x: Window [mmHg].
         n: Draws wanted.
         proposals: Draws of the estimator; 0 takes four times as many as wanted, and as many again, up to five times,
-            while fewer than half as many as wanted count.
+            while fewer than half as many as wanted count; of a costly model half as many once, about the mode.
         seed: Seed.
 
     Raises:
@@ -172,24 +172,39 @@ def refine(
         left = ", ".join(reference.left_out)
         raise ValueError(f"the likelihood of {bundle.name} is not known; a reference model would leave out {left}")
     generator = torch.Generator().manual_seed(seed)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
-    for i in range(1 if proposals else _ROUNDS):
-        found.append(_weighted(bundle, reference, x, proposals or 4 * n, generator, seed=seed + _APART * i))
-        weights = pareto_smooth(np.concatenate([log_w for _, _, log_w, _ in found]))
-        if weights.ess >= 0.5 * n:
+    found = [_drawn(bundle, reference, x, proposals or 4 * n, generator, seed=seed)]
+    weights = pareto_smooth(found[0].log_w)
+    completed = reference.solver is not None and reference.solver.held
+    for i in range(1, 1 if proposals else _ROUNDS):
+        if weights.ess >= 0.5 * n or (completed and i > 1):
             break
-    start = found[0][3]
-    for z, _, _, own in found[1:]:
-        z[:, -1] += (own - start) / START_S
+        if completed:
+            found = [_with_mode(bundle, reference, x, found[0], 2 * n, seed=seed)]
+        else:
+            found.append(_drawn(bundle, reference, x, 4 * n, generator, seed=seed + _APART * i))
+        weights = pareto_smooth(np.concatenate([part.log_w for part in found]))
+    start = found[0].start
+    for part in found[1:]:
+        part.z[:, -1] += (part.start - start) / START_S
     rows = resample(weights, n, np.random.default_rng([seed, 12]))
-    z, outputs = (np.concatenate([part[k] for part in found])[rows] for k in (0, 1))
+    z, outputs = (np.concatenate(parts)[rows] for parts in zip(*((p.z, p.outputs) for p in found), strict=True))
     return Refined(z, outputs, weights, start)
 
 
-def _weighted(
+class _Drawn(NamedTuple):
+    """Draws of all unknowns with their outputs and log weights, where the start is counted from, and what made them."""
+
+    z: np.ndarray
+    outputs: np.ndarray
+    log_w: np.ndarray
+    start: float
+    theta: np.ndarray
+
+
+def _drawn(
     bundle: Bundle, reference: Reference, x: Float[np.ndarray, " T"], n: int, generator: torch.Generator, *, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Unknowns, outputs and log weights of draws of the estimator, and the place that the start is counted from."""
+) -> _Drawn:
+    """Draws of the estimator, completed and weighted."""
     import torch
 
     window = torch.from_numpy(np.asarray(x, np.float32))[None]
@@ -201,7 +216,40 @@ def _weighted(
     theta[:, [space.index(name) for name in reference.outputs]] = outputs
     proposal, start = reference.propose(x, theta, seed=seed)
     log_w = proposal.log_p + space.subset(reference.outputs).log_prior(outputs) - log_q - proposal.log_q
-    return proposal.z, outputs, np.where(np.isfinite(log_w), log_w, -np.inf), start
+    return _Drawn(proposal.z, outputs, np.where(np.isfinite(log_w), log_w, -np.inf), start, theta)
+
+
+def _with_mode(
+    bundle: Bundle, reference: Reference, x: Float[np.ndarray, " T"], first: _Drawn, n: int, *, seed: int
+) -> _Drawn:
+    """Draws of the estimator together with those of a law about the posterior's mode, weighted as one mixture."""
+    import torch
+
+    from .mixture import balanced, mode_law
+
+    solver, space, constant = reference.solver, reference.model.space, 0.5 * len(reference.outputs) * np.log(2 * np.pi)
+    if solver is None:
+        raise ValueError("a law about the mode needs a costly model, got one that is not")
+    column = [space.index(name) for name in reference.outputs]
+    middle = solver.middle(x, reference.begin(x, first.theta)[0], first.start)
+    window = torch.from_numpy(np.asarray(x, np.float32))[None]
+
+    def log_p(z: np.ndarray) -> np.ndarray:
+        return -0.5 * solver.misfits(x, z, first.start) - 0.5 * (z[:, :-1] ** 2).sum(1)
+
+    def estimator(z: np.ndarray) -> np.ndarray:
+        outputs = reference.unknowns(z, first.start)
+        theta = np.stack([outputs[name] for name in reference.outputs], axis=-1)
+        own = bundle.npe.log_prob(theta, window) - space.subset(reference.outputs).log_prior(theta)
+        return own - 0.5 * (z[:, column] ** 2).sum(1) - constant + solver.completion_density(x, z, first.start, middle)
+
+    density = log_p(first.z)
+    law = mode_law(solver, x, first.z[np.argmax(density)], first.start)
+    z, log_q = balanced(law, estimator, first.z, density - first.log_w - constant, n, seed=seed)
+    log_w = np.concatenate([density, log_p(z[len(density) :])]) - log_q
+    values = reference.unknowns(z, first.start)
+    outputs = np.stack([values[name] for name in reference.outputs], axis=-1)
+    return _Drawn(z, outputs, np.where(np.isfinite(log_w), log_w, -np.inf), first.start, first.theta)
 
 
 def _pareto(excess: Float[np.ndarray, " M"]) -> tuple[float, float]:

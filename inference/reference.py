@@ -35,7 +35,7 @@ from .bundle import Bundle
 if TYPE_CHECKING:
     from .solved import Solver
 
-__all__ = ["Proposal", "Reference", "gauss_newton", "student_about"]
+__all__ = ["Proposal", "Reference", "gauss_newton", "student_about", "student_density"]
 
 START_S = 0.02
 """Step in which the start of the beat is counted [s]."""
@@ -394,13 +394,22 @@ def student_about(mode: Float[Array, " n"], factor: Float[Array, "n n"], key: Ar
     scale = jnp.sqrt(_FREEDOM / (2 * jax.random.gamma(scale_key, 0.5 * _FREEDOM)))
     step = jax.random.normal(normal_key, (len(mode),)) * scale
     drawn = mode + jax.scipy.linalg.solve_triangular(factor.T, step, lower=False)
-    return drawn, jnp.log(jnp.diag(factor)).sum() + _student(step, len(mode))
+    return drawn, jnp.log(jnp.diag(factor)).sum() + student_density(step)
 
 
-def _student(step: Array, n: int) -> Array:
-    """Log density of a Student law with unit scale in n dimensions."""
+def student_density(step: Float[Array, " n"]) -> Array:
+    """Log density of a Student law with unit scale.
+
+    Arguments:
+        step: The place.
+
+    Example:
+        >>> round(float(student_density(jnp.zeros(1))), 2)
+        -0.93
+    """
     from jax.scipy.special import gammaln
 
+    n = len(step)
     constant = gammaln(0.5 * (_FREEDOM + n)) - gammaln(0.5 * _FREEDOM) - 0.5 * n * jnp.log(_FREEDOM * jnp.pi)
     return constant - 0.5 * (_FREEDOM + n) * jnp.log1p((step**2).sum() / _FREEDOM)
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..simulators.normal_scores import from_normal
-from .reference import Proposal, Reference, gauss_newton, student_about
+from .reference import Proposal, Reference, gauss_newton, student_about, student_density
 
 __all__ = ["STEP", "Solver"]
 
@@ -108,15 +108,12 @@ class Solver:
             seed: Seed.
         """
         d, free = self.dim, self.reference.free
-        middle = np.median(z, axis=0)
+        middle = self.middle(x, z, start)
         with jax.enable_x64(True):
             window, at = jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
             keys = jax.random.split(jax.random.key(seed), len(z))
             if self.held:
-                rate = free[0]
-                c = self.beats(middle[None, :d])[0]
-                middle[free] = np.asarray(self._centre(jnp.asarray(c), jnp.asarray(middle[free]), window, at))
-                z[:, rate] = middle[rate]
+                z[:, free[0]] = middle[free[0]]
                 c = self.beats(z[:, :d])
                 drawn, log_q = self._completed(jnp.asarray(c), jnp.asarray(middle[free]), window, at, keys)
             else:
@@ -124,10 +121,55 @@ class Solver:
                 lower = np.linalg.cholesky(np.linalg.inv(factor @ factor.T))
                 drawn, log_q = jax.vmap(student_about, (None, None, 0))(jnp.asarray(mode), jnp.asarray(lower), keys)
             z[:, free] = np.asarray(drawn)
-            c = self.beats(z[:, :d])
-            misfit = np.asarray(self._misfits(jnp.asarray(c), jnp.asarray(z), window, at))
-        log_p = -0.5 * misfit - 0.5 * (self._prior * z[:, free] ** 2).sum(1)
+        log_p = -0.5 * self.misfits(x, z, start) - 0.5 * (self._prior * z[:, free] ** 2).sum(1)
         return Proposal(z, np.asarray(log_q), log_p)
+
+    def middle(self, x: Float[np.ndarray, " T"], z: Float[np.ndarray, "N U"], start: float) -> Float[np.ndarray, " U"]:
+        r"""Median of unknowns; what the estimator does not give, at its mode given the others.
+
+        Arguments:
+            x: Window [mmHg].
+            z: Unknowns.
+            start: Place that the start is counted from [s].
+        """
+        found, free = np.median(z, axis=0), self.reference.free
+        if self.held:
+            c = self.beats(found[None, : self.dim])[0]
+            with jax.enable_x64(True):
+                window, at = jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
+                found[free] = np.asarray(self._centre(jnp.asarray(c), jnp.asarray(found[free]), window, at))
+        return found
+
+    def misfits(self, x: Float[np.ndarray, " T"], z: Float[np.ndarray, "N U"], start: float) -> Float[np.ndarray, " N"]:
+        r"""Sums of squares of the standardised residuals of rows of unknowns.
+
+        Arguments:
+            x: Window [mmHg].
+            z: Unknowns.
+            start: Place that the start is counted from [s].
+        """
+        c = self.beats(z[:, : self.dim])
+        with jax.enable_x64(True):
+            window, at = jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
+            return np.asarray(self._misfits(jnp.asarray(c), jnp.asarray(z), window, at))
+
+    def completion_density(
+        self, x: Float[np.ndarray, " T"], z: Float[np.ndarray, "N U"], start: float, middle: Float[np.ndarray, " U"]
+    ) -> Float[np.ndarray, " N"]:
+        r"""Log density with which ``propose`` would have completed rows as they are.
+
+        Arguments:
+            x: Window [mmHg].
+            z: Unknowns.
+            start: Place that the start is counted from [s].
+            middle: What ``middle`` gave for the draws of the estimator.
+        """
+        free, known = self.reference.free, z[:, : self.dim].copy()
+        known[:, free[0]] = middle[free[0]]
+        c = self.beats(known)
+        with jax.enable_x64(True):
+            about = jnp.asarray(middle[free]), jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
+            return np.asarray(self._scored(jnp.asarray(c), jnp.asarray(z[:, free]), *about))
 
     @cached_property
     def _solve(self) -> Any:
@@ -176,6 +218,18 @@ class Solver:
 
         def every(c: Array, at: Array, x: Array, start: Array, keys: Array) -> Any:
             return jax.lax.map(lambda row: one(row[0], row[1], at, x, start), (c, keys), batch_size=_BLOCK)
+
+        return jax.jit(every)
+
+    @cached_property
+    def _scored(self) -> Any:
+        def one(c: Array, rest: Array, at: Array, x: Array, start: Array) -> Array:
+            mode, precision = self._conditional(c, at, x, start, _STEPS // 3)
+            lower = jnp.linalg.cholesky(precision)
+            return jnp.log(jnp.diag(lower)).sum() + student_density(lower.T @ (rest - mode))
+
+        def every(c: Array, rest: Array, at: Array, x: Array, start: Array) -> Any:
+            return jax.lax.map(lambda row: one(row[0], row[1], at, x, start), (c, rest), batch_size=_BLOCK)
 
         return jax.jit(every)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,23 @@ def test_weights_are_judged():
         pareto_smooth(np.full(50, -np.inf))
     rows = resample(pareto_smooth(np.log(np.r_[np.full(50, 3.0), np.full(50, 1.0)])), 4000, np.random.default_rng(0))
     assert (rows < 50).mean() == pytest.approx(0.75, abs=0.03)
+
+
+class CostlyBeat(toy.ToyBeat):
+    costly = True
+
+
+def test_a_law_about_the_mode_helps_an_estimator_that_is_far_off(window, grid):
+    centre, sd = scaled(grid)
+    far, costly = bundle(centre + 5 * sd, 0.5 * sd), replace(REFERENCE, model=CostlyBeat())
+    assert refine(far, costly, window, 500, proposals=2000).weights.warning() is not None
+    found = refine(far, costly, window, 1000)
+    assert found.weights.warning() is None
+    assert found.weights.ess > 500
+    values = costly.unknowns(found.z, found.start)
+    refined = np.stack([values["height"], values["HR"]], -1)
+    np.testing.assert_allclose(found.theta[:, 0], values["height"])
+    assert c2st(grid, refined, epochs=15) < 0.545  # as of proposals that hold the posterior, above
 
 
 def test_only_a_reference_bundle_is_refined(window):

@@ -65,6 +65,10 @@ def test_proposals_carry_the_density_of_the_model(window, outputs):
         )
     own = 0.5 * proposal.z[:, 1] ** 2 if outputs else 0.0  # the prior of what the estimator gives is left to it
     np.testing.assert_allclose(proposal.log_p, density + own, rtol=1e-9)
+    if outputs:  # the same density where it is asked for points that were not drawn by it
+        middle = costly.solver.middle(window, costly.begin(window, theta)[0], start)
+        again = costly.solver.completion_density(window, proposal.z, start, middle)
+        np.testing.assert_allclose(again, proposal.log_q, rtol=1e-9)
 
 
 PLAIN = (-0.3, 0.4, -0.5, 0.2, 0.6, -0.2, 0.3, 0.0, 0.0, 0.0)
