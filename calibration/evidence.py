@@ -91,7 +91,7 @@ def measure_again(
     recipe = recipe_of(bundle)
     if not recipe.channels:  # those of several channels stand in the recipe
         recipe = dataclasses.replace(recipe, sensor=bundle.training.get("sensor") or recipe.sensor)
-    spec, rows = recipe.simulate, n or recipe.test.n
+    spec, rows = recipe.finest, n or recipe.test.n
     out = work / f"{bundle.name}-{rows}.zarr"
     make_training_set(
         (spec.model, spec.config), rows, out,

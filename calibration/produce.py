@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from .channel_measures import measure_given
 from .evaluate import measure
 from .refusals import refusals_of
 from .tempo import ROWS, add_tempo
+from .two_fidelities import describe_training, train_finer
 
 __all__ = [
     "Held",
@@ -244,6 +244,7 @@ def produce(
     test: Held,
     out: Path,
     *,
+    finer: Held | None = None,
     max_time: float = math.inf,
     resume: bool = False,
     force: bool = False,
@@ -258,8 +259,9 @@ def produce(
     Arguments:
         recipe: What to train.
         training: Rows to train and validate on.
-        test: Held-out rows.
+        test: Held-out rows; of the better simulator where the recipe has two.
         out: Folder of the bundle.
+        finer: Rows of the better simulator, for a recipe with a finer training.
         max_time: Most seconds of training [s].
         resume: Whether to go on from the checkpoint.
         force: Whether a bundle at ``out`` is replaced.
@@ -286,18 +288,14 @@ def produce(
     data = read_rows(training, recipe)
     held = held_out_windows(test, recipe, outputs, seed=recipe.test.seed)
     config = dataclasses.replace(TrainConfig(**recipe.train), max_time=max_time)
-    result = train(
-        data,
-        outputs,
-        network_of(recipe),
-        config,
-        start=_start(recipe, training, outputs),
-        checkpoint=checkpoint,
-        resume=resume,
-        ranks=ranks,
-        progress=progress,
-        should_stop=should_stop,
-    )
+    going: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume, "ranks": ranks}
+    going |= {"progress": progress, "should_stop": should_stop}
+    result = train(data, outputs, network_of(recipe), config, start=_start(recipe, training, outputs), **going)
+    record = {**describe_training(training.training_set, test.training_set, config, result), **_about(recipe)}
+    if finer is not None and recipe.finer is not None and not result.interrupted:
+        data, config = read_rows(finer, recipe), TrainConfig(**recipe.finer.train)
+        result = train_finer(result, data, outputs, config, **going)
+        record["finer"] = describe_training(finer.training_set, test.training_set, config, result)
     if result.interrupted or not ranks.is_first:
         return None, result
     keep = np.flatnonzero(data.usable(outputs)[0])[:PRIOR_DRAWS]
@@ -306,18 +304,24 @@ def produce(
         result.npe,
         outputs.encode({name: column[keep] for name, column in data.columns.items()}).astype(np.float32),
         contract_of(recipe),
-        training=_described(recipe, training, test, config, result),
+        training=record,
         uninformative=recipe.uninformative,
     )
     bundle.save(out, half=recipe.half, force=True)
     bundle = Bundle.load(out)  # what is measured is what was written, rounding included
-    bundle = with_domain(bundle, recipe, training)
+    bundle = with_domain(bundle, recipe, training, finer)
     draws, seed = recipe.test.draws, recipe.test.seed
     measured = measure(bundle.npe, *held, bundle.prior, n_draws=draws, seed=seed, progress=measuring)
     measured |= _given(bundle, recipe, test, measuring) | refused_of(bundle, recipe, test)
     bundle = _with_measures(bundle, recipe, measured)
     bundle.save(out, half=recipe.half, force=True)
     return bundle, result
+
+
+def _about(recipe: Recipe) -> dict[str, Any]:
+    """What a bundle keeps of its recipe."""
+    start = {"start": recipe.start} if recipe.start else {}
+    return {"recipe": recipe.to_json(), **start, "sensor": sensor_of(recipe).to_json()}
 
 
 def _start(recipe: Recipe, training: Held, outputs: OutputSpace) -> NPE | None:
@@ -363,13 +367,14 @@ def remeasure(
     return _with_measures(dataclasses.replace(bundle, training=training), recipe, measured)
 
 
-def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
+def with_domain(bundle: Bundle, recipe: Recipe, training: Held, finer: Held | None = None) -> Bundle:
     r"""Fits the domain model on training rows; a small set leaves the bundle without one.
 
     Arguments:
         bundle: The bundle.
         recipe: Site, sensor and rate.
         training: Rows the bundle was trained on.
+        finer: Rows of the better simulator that it went on with; they are references too.
 
     Returns:
         The bundle with the arrays of its domain model; of many channels each has fewer references.
@@ -383,6 +388,8 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held) -> Bundle:
     if len(keep) < LEAST_DOMAIN_ROWS:
         return bundle
     waves, seed = data.source.rows(0, int(keep[-1]) + 1)[keep], recipe.simulate.seed
+    if finer is not None:
+        waves = np.concatenate([held_out_waves(finer, recipe, bundle.outputs)[0][: len(waves)], waves])
     if isinstance(data.sensor, ChannelSensor):
         arrays = fit_channel_domains(waves, data.sensor, bundle.contract, seed=seed)
         return with_tempo(dataclasses.replace(bundle, domain=arrays), recipe, training)
@@ -461,35 +468,3 @@ def _with_measures(bundle: Bundle, recipe: Recipe, measured: Mapping[str, Any]) 
     units = bundle.outputs.reported
     card = render_card(recipe.name, recipe.title, bundle.contract, bundle.training, measured, units)
     return dataclasses.replace(bundle, measured=measured, card=card)
-
-
-def _described(
-    recipe: Recipe, training: Held, test: Held, config: TrainConfig, result: TrainResult
-) -> Mapping[str, Any]:
-    """What a bundle keeps on its training: strict JSON, no folders."""
-    attributes = training.training_set.attributes
-    settings = dataclasses.asdict(config)
-    settings["max_time"] = config.max_time if math.isfinite(config.max_time) else None
-    validation = [row["validation"] for row in result.history if math.isfinite(row["validation"])]
-    libraries = ("pulsebayes", "torch", "zuko", "numpy")
-    return {
-        "simulator": attributes.get("simulator"),
-        "simulator_version": attributes.get("version"),
-        "simulator_config": attributes.get("config"),
-        "fingerprint": training.training_set.fingerprint,
-        "test_fingerprint": test.training_set.fingerprint,
-        "seeds": {
-            "set": attributes.get("seed"),
-            "test": test.training_set.attributes.get("seed"),
-            "train": config.seed,
-        },
-        "recipe": recipe.to_json(),
-        **({"start": recipe.start} if recipe.start else {}),
-        "sensor": sensor_of(recipe).to_json(),
-        "train": settings,
-        "counts": result.counts,
-        "epochs": len(result.history),
-        "validation_loss": round(min(validation), 4) if validation else None,
-        "seconds": round(sum(row["seconds"] for row in result.history), 1),
-        "versions": {name: metadata.version(name) for name in libraries},
-    }

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 
 from ..inference.bundle import Bundle
-from ..inference.recipe import Recipe, Simulate, Test
+from ..inference.recipe import Recipe
 from ..simulators.training_set import TrainingSet
 from .channel_measures import groups_of
 from .diagnostics.intervals import level_coverage, shortest_coverage
@@ -72,11 +72,10 @@ def recipe_of(bundle: Bundle) -> Recipe:
         >>> recipe_of(Bundle.load(find_bundle("radial-abp"))).site
         'Radial'
     """
-    fields = dict(bundle.training.get("recipe") or {})
+    fields = bundle.training.get("recipe")
     if not fields:
         raise ValueError(f"bundle {bundle.name} does not say by which recipe it was trained: train it again")
-    fields |= {"simulate": Simulate(**fields["simulate"]), "test": Test(**fields["test"])}
-    return Recipe(**fields)
+    return Recipe.from_json(fields)
 
 
 def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) -> HeldOut:
@@ -95,7 +94,8 @@ def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) 
         >>> read_held_out(bundle, TrainingSet.open("test.zarr"), n=2000).n  # doctest: +SKIP
         2000
     """
-    if found.fingerprint == bundle.training.get("fingerprint"):
+    finer = bundle.training.get("finer") or {}
+    if found.fingerprint in (bundle.training.get("fingerprint"), finer.get("fingerprint")):
         raise ValueError(f"{bundle.name} was trained on this set: validate it on one of another seed")
     recipe = recipe_of(bundle)
     data = read_rows(Held(found, 0, found.n), recipe)
@@ -110,7 +110,7 @@ def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) 
 def simulate_held_out(
     bundle: Bundle, n: int, *, seed: int = 0, progress: Callable[[int], None] = lambda _: None
 ) -> HeldOut:
-    r"""Simulates windows as the model's training set was, with another seed.
+    r"""Simulates windows as the model's training set was, with another seed; of two simulators by the better one.
 
     Arguments:
         bundle: The model.
@@ -127,7 +127,8 @@ def simulate_held_out(
     """
     from .rope.bundles import simulate_bank
 
-    bank = simulate_bank(bundle, n, seed=seed + 104_729, progress=progress)
+    made_by = dataclasses.replace(bundle, training={**bundle.training, **(bundle.training.get("finer") or {})})
+    bank = simulate_bank(made_by, n, seed=seed + 104_729, progress=progress)
     theta = bundle.outputs.encode(bank.columns)
     keep = np.isfinite(theta).all(1) & bundle.outputs.space.contains(theta)
     columns = {name: np.asarray(column)[keep] for name, column in bank.columns.items()}

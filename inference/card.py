@@ -72,6 +72,7 @@ def _made_again(recipe: Mapping[str, Any] | None) -> str | None:
 def _data(training: Mapping[str, Any]) -> str:
     lines = ["## Training data", ""]
     counts = training.get("counts", {})
+    finer = training.get("finer", {})
     shown = {
         "simulator": training.get("simulator"),
         "rows simulated": counts.get("rows"),
@@ -85,6 +86,12 @@ def _data(training: Mapping[str, Any]) -> str:
         "started from": training.get("start"),
         "epochs": training.get("epochs"),
         "best validation loss [nats]": training.get("validation_loss"),
+        "then trained, and measured, on": finer.get("simulator"),
+        "rows simulated of it": finer.get("counts", {}).get("rows"),
+        "rows of it trained and validated on": finer.get("counts", {}).get("kept"),
+        "fingerprint of its set": finer.get("fingerprint"),
+        "epochs on it": finer.get("epochs"),
+        "best validation loss on it [nats]": finer.get("validation_loss"),
     }
     lines += [f"- {key}: {value}" for key, value in shown.items() if value is not None]
     return "\n".join(lines)

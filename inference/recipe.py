@@ -10,6 +10,17 @@ NAME`` runs it; the bundle carries it. A model of several channels, of which any
     unit = "1"
     sensor = { motion = { share = 0.1 } }
     clock = { near_s = 0.15 }
+
+In two fidelities, many rows of a fast simulator are followed by few of a better one, on which the model is measured:
+
+    [finer.simulate]
+    model = "network"
+    n = 4096
+    seed = 21
+
+    [finer.train]
+    epochs = 8
+    rate = 0.0003
 """
 
 from __future__ import annotations
@@ -23,7 +34,7 @@ from typing import Any
 
 from .outputs import INDEPENDENT
 
-__all__ = ["ChannelRecipe", "Recipe", "Simulate", "Test", "find_recipe", "shipped_recipes"]
+__all__ = ["ChannelRecipe", "Finer", "Recipe", "Simulate", "Test", "find_recipe", "shipped_recipes"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,27 @@ class Test:
     def __post_init__(self) -> None:
         if self.n < 100 or self.draws < 10:
             raise ValueError(f"test needs n of at least 100 and 10 draws, got {self.n} and {self.draws}")
+
+
+@dataclass(frozen=True)
+class Finer:
+    r"""A second training, on few rows of a better simulator, from the weights of the first one.
+
+    Arguments:
+        simulate: What is simulated; held-out simulations are then of this simulator too.
+        train: Settings of this training.
+
+    Example:
+        >>> Finer(Simulate("network", n=4096, seed=21)).simulate.model
+        'network'
+    """
+
+    simulate: Simulate = field(default_factory=Simulate)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.simulate, Mapping):
+            object.__setattr__(self, "simulate", Simulate(**self.simulate))
 
 
 @dataclass(frozen=True)
@@ -147,6 +179,7 @@ class Recipe:
         given: Weights with which one, two, ... of several channels are given in training; empty for as many as there
             are down to 1.
         start: Model of the first channel alone whose weights the training starts from; empty for fresh ones.
+        finer: A second training on a better simulator; None for one training.
 
     Raises:
         ValueError: If training and test set share a seed, the share is not positive, or there is a single channel.
@@ -175,14 +208,16 @@ class Recipe:
     channels: tuple[ChannelRecipe, ...] = ()
     given: tuple[float, ...] = ()
     start: str = ""
+    finer: Finer | None = None
 
     def __post_init__(self) -> None:
         self._take_channels()
         if not self.uninformative > 0:
             raise ValueError(f"uninformative must be a positive share, got {self.uninformative}")
         object.__setattr__(self, "outputs", tuple(self.outputs))
-        if self.simulate.seed == self.test.seed:
-            raise ValueError(f"simulate.seed and test.seed must differ, got {self.test.seed} for both")
+        for name, spec in (("simulate", self.simulate), ("finer.simulate", self.finer and self.finer.simulate)):
+            if spec and spec.seed == self.test.seed:
+                raise ValueError(f"{name}.seed and test.seed must differ, got {self.test.seed} for both")
 
     def _take_channels(self) -> None:
         channels = tuple(c if isinstance(c, ChannelRecipe) else ChannelRecipe(**c) for c in self.channels)
@@ -197,6 +232,11 @@ class Recipe:
         for name in ("site", "role", "unit", "sensor"):
             object.__setattr__(self, name, getattr(channels[0], name))
 
+    @property
+    def finest(self) -> Simulate:
+        """What held-out simulations are made by: the better simulator where there are two."""
+        return self.finer.simulate if self.finer else self.simulate
+
     @classmethod
     def from_toml(cls, text: str) -> Recipe:
         r"""Reads a recipe.
@@ -208,17 +248,30 @@ class Recipe:
             TypeError: If a key is unknown.
             ValueError: If the text is not TOML or a value is out of range.
         """
-        fields = tomllib.loads(text)
-        nested = {"simulate": Simulate, "test": Test}
-        for name, kind in nested.items():
+        return cls.from_json(tomllib.loads(text))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Recipe:
+        r"""Reads what `to_json` wrote.
+
+        Arguments:
+            data: The recipe as a dictionary.
+
+        Raises:
+            TypeError: If a key is unknown.
+            ValueError: If a value is out of range.
+        """
+        fields = dict(data)
+        for name, kind in (("simulate", Simulate), ("test", Test), ("finer", Finer)):
             if name in fields:
                 fields[name] = kind(**fields[name])
         return cls(**fields)
 
     def to_json(self) -> dict[str, Any]:
-        r"""Returns the recipe as a JSON-able dictionary; channels stand in it where there are several."""
-        fields = dataclasses.asdict(self)
-        return fields if self.channels else {k: v for k, v in fields.items() if k not in ("channels", "given", "start")}
+        r"""Returns the recipe as a JSON-able dictionary; channels and a finer training stand in it where there are."""
+        absent = () if self.channels else ("channels", "given", "start")
+        absent += () if self.finer else ("finer",)
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in absent}
 
 
 def shipped_recipes() -> dict[str, Path]:

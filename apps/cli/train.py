@@ -135,7 +135,7 @@ def train(
         return
     chosen = _recipe(recipe, preset, outputs, settings)
     if training_set is not None:  # a set of one's own makes a model of one's own, whatever recipe it follows
-        chosen = dataclasses.replace(chosen, name=settings.out.name)
+        chosen = dataclasses.replace(chosen, name=settings.out.name, finer=None)
     work = settings.out.parent / f"{settings.out.name}.run"
     if not settings.force and not resume and settings.out.exists():
         raise CommandError(f"{settings.out.name} exists", code="exists", hint="--force, or another --out")
@@ -144,10 +144,11 @@ def train(
     with join_ranks(settings.device.value) as ranks:
         settings = settings if ranks.is_first else dataclasses.replace(settings, quiet=True)
         threads = _set_threads(settings, chosen.preset)
-        training, test = _sets(training_set, chosen, work, ranks, settings)
+        sets = _sets(training_set, chosen, work, ranks, settings)
         together = f" in each of {ranks.size} processes" if ranks.size > 1 else ""
-        settings.talk(f"{training.stop - training.start} rows to train on, {threads} threads{together}")
-        _train(chosen, training, test, work, limit, resume, ranks, settings)
+        rows = sets["train"].stop - sets["train"].start
+        settings.talk(f"{rows} rows to train on, {threads} threads{together}")
+        _train(chosen, sets, work, limit, resume, ranks, settings)
 
 
 def _refuse_with_hybrid(preset: str, outputs: str, resume: bool, max_time: str) -> None:
@@ -226,7 +227,8 @@ def _set_threads(settings: Settings, preset: str) -> int:
     return threads
 
 
-def _sets(path: Path | None, recipe: Recipe, work: Path, ranks: Ranks, settings: Settings) -> tuple[Held, Held]:
+def _sets(path: Path | None, recipe: Recipe, work: Path, ranks: Ranks, settings: Settings) -> dict[str, Held]:
+    """The sets by name: `train`, `test` and, for a recipe in two fidelities, `finer`."""
     from ...calibration.produce import Held
     from ...simulators.dataset import TrainingSet, make_training_set
 
@@ -244,9 +246,12 @@ def _sets(path: Path | None, recipe: Recipe, work: Path, ranks: Ranks, settings:
                 code="set-small",
                 hint="pulsebayes simulate with a greater -n",
             )
-        return Held(found, 0, found.n - held), Held(found, found.n - held, found.n)
-    spec = recipe.simulate
-    for name, n, seed in (("train", spec.n, spec.seed), ("test", recipe.test.n, recipe.test.seed)):
+        return {"train": Held(found, 0, found.n - held), "test": Held(found, found.n - held, found.n)}
+    finest = recipe.finest
+    wanted = [("train", recipe.simulate, recipe.simulate.n, recipe.simulate.seed)]
+    wanted += [("finer", finest, finest.n, finest.seed)] if recipe.finer else []
+    wanted.append(("test", finest, recipe.test.n, recipe.test.seed))
+    for name, spec, n, seed in wanted:
         if not ranks.is_first:
             break
         settings.talk(f"simulating {n} rows ({name})")
@@ -261,24 +266,27 @@ def _sets(path: Path | None, recipe: Recipe, work: Path, ranks: Ranks, settings:
             batch_size=spec.batch_size,
         )
     ranks.wait()
-    made = [TrainingSet.open(work / f"{name}.zarr") for name in ("train", "test")]
-    return Held(made[0], 0, made[0].n), Held(made[1], 0, made[1].n)
+    made = {name: TrainingSet.open(work / f"{name}.zarr") for name, *_ in wanted}
+    return {name: Held(found, 0, found.n) for name, found in made.items()}
 
 
 def _train(
-    recipe: Recipe, training: Held, test: Held, work: Path, limit: float, resume: bool, ranks: Ranks, settings: Settings
+    recipe: Recipe, sets: dict[str, Held], work: Path, limit: float, resume: bool, ranks: Ranks, settings: Settings
 ) -> None:
     from ...calibration.produce import produce
+    from ...calibration.two_fidelities import finer_checkpoint
     from ...inference.checkpoint import Checkpoint
 
-    _check_fit(recipe, training)
+    for name in sets.keys() - {"test"}:
+        _check_fit(recipe, sets[name])
     checkpoint = Checkpoint(work / "checkpoint")
     with _interrupts() as stop:
         bundle, result = produce(
             recipe,
-            training,
-            test,
+            sets["train"],
+            sets["test"],
             settings.out,
+            finer=sets.get("finer"),
             max_time=limit,
             resume=resume and checkpoint.exists,
             force=settings.force or resume,
@@ -293,13 +301,14 @@ def _train(
         epochs = len(result.history)
         settings.talk(f"stopped after epoch {epochs}; go on with the same command and --resume")
         raise typer.Exit(int(ExitCode.INTERRUPTED))
-    checkpoint.remove()
+    for kept in (checkpoint, finer_checkpoint(checkpoint)):
+        kept.remove()
     _tell(bundle, result, settings)
     write_run_record(
         settings.out,
         command="train",
         config={"recipe": recipe.to_json(), "max_time_s": limit if limit < float("inf") else None},
-        inputs=[path / "zarr.json" for path in (training.training_set.path, test.training_set.path)],
+        inputs=[held.training_set.path / "zarr.json" for held in sets.values()],
         outputs=[settings.out.name],
         seed=settings.seed,
     )

@@ -67,3 +67,13 @@ def test_card_shows_what_was_measured():
     assert "| CO [L/min] | 2 to 9 | 0.50 | 15.0 % | 0.5 | 50.0 % | 89.4 % |" in card
     assert "1.9 mmHg" in card
     assert "outside the outputs' bounds: 3" in card
+
+
+def test_finer_training_is_read_kept_and_checked():
+    text = 'name = "a"\n[test]\nseed = 5\n[finer.simulate]\nmodel = "network"\nseed = 3\n[finer.train]\nepochs = 2'
+    recipe = Recipe.from_toml(text)
+    assert recipe.finest.model == "network"
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert "finer" not in Recipe("b").to_json() and Recipe("b").finest == Recipe("b").simulate
+    with pytest.raises(ValueError, match=r"finer.simulate.seed and test.seed must differ, got 3 for both"):
+        Recipe.from_toml(text.replace("seed = 5", "seed = 3"))

@@ -22,16 +22,17 @@ import numpy as np
 from jaxtyping import Float
 
 from ....waveforms.units import convert
-from ...clinical import CLINICAL, clinical_subject
+from ...clinical import CLINICAL, CLINICAL_WIDE, clinical_subject
 from ...parameters import ParameterSpace
 from ...population import HEALTHY, healthy_subject
 from ...registry import Simulated
 from ...status import DIVERGED, NOT_PERIODIC
 from ..geometry import adult_network
+from ..linear import site_diameters
 from ..ppg import scaled_ppg
 from ..quantities import QUANTITY_UNITS, judge_rows, network_quantities
 from ..rhythm import BeatTrain, Variability, draw_beats, steady_beat
-from ..sites import SITES, Site, parse_site, terminal_of
+from ..sites import SITES, Site, parse_site, place_sites, terminal_of
 from .grid import Grid, Physics, Probe
 from .periodic import PeriodicSettings, PeriodicSolution, solve_periodic
 from .subjects import Adults, adult_grid, adult_physics, prepare_adults
@@ -63,7 +64,8 @@ class NonlinearNetwork:
     r"""Simulator of windows (or single beats) at sites of the adult network, non-linear.
 
     Arguments:
-        population: `clinical` (27 parameters) or `healthy` (the PWDB recipe, 7 parameters).
+        population: `clinical` (27 parameters), `clinical-wide` (the same with more viscous walls and other terminals)
+            or `healthy` (the PWDB recipe, 7 parameters).
         beat: `aperiodic` (windows with beat-to-beat variability) or `periodic` (one steady beat).
         sites: Names of measurement sites, with `:flow` or `:ppg` for another signal than pressure.
         duration_s: Length of the output window [s]; aperiodic only.
@@ -76,6 +78,8 @@ class NonlinearNetwork:
         viscous: Whether walls are viscous.
         engine: `kernel` (compiled, CPU) or `jax`.
         precision: `float32` or `float64`.
+        diameters: Sites whose lumen diameter at the pressure in which the adult has its radii [mm] is a quantity too,
+            named `D_` and the site.
 
     Raises:
         ValueError: If a value is out of range or a site unknown.
@@ -100,15 +104,17 @@ class NonlinearNetwork:
     viscous: bool = True
     engine: str = "kernel"
     precision: str = "float32"
+    diameters: tuple[str, ...] = ()
 
     name = "network"
     version = "1"
 
     def __post_init__(self) -> None:
         """Check every field."""
-        object.__setattr__(self, "sites", tuple(self.sites))
+        for name in ("sites", "diameters"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, choices in (
-            ("population", ("clinical", "healthy")),
+            ("population", ("clinical", "clinical-wide", "healthy")),
             ("beat", ("aperiodic", "periodic")),
             ("precision", ("float32", "float64")),
             ("engine", ("kernel", "jax")),
@@ -119,6 +125,7 @@ class NonlinearNetwork:
             raise ValueError("sites must name at least one site, got none")
         for site in self.sites:
             parse_site(site)
+        place_sites(adult_network(), self.diameters)
         if not 2.0 <= self.window_s <= 8.0:
             raise ValueError(f"window_s must lie in 2..8 s, got {self.window_s}")
         for name in ("duration_s", "fs", "dx_mm", "tolerance_mmHg"):
@@ -132,22 +139,23 @@ class NonlinearNetwork:
     @property
     def space(self) -> ParameterSpace:
         """Prior of the population's parameters."""
-        return CLINICAL if self.population == "clinical" else HEALTHY
+        return {"healthy": HEALTHY, "clinical-wide": CLINICAL_WIDE}.get(self.population, CLINICAL)
 
     @property
     def quantity_names(self) -> tuple[str, ...]:
         """Symbols of the returned quantities."""
-        return tuple(QUANTITY_UNITS)
+        return (*QUANTITY_UNITS, *(f"D_{site}" for site in self.diameters))
 
     @property
     def units(self) -> dict[str, str]:
         """Unit of every returned variable; `waves` of pressure sites."""
-        return {"waves": "mmHg", **QUANTITY_UNITS}
+        return {"waves": "mmHg", **QUANTITY_UNITS, **{f"D_{site}": "mm" for site in self.diameters}}
 
     @property
     def config(self) -> dict[str, Any]:
-        """All fields, JSON-able."""
-        return {**dataclasses.asdict(self), "sites": list(self.sites)}
+        """All fields, JSON-able; diameters only where some are asked for, so that older sets keep their name."""
+        fields = {**dataclasses.asdict(self), "sites": list(self.sites), "diameters": list(self.diameters)}
+        return {name: value for name, value in fields.items() if name != "diameters" or value}
 
     @property
     def n_samples(self) -> int:
@@ -167,7 +175,7 @@ class NonlinearNetwork:
     @cached_property
     def _prepare(self) -> Any:
         def prepare(theta: Any, keys: Any) -> Adults:
-            if self.population == "clinical":
+            if self.population != "healthy":
                 subject, variability = clinical_subject(theta)
             else:
                 zero = jnp.zeros(theta.shape[:-1], theta.dtype)
@@ -250,6 +258,9 @@ class NonlinearNetwork:
         status = np.array(judge_rows(quantities, lowest, highest, adults.outlets.mismatch))
         status[found.status == NOT_PERIODIC] = NOT_PERIODIC
         status[found.status == DIVERGED] = DIVERGED
+        if self.diameters:
+            lumen = np.asarray(site_diameters(adults.tubes, self.diameters), np.float32)
+            quantities = np.concatenate([quantities, lumen.T], axis=-1)
         return Simulated(waves.astype(np.float32), quantities, status.astype(np.uint8))
 
     def _signal(

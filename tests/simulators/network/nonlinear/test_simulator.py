@@ -54,6 +54,23 @@ def test_the_same_adults_as_in_the_linear_network(clinical: tuple[NonlinearNetwo
     assert stiffer > 0.9
 
 
+def test_the_wide_population_is_that_of_the_linear_network() -> None:
+    sites = ("Radial", "Digital:ppg")
+    wide = NonlinearNetwork("clinical-wide", "periodic", sites, diameters=("AorticRoot", "Femoral"), **COARSE)  # type: ignore[arg-type]
+    linear = LinearNetwork("clinical-wide", "periodic", sites, n_frequencies=64, diameters=("AorticRoot", "Femoral"))
+    assert wide.space == linear.space != NonlinearNetwork().space
+    theta = wide.space.sample(np.random.default_rng(3), 16)
+    plain = NonlinearNetwork("clinical", "periodic", sites, **COARSE).simulate(theta, 0)  # type: ignore[arg-type]
+    ours, theirs = wide.simulate(theta, 0), linear.simulate(theta, 0)
+    good = usable(ours.status)
+    assert good.mean() > 0.8
+    assert wide.quantity_names == linear.quantity_names and set(wide.units) == {"waves", *wide.quantity_names}
+    np.testing.assert_allclose(ours.quantities[:, -2:], theirs.quantities[:, -2:], rtol=2e-4)
+    np.testing.assert_array_equal(ours.waves, plain.waves, "parameters alone make the adult, the prior only draws them")
+    pulse = [np.ptp(rows.waves[good, 0], axis=-1) for rows in (ours, theirs)]
+    assert np.corrcoef(*pulse)[0, 1] > 0.9
+
+
 def test_rows_repeat_with_their_seed_and_batch() -> None:
     simulator = NonlinearNetwork(population="clinical", duration_s=2.0, window_s=2.0, sites=("Radial",), dx_mm=60.0)
     theta = simulator.space.sample(np.random.default_rng(5), 3)
@@ -82,7 +99,7 @@ def test_a_row_that_is_not_finite_says_so(clinical: tuple[NonlinearNetwork, np.n
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"population": "cats"}, "population must be one of clinical, healthy, got 'cats'"),
+        ({"population": "cats"}, "population must be one of clinical, clinical-wide, healthy, got 'cats'"),
         ({"sites": ("Nose",)}, "site must be one of"),
         ({"sites": ("Radial:colour",)}, "alone or with :flow or :ppg, got 'Radial:colour'"),
         ({"sites": ()}, "sites must name at least one site"),
