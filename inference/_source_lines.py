@@ -50,6 +50,7 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
         line += f", by a sensor in this state since {pool['sensor_start_s']:g} s"
     if pool["anchors"]:
         line += f", and from the reference {', '.join(pool['anchors'])}"
+        line += f" ({pool['effective_draws']} effective draws)" if "effective_draws" in pool else ""
     return line + "."
 
 

@@ -10,7 +10,8 @@ $$
 and every window's joint draws are weighted by it and resampled; those of the anchor's own window by
 $\mathcal N(\ln a \mid \ln Q_k, \sigma^2)$. Nothing is rescaled afterwards: what an anchor teaches passes through the
 slow quantities, with all that they do not explain left uncertain. Pressures that may be negative take the value itself
-instead of its logarithm.
+instead of its logarithm. Where fewer than one in eighty of the draws bear an anchor, waves and reference contradict
+each other, and the windows it counts for are refused.
 
 References:
     Stetz C.W. et al. (1982), Am Rev Respir Dis 126:1001 (thermodilution: differences of less than 10 to 15 % are not
@@ -26,7 +27,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["Anchor", "SlowLikelihood", "parse_anchor"]
+from ..patient.layer import LEAST_EFFECTIVE
+
+__all__ = ["Anchor", "SlowLikelihood", "effective_share", "parse_anchor"]
 
 _PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
 _SHARE = 0.1  # error where none is given, as a share of the value
@@ -131,6 +134,20 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def effective_share(log: Float[np.ndarray, " draw"]) -> float:
+    r"""Effective number of weighted draws, $(\sum w)^2 / \sum w^2$, as a share of them.
+
+    Arguments:
+        log: Logarithms of their weights, up to a constant.
+
+    Example:
+        >>> effective_share(np.array([0.0, 0.0, -99.0, -99.0]))
+        0.5
+    """
+    weights = np.exp(log - log.max())
+    return float(weights.sum() ** 2 / np.square(weights).sum() / len(weights))
+
+
 @dataclass(frozen=True)
 class SlowLikelihood:
     r"""What an anchor says of the slow quantities.
@@ -140,6 +157,7 @@ class SlowLikelihood:
         slope: Its slope in them.
         centre: Their mean.
         variance: Variance of error and of what they leave open.
+        share: Effective share of the joint draws of the anchor's window once they are weighted by it.
 
     Example:
         >>> one = SlowLikelihood(0.0, np.array([1.0]), np.array([0.0]), 1.0)
@@ -151,6 +169,12 @@ class SlowLikelihood:
     slope: Float[np.ndarray, " S"]
     centre: Float[np.ndarray, " S"]
     variance: float
+    share: float = 1.0
+
+    @property
+    def agrees(self) -> bool:
+        r"""Whether enough draws of the anchor's window bear it; what it teaches the others is else an extrapolation."""
+        return self.share >= LEAST_EFFECTIVE
 
     @classmethod
     def of(
@@ -168,7 +192,8 @@ class SlowLikelihood:
         rows = np.concatenate((np.ones((len(slow), 1)), slow - centre), axis=1)
         solution, *_ = np.linalg.lstsq(rows, misfit, rcond=None)
         left = float(np.var(misfit - rows @ solution))
-        return cls(float(solution[0]), solution[1:], centre, left + error**2)
+        share = effective_share(-0.5 * (misfit / error) ** 2)
+        return cls(float(solution[0]), solution[1:], centre, left + error**2, share)
 
     def shifted(self, by: Float[np.ndarray, " D"]) -> SlowLikelihood:
         r"""The likelihood where the quantities that carry the first coordinates are told higher by a given amount.

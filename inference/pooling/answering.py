@@ -33,8 +33,10 @@ from ..answering import (
 from ..bundle import Bundle
 from ..channel_answering import ChannelDesk, Laid
 from ..contract import joined
+from ..patient.layer import LEAST_EFFECTIVE
 from ..workers import Workers, in_order
-from .anchors import Anchor, SlowLikelihood
+from .anchors import Anchor, SlowLikelihood, effective_share
+from .coverage import measured_alike
 from .features import embed_windows
 from .layer import PoolingLayer
 from .network import SLOW, PoolContext, pool_contexts
@@ -352,6 +354,8 @@ class _Desk:
         pool = asked.pool
         if anchored:
             shared, theta, effective = self._weighted(asked, shared, theta)
+            if effective < LEAST_EFFECTIVE * n or not all(one.agrees for one in asked.likelihoods):
+                return AnsweredWindow(seen.values, self._contradicted(asked))
             pool = {**pool, "effective_draws": round(effective)}
         draws = self.bundle.outputs.derive(theta)
         answer = Answer(
@@ -389,15 +393,20 @@ class _Desk:
         )
         return replace(answer, pool={**asked.pool, "slow": {}}) if isinstance(answer, Answer) else answer
 
+    def _contradicted(self, asked: _Asked) -> Refusal:
+        """Why a window has no answer that hardly a draw bears the references of."""
+        seen, told = asked.seen, " and ".join(asked.pool["anchors"])
+        hint = f"waves and reference {told} contradict each other: check its value, unit and time, or widen its error"
+        return Refusal(seen.start_s, seen.end_s, "anchor", hint, seen.signal, seen.place)
+
     def _cited(self, asked: _Asked) -> dict[str, Any] | None:
-        """Coverage measured for such an answer: with references only where those are of the measured quantities."""
-        measured = self.layer.measured
-        names = {text.split("=")[0] for text in asked.pool["anchors"]}
-        if names and not names <= set(measured.get("anchored", {}).get("anchors", ())):
+        """Coverage measured for such an answer."""
+        given = joined(self.bundle.contract.given(asked.seen.values))
+        told = measured_alike(self.layer.measured, asked.pool["windows"], given, asked.pool["anchors"])
+        if told is None:
             return None
-        own = measured.get("given", {}).get(joined(self.bundle.contract.given(asked.seen.values)), {})
-        told = measured["anchored"] if names else {**measured, **own}
-        return cited_coverage(told, self.question.level, asked.seen.place)
+        missed = {name: why for name, why in told["not_calibrated"].items() if name in self.bundle.outputs.reported}
+        return cited_coverage({**told, "not_calibrated": missed}, self.question.level, asked.seen.place)
 
     def _weighted(
         self, asked: _Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]
@@ -412,10 +421,11 @@ class _Desk:
             log -= 0.5 * (misfit / error) ** 2
         weights = np.exp(log - log.max())
         weights /= weights.sum()
+        effective = effective_share(log) * len(log)
         positions = (np.arange(self.question.n_draws) + 0.5) / self.question.n_draws
         rows = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
         np.random.default_rng([self.question.seed, round(abs(asked.seen.start_s) * 1000)]).shuffle(rows)
-        return shared[torch.from_numpy(rows)], theta[rows], float(1.0 / np.square(weights).sum())
+        return shared[torch.from_numpy(rows)], theta[rows], effective
 
 
 def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:

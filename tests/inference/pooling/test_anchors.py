@@ -54,3 +54,16 @@ def test_an_anchor_is_taken_for_the_window_within_a_minute() -> None:
     assert parse_anchor("CO=4@70s").nearest(start_s, 8.0) == 2
     assert parse_anchor("CO=4@600s").nearest(start_s, 8.0) is None
     assert parse_anchor("CO=4@600s").nearest(np.zeros(0), 8.0) is None
+
+
+def test_an_anchor_that_few_draws_bear_does_not_agree() -> None:
+    rng = np.random.default_rng(1)
+    slow = rng.standard_normal((4000, 1))
+    draws = {"CO": 5 * np.exp(0.15 * slow[:, 0])}
+    shares = {
+        value: SlowLikelihood.of(Anchor("CO", value, 0.0, 0.1 * value), slow, draws) for value in (5.0, 7.0, 15.0)
+    }
+    assert [one.agrees for one in shares.values()] == [True, True, False]
+    exact = 0.1 * np.sqrt(0.1**2 + 2 * 0.15**2) / (0.1**2 + 0.15**2)  # of normal weights on normal draws, at their mean
+    assert shares[5.0].share == pytest.approx(exact, rel=0.05)
+    assert shares[15.0].shifted(np.array([0.1])).share == shares[15.0].share

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pulsebayes import apps
-from pulsebayes.inference.answer import Answer
+from pulsebayes.inference.answer import Answer, Refusal
 from pulsebayes.inference.answering import Question, answer_recording
 from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
 from pulsebayes.inference.pooling import PoolingLayer, RunningPool, answer_pooled, load_pooling, parse_anchor
@@ -88,6 +88,29 @@ def test_a_reference_counts_only_from_its_time_on_in_a_causal_pool(shipped: Ship
 def test_a_reference_that_fits_nothing_is_refused(shipped: Shipped, text: str) -> None:
     with pytest.raises(RecordingError, match=r"quantity|minute"):
         _answers(shipped, anchors=[parse_anchor(text)])
+
+
+@pytest.mark.parametrize("pool", ["recording", "causal"])
+def test_a_reference_that_the_waves_contradict_is_refused_wherever_it_counts(shipped: Shipped, pool: str) -> None:
+    """The patient's output is 5.1 L/min; before, 15 L/min was answered by three draws, 8.8 to 9.2 at 90 %."""
+    asked = {"pool": pool, "anchors": [parse_anchor("CO=15@50s")]}
+    windows = list(answer_pooled(*shipped, read(DEMO), QUESTION, **asked))  # type: ignore[arg-type]
+    counts = [pool == "recording" or w.result.start_s >= 48.0 for w in windows]
+    assert any(counts)
+    for one, refused in zip(windows, counts, strict=True):
+        assert isinstance(one.result, Refusal if refused else Answer)
+        if isinstance(one.result, Refusal):
+            assert one.result.reason == "anchor"
+            assert "CO=15+-1.5@50s contradict each other" in str(one.result.hint)
+
+
+def test_what_misses_with_references_is_marked(shipped: Shipped) -> None:
+    plain = _answers(shipped, pool="recording")[0]
+    anchored = _answers(shipped, pool="recording", anchors=[parse_anchor("CO=5.5@50s")])[0]
+    assert plain.not_calibrated == {}
+    held = shipped[1].measured["anchored"]["coverage"]["0.9"]
+    assert set(anchored.not_calibrated) == {name for name, share in held.items() if abs(share - 0.9) > 0.03}
+    assert f"({anchored.pool['effective_draws']} effective draws)" in anchored.sources()["model"]  # type: ignore[index]
 
 
 def _two_patients(shipped: Shipped) -> tuple[torch.Tensor, np.ndarray]:

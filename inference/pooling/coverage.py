@@ -1,0 +1,63 @@
+r"""What was measured of pooled answers like one: its coverage, and which quantities miss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["LARGEST_MISS", "measured_alike"]
+
+LARGEST_MISS = 0.03
+"""Gap between nominal and measured coverage above which a quantity is called not calibrated, as of window models."""
+
+
+def measured_alike(
+    measured: Mapping[str, Any], windows: int, given: str, anchors: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    r"""What was measured of pooled answers like one.
+
+    Arguments:
+        measured: What a pooling layer keeps as measured.
+        windows: Windows of the pool.
+        given: The channels given, joined.
+        anchors: References, as they are written on the command line.
+
+    Returns:
+        Coverage by level and quantity and ``n``, with references of pools that had such ones, else of all pools of
+            these channels; and ``not_calibrated``, the quantities that miss there, or in pools of about as many
+            windows, by more than 3 points at 50 or 90 %. None if nothing like it was measured.
+
+    Example:
+        >>> coverage = {"0.5": {"HR": 0.51}, "0.9": {"HR": 0.9}}
+        >>> small = {"0.5": {"HR": 0.56}, "0.9": {"HR": 0.92}}
+        >>> measured = {"n": 100, "coverage": coverage, "coverage_by_pool": {"1": small, "10": coverage}}
+        >>> measured_alike(measured, 12, "ART")["not_calibrated"]
+        {}
+        >>> measured_alike(measured, 2, "ART")["not_calibrated"]
+        {'HR': '50 % intervals of pools of 1 hold 56.0 %'}
+    """
+    names = {text.split("=")[0] for text in anchors}
+    if names:
+        anchored = measured.get("anchored", {})
+        if not names <= set(anchored.get("anchors", ())):
+            return None
+        return {**anchored, "not_calibrated": _missed(anchored.get("coverage", {}), "with such a reference")}
+    told = {**measured, **measured.get("given", {}).get(given, {})}
+    by_pool = measured.get("coverage_by_pool", {})
+    missed = {}
+    if by_pool:
+        size = min(by_pool, key=lambda key: abs(math.log(int(key) / max(windows, 1))))
+        missed = _missed(by_pool[size], f"of pools of {size}")
+    return {**told, "not_calibrated": {**missed, **_missed(told.get("coverage", {}), "of pools")}}
+
+
+def _missed(coverage: Mapping[str, Mapping[str, float]], where: str) -> dict[str, str]:
+    """Quantities that miss, with the level that misses most."""
+    worst: dict[str, tuple[float, str]] = {}
+    for level in coverage.keys() & {"0.5", "0.9"}:
+        for name, held in coverage[level].items():
+            gap = abs(held - float(level))
+            if gap > max(LARGEST_MISS, worst.get(name, (0.0, ""))[0]):
+                worst[name] = gap, f"{100 * float(level):.0f} % intervals {where} hold {100 * held:.1f} %"
+    return {name: told for name, (_, told) in worst.items()}
