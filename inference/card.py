@@ -167,7 +167,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _limits() -> str:
     return (
         "## Where it fails\n\n"
-        "- Windows are answered one by one: what all windows of a patient share is guessed anew in each.\n"
+        "- A window by itself guesses anew what all windows of a patient share. Where `pooling.md` stands beside this\n"
+        "  card `infer` pools them; the numbers above are of windows alone.\n"
         "- Coverage holds for the simulated population. On real recordings it is not known, and windows that the\n"
         "  domain verdict calls *shifted* are marked uncalibrated.\n"
         "- Aortic valve disease, shunts, mechanical support, children and pregnancy are outside the simulations."

@@ -49,8 +49,9 @@ def list_models(*, settings: Settings) -> None:
 
 @with_settings
 def show(name: _NAME, *, settings: Settings) -> None:
-    """Show the card of a model."""
+    """Show the card of a model, and of the pooling layer beside it."""
     from ...inference.bundle import Bundle, find_bundle
+    from ...inference.pooling.layer import CARD
     from ...inference.symbolic.weights import read_symbolic_info, shipped_symbolic_models
 
     equations = shipped_symbolic_models().get(name)
@@ -59,11 +60,14 @@ def show(name: _NAME, *, settings: Settings) -> None:
         card = (equations / "card.md").read_text(encoding="utf-8").rstrip()
         typer.echo(json.dumps(measured, allow_nan=False) if settings.json else card)
         return
-    bundle = Bundle.load(find_bundle(name))
+    folder = find_bundle(name)
+    bundle = Bundle.load(folder)
     if settings.json:
         typer.echo(json.dumps({**_row(bundle), "measured": dict(bundle.measured)}, allow_nan=False))
         return
     typer.echo(bundle.card.rstrip() or f"{bundle.name} has no card")
+    if (folder / CARD).is_file():
+        typer.echo("\n" + (folder / CARD).read_text(encoding="utf-8").rstrip())
 
 
 @with_settings

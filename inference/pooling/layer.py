@@ -1,7 +1,8 @@
-r"""The pooling layer of a bundle: two files beside its own, made for that bundle and refused beside any other.
+r"""The pooling layer of a bundle: files beside its own, made for that bundle and refused beside any other.
 
 ``pooling.json`` holds the shape of the network, what was measured, the hash of the bundle's weights and its own;
-``pooling.safetensors`` the weights of the patient-level posterior and of the detector of spliced recordings.
+``pooling.safetensors`` the weights of the patient-level posterior and of the detector of spliced recordings. What was
+measured stands on ``pooling.md``, for readers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from torch import Tensor
 
 from ..bundle import Bundle
 from ..sealing import LayerFiles, narrow_state, widen_state
+from .card import render_pooling_card
 from .network import POWERS, PooledNPE, PoolingConfig
 from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
 _FILES = LayerFiles("pooling layer", "pooling", 4)
+CARD = "pooling.md"
+"""Card of a layer, beside the card of its window model."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
         "training": dict(layer.training),
     }
     _FILES.write(folder, arrays, info)
+    card = render_pooling_card(folder.name, layer.measured)
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:

@@ -1,0 +1,104 @@
+r"""The card of a pooling layer: what was measured of pooled answers, beside the card of the window model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["render_pooling_card"]
+
+_SENSOR = {
+    "called elsewhere": "Recordings without a sensor change in which one was found",
+    "sensor changes": "Sensor changes found",
+    "sensor changes taken for patients": "Sensor changes taken for a new patient",
+}
+
+
+def render_pooling_card(name: str, measured: Mapping[str, Any]) -> str:
+    r"""Writes the card as Markdown.
+
+    Arguments:
+        name: Name of the bundle.
+        measured: What the layer keeps as measured.
+
+    Returns:
+        The card; parts that were not measured are left out.
+
+    Example:
+        >>> render_pooling_card("tiny", {}).splitlines()[0]
+        '# tiny: one patient, many windows'
+    """
+    parts = [
+        f"# {name}: one patient, many windows\n\n"
+        "`infer` pools the windows of a recording: what a patient's windows share is inferred from all of them.\n"
+        "Measured on held-out simulated recordings of other seeds, through the same sensor model, no patients."
+    ]
+    if measured.get("coverage_by_pool"):
+        parts.append(_by_pool(measured))
+    if measured.get("given"):
+        parts.append(_by_channel(measured["given"]))
+    if measured.get("trend") or measured.get("changes"):
+        parts.append(_others(measured))
+    return "\n\n".join(parts) + "\n"
+
+
+def _by_pool(measured: Mapping[str, Any]) -> str:
+    """Coverage by windows of a pool, and with references."""
+    columns = {f"{size} windows": part for size, part in measured["coverage_by_pool"].items()}
+    anchored = measured.get("anchored") or {}
+    if anchored.get("coverage"):
+        columns[f"with {' or '.join(anchored['anchors'])}"] = anchored["coverage"]
+    heads = ["quantity", *(f"{column}: {level} %" for column in columns for level in (50, 90))]
+    names = dict.fromkeys(name for part in columns.values() for name in part["0.9"])
+    rows = [
+        [name, *(_percent(part[level].get(name)) for part in columns.values() for level in ("0.5", "0.9"))]
+        for name in names
+    ]
+    recordings = measured.get("recordings_by_pool", {})
+    told = ", ".join(f"{n} of {size}" for size, n in recordings.items())
+    head = "## Coverage\n\nShares of truths held by 50 and 90 % intervals, in per cent, by windows of the pool"
+    return head + (f" (recordings: {told}).\n\n" if told else ".\n\n") + _table(heads, rows)
+
+
+def _by_channel(given: Mapping[str, Mapping[str, Any]]) -> str:
+    """Error of stroke volume and output by the channels given."""
+    heads = ["given", "in pools", "recordings", "SV alone", "SV pooled", "CO alone", "CO pooled"]
+    rows = [
+        [channels, kind, str(error["recordings"]), *(_error(error, name) for name in ("SV", "CO"))]
+        for channels, found in given.items()
+        for kind, error in found["error"].items()
+    ]
+    rows = [[*row[:3], *row[3].split("/"), *row[4].split("/")] for row in rows]
+    head = "## By channels\n\nMedian error of the logarithm of the posterior median, of windows with these channels,\n"
+    head += "alone and pooled: in pools alike, and in pools that hold windows with other channels.\n\n"
+    return head + _table(heads, rows)
+
+
+def _error(error: Mapping[str, Any], name: str) -> str:
+    return "/".join(f"{error[kind][name]:.3f}" for kind in ("window", "recording"))
+
+
+def _others(measured: Mapping[str, Any]) -> str:
+    lines = ["## Trend and changes\n"]
+    trend = measured.get("trend") or {}
+    for name in trend.get("window", {}):
+        alone, pooled = trend["window"][name], trend["recording"][name]
+        lines.append(f"- Trend of {name} within a recording, error of the logarithm: {alone:.4f}, pooled {pooled:.4f}.")
+    changes = measured.get("changes") or {}
+    if changes.get("splices"):
+        share, of = changes["splices"]["share"], changes["splices"]["of"]
+        lines.append(f"- Two patients spliced: {100 * share:.1f} % of {of} found within three windows.")
+    for what, found in (changes.get("sensors") or {}).items():
+        lines.append(
+            f"- {_SENSOR.get(what, f'Sensor changes {what} found')}: {100 * found['share']:.1f} % of {found['of']}."
+        )
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
