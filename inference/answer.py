@@ -28,6 +28,7 @@ from jaxtyping import Float
 from ._source_lines import calibration_line, domain_line, model_line, patient_line, pool_line, regions_line, signal_line
 from .bundle import Bundle
 from .contract import joined
+from .coverage import missed_coverage
 
 if TYPE_CHECKING:
     from .patient.layer import PatientEvidence
@@ -461,7 +462,8 @@ def cited_coverage(measured: Mapping[str, Any], level: float, domain: VerdictLik
     r"""Coverage measured on held-out simulations at the nearest level, if it was measured.
 
     Arguments:
-        measured: What was measured: ``coverage`` by level and quantity, and ``n``.
+        measured: What was measured: ``coverage`` by level and quantity, and ``n``; ``not_calibrated`` where it was
+            validated, else what misses is read from the coverage.
         level: Level of the intervals.
         domain: Verdict on the window.
 
@@ -474,12 +476,14 @@ def cited_coverage(measured: Mapping[str, Any], level: float, domain: VerdictLik
         return None
     nearest = min(coverage, key=lambda key: abs(float(key) - level))
     uncalibrated = domain is not None and domain.verdict == "shifted"
+    missed = measured["not_calibrated"] if "not_calibrated" in measured else missed_coverage(coverage)
     return {
         "method": "uncalibrated" if uncalibrated else "simulations",
         "n": int(measured.get("n", 0)),
+        **({"recordings": int(measured["recordings"])} if "recordings" in measured else {}),
         "level": float(nearest),
         "coverage": dict(coverage[nearest]),
-        "not_calibrated": dict(measured.get("not_calibrated") or {}),
+        "not_calibrated": dict(missed or {}),
     }
 
 

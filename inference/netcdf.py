@@ -10,6 +10,7 @@ memory does not grow with the recording.
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,7 +69,7 @@ class NetCDFWriter:
             self._file.create_group(group).attrs.update(shared)
         self._write_prior(prior)
         self._file["posterior"].attrs["uninformative"] = bundle.uninformative
-        self._start_posterior(n_draws, dict(bundle.measured.get("not_calibrated") or {}))
+        self._start_posterior(n_draws)
         self._start_observed(bundle)
         self._answered = self._refused = 0
         self._waiting: list[tuple[Answer, Float[np.ndarray, "*C T"]]] = []
@@ -118,6 +119,8 @@ class NetCDFWriter:
             group["window"][at] = np.arange(at.start, at.stop)
             group["start_s"][at] = [r.start_s for r in results]
             group["end_s"][at] = [r.end_s for r in results]
+        for name, missed in ChainMap(*(r.not_calibrated for r in results)).items():
+            posterior[name].attrs["not_calibrated"] = missed
         for name in self._units:
             posterior[name][0, :, at] = np.stack([r.draws[name] for r in results], axis=-1).astype(np.float32)
         waves = np.stack([np.atleast_2d(window) for _, window in self._waiting])
@@ -165,7 +168,7 @@ class NetCDFWriter:
             variable = group.create_variable(name, ("chain", "draw"), data=values[None].astype(np.float32))
             variable.attrs["units"] = self._units[name]
 
-    def _start_posterior(self, n_draws: int, missed: Mapping[str, str]) -> None:
+    def _start_posterior(self, n_draws: int) -> None:
         group = self._file["posterior"]
         _index(group, "chain", 1)
         _index(group, "draw", n_draws)
@@ -175,8 +178,6 @@ class NetCDFWriter:
                 name, ("chain", "draw", "window"), np.float32, chunks=(1, n_draws, 1), fillvalue=np.float32(np.nan)
             )
             variable.attrs["units"] = unit
-            if name in missed:
-                variable.attrs["not_calibrated"] = missed[name]
         _spans(group, "window")
 
     def _start_observed(self, bundle: Bundle) -> None:

@@ -37,9 +37,8 @@ def test_mark_stands_in_json_sources_and_table(bundle, window):
 def test_mark_stands_in_the_netcdf_file(bundle, window, tmp_path):
     import h5netcdf
 
-    model = dataclasses.replace(bundle, measured={**bundle.measured, "not_calibrated": {"CO": WHY}})
-    with NetCDFWriter(tmp_path / "r.nc", model, Prior.of(model), n_draws=40) as writer:
-        writer.write(answered(bundle, window), window)
+    with NetCDFWriter(tmp_path / "r.nc", bundle, Prior.of(bundle), n_draws=40) as writer:
+        writer.write(answered(bundle, window, {"not_calibrated": {"CO": WHY}}), window)
     with h5netcdf.File(tmp_path / "r.nc") as file:
         assert file["posterior"]["CO"].attrs["not_calibrated"] == WHY
         assert "not_calibrated" not in file["posterior"]["HR"].attrs
@@ -51,3 +50,10 @@ def test_nothing_is_marked_where_nothing_missed(bundle, window):
     assert "Not calibrated" not in result.sources()["calibration"]
     assert all("not_calibrated" not in row for row in result.to_json()["quantities"].values())
     assert np.isfinite(result.draws["CO"]).all()
+
+
+def test_what_misses_is_read_from_the_coverage_where_a_model_was_not_validated(bundle, window):
+    coverage = {"0.5": {"CO": 0.546, "HR": 0.51}, "0.9": {"CO": 0.925, "HR": 0.9}}
+    result = answered(bundle, window, {"coverage": coverage, "n": 2048})
+    assert result.not_calibrated == {"CO": "50 % intervals hold 54.6 %"}
+    assert answered(bundle, window, {"coverage": coverage, "not_calibrated": {}}).not_calibrated == {}
