@@ -31,13 +31,15 @@ def calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str
     values = list(calibration["coverage"].values())
     real = calibration["method"] == "rope"
     where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
+    if "recordings" in calibration:
+        where = f"{calibration['n']} windows of {calibration['recordings']} held-out simulated recordings, no patients"
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(values), max(values))))
     line = f"{100 * calibration['level']:.0f} % intervals held the truth in {ends} % of {where}"
     if "effective_size" in calibration:
         size, n = calibration["effective_size"], calibration["simulations"]
         line += f"; weighed over {size:.0f} of {n} simulations" + (", close to the prior" if size > 0.5 * n else "")
     if calibration["method"] == "uncalibrated":
-        line = f"uncalibrated for this window, which is shifted from the simulations ({line})"
+        line = f"uncalibrated for this window, which, or most of its pool, is shifted from the simulations ({line})"
     missed = "; ".join(f"{name} ({reason})" for name, reason in (calibration.get("not_calibrated") or {}).items())
     return f"Calibration: {line}." + (f" Not calibrated: {missed}." if missed else "")
 
@@ -46,6 +48,8 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
     if pool is None:
         return ""
     line = f" Slow quantities from {pool['windows']} windows, {pool['start_s']:g} to {pool['end_s']:g} s"
+    if pool.get("shifted"):
+        line += f", {pool['shifted']} of them shifted from the simulations"
     if pool.get("sensor_start_s", pool["start_s"]) > pool["start_s"]:
         line += f", by a sensor in this state since {pool['sensor_start_s']:g} s"
     if pool["anchors"]:

@@ -68,6 +68,7 @@ class _Outcome:
     answered: int = 0
     reasons: set[str] = field(default_factory=set)
     failed: ExitCode = ExitCode.DONE
+    unused: bool = False
     last_start_s: float = 0.0
 
     def count(self, result: Answer | Refusal) -> None:
@@ -79,10 +80,11 @@ class _Outcome:
 
     def fail(self, failure: Failure) -> None:
         self.failed = self.failed or failure.exit_code
+        self.unused |= failure.code == "anchor-alone"  # its answers lack what was asked to be used
 
     @property
     def exit_code(self) -> int:
-        if self.answered:
+        if self.answered and not self.unused:
             return int(ExitCode.DONE)
         if self.failed:
             return int(self.failed)

@@ -29,12 +29,13 @@ from jaxtyping import Float
 
 from ..patient.layer import LEAST_EFFECTIVE
 
-__all__ = ["Anchor", "SlowLikelihood", "effective_share", "parse_anchor"]
+__all__ = ["REACH_S", "Anchor", "SlowLikelihood", "effective_share", "parse_anchor"]
 
 _PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
 _SHARE = 0.1  # error where none is given, as a share of the value
 _ABSOLUTE = {"MAP": 2.0, "CVP": 2.0}  # [mmHg]: these may be negative, or their error does not grow with them
-_AT = 60.0  # [s]: an anchor is taken for the window nearest in time, within this
+REACH_S = 60.0
+"""An anchor is taken for an answered window within this time of it [s]."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,20 @@ class Anchor:
             return values - self.value, self.error
         return np.log(np.maximum(values, 1e-6) / self.value), self.error / self.value
 
+    def is_due(self, start_s: float, every_s: float) -> bool:
+        r"""Whether an answered window is the one that an anchor belongs to where only the past is known.
+
+        Arguments:
+            start_s: Start of the window [s]; those before it that were answered did not take the anchor.
+            every_s: Time until the next window [s].
+
+        Example:
+            >>> one = Anchor("CO", 5.0, 30.0, 0.5)
+            >>> one.is_due(16.0, 8.0), one.is_due(24.0, 8.0), one.is_due(80.0, 8.0), one.is_due(96.0, 8.0)
+            (False, True, True, False)
+        """
+        return start_s - REACH_S <= self.time_s < start_s + every_s
+
     def nearest(self, start_s: Float[np.ndarray, " W"], window_s: float) -> int | None:
         r"""The window that an anchor belongs to: the nearest whose middle lies within a minute, or None.
 
@@ -98,7 +113,7 @@ class Anchor:
             return None
         apart = np.abs(np.asarray(start_s) + 0.5 * window_s - self.time_s)
         best = int(np.argmin(apart))
-        return best if apart[best] <= _AT + 0.5 * window_s else None
+        return best if apart[best] <= REACH_S + 0.5 * window_s else None
 
 
 def parse_anchor(text: str) -> Anchor:

@@ -255,23 +255,35 @@ class _Desk:
     ) -> Iterator[_Asked | AnsweredWindow]:
         """Windows with the pool up to them, one at a time."""
         running = RunningPool(self.layer)
-        waiting, known, since = list(anchors), list[_Known](), math.nan
+        waiting, since = list(anchors), math.nan
+        known, alone, strange = list[_Known](), list[tuple[Anchor, _Seen]](), list[float]()
         for one in looked:
             if isinstance(one, AnsweredWindow):
                 yield one
                 continue
             context = running.add(one.unit, one.start_s)
             if running.start_s != since:
-                known, since = [], running.start_s
-            asked = _Asked(one, context, self._told(running.windows, since, one.end_s, running.sensor_start_s))
-            here = [a for a in waiting if one.start_s <= a.time_s < one.start_s + max(self.question.every_s, 8.0)]
+                known, alone, since = [], [], running.start_s
+            strange = [at for at in strange if at >= since] + [one.start_s] * _is_shifted(one)
+            told = self._told(running.windows, since, one.end_s, running.sensor_start_s, len(strange))
+            if context is not None and alone:
+                known = [self._known(a, _Asked(seen, None, told), running) for a, seen in alone]
+                alone = []
+            here = [a for a in waiting if a.is_due(one.start_s, self.question.every_s)]
             waiting = [a for a in waiting if a not in here]
-            asked = self._with_anchors(asked, [(k.anchor, k.now(running)) for k in known], here)
-            if context is not None:
-                mark = running.mark(one.unit, context)
-                known += [_Known(a, self._likelihood(a, asked), mark) for a in here]
+            asked = self._with_anchors(_Asked(one, context, told), [(k.anchor, k.now(running)) for k in known], here)
+            if context is None:
+                alone += [(a, one) for a in here]
+            else:
+                known += [self._known(a, asked, running) for a in here]
             yield asked
         _refuse_unused(waiting, file)
+
+    def _known(self, anchor: Anchor, asked: _Asked, running: RunningPool) -> _Known:
+        """A reference as the windows after its own are told of it."""
+        context = running.told_of(asked.seen.unit) if asked.context is None else asked.context
+        asked = replace(asked, context=context)
+        return _Known(anchor, self._likelihood(anchor, asked), running.mark(asked.seen.unit, context))
 
     def gather(
         self, looked: list[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
@@ -304,7 +316,8 @@ class _Desk:
             draws = self.question.n_draws * (_OVERSAMPLED if inside else 1)
             shared = None if alone else self._shared(contexts.row(0), time_s[first], draws)
             begun = [seen[first + int(np.argmax(own == state))].start_s for state in own]
-            told = [self._told(last - first, seen[first].start_s, seen[last - 1].end_s, at) for at in begun]
+            strange = sum(map(_is_shifted, seen[first:last]))
+            told = [self._told(len(own), seen[first].start_s, seen[last - 1].end_s, at, strange) for at in begun]
             rows = [None if alone else contexts.row(i) for i in range(last - first)]
             part = [_Asked(seen[first + i], row, told[i], shared) for i, row in enumerate(rows)]
             known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
@@ -313,8 +326,8 @@ class _Desk:
                 asked.append(self._with_anchors(one, [k for k in known if k[0] not in here], here))
         return asked
 
-    def _told(self, windows: int, start_s: float, end_s: float, sensor_start_s: float) -> dict[str, Any]:
-        size = {"mode": self.pool, "windows": windows, "start_s": start_s, "end_s": end_s}
+    def _told(self, windows: int, start_s: float, end_s: float, sensor_start_s: float, shifted: int) -> dict[str, Any]:
+        size = {"mode": self.pool, "windows": windows, "shifted": shifted, "start_s": start_s, "end_s": end_s}
         return {**size, "sensor_start_s": sensor_start_s, "anchors": []}
 
     def _with_anchors(self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood]], here: list[Anchor]) -> _Asked:
@@ -406,7 +419,9 @@ class _Desk:
         if told is None:
             return None
         missed = {name: why for name, why in told["not_calibrated"].items() if name in self.bundle.outputs.reported}
-        return cited_coverage({**told, "not_calibrated": missed}, self.question.level, asked.seen.place)
+        cited = cited_coverage({**told, "not_calibrated": missed}, self.question.level, asked.seen.place)
+        mostly = 2 * asked.pool["shifted"] > asked.pool["windows"]
+        return {**cited, "method": "uncalibrated"} if cited is not None and mostly else cited
 
     def _weighted(
         self, asked: _Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]
@@ -426,6 +441,11 @@ class _Desk:
         rows = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
         np.random.default_rng([self.question.seed, round(abs(asked.seen.start_s) * 1000)]).shuffle(rows)
         return shared[torch.from_numpy(rows)], theta[rows], effective
+
+
+def _is_shifted(seen: _Seen) -> bool:
+    """Whether a window is answered though it lies at the rim of the simulations."""
+    return seen.place is not None and seen.place.verdict == "shifted"
 
 
 def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["LARGEST_MISS", "measured_alike"]
+from ..coverage import missed_coverage
 
-LARGEST_MISS = 0.03
-"""Gap between nominal and measured coverage above which a quantity is called not calibrated, as of window models."""
+__all__ = ["measured_alike"]
 
 
 def measured_alike(
@@ -42,22 +41,11 @@ def measured_alike(
         anchored = measured.get("anchored", {})
         if not names <= set(anchored.get("anchors", ())):
             return None
-        return {**anchored, "not_calibrated": _missed(anchored.get("coverage", {}), "with such a reference")}
+        return {**anchored, "not_calibrated": missed_coverage(anchored.get("coverage", {}), " with such a reference")}
     told = {**measured, **measured.get("given", {}).get(given, {})}
     by_pool = measured.get("coverage_by_pool", {})
     missed = {}
     if by_pool:
         size = min(by_pool, key=lambda key: abs(math.log(int(key) / max(windows, 1))))
-        missed = _missed(by_pool[size], f"of pools of {size}")
-    return {**told, "not_calibrated": {**missed, **_missed(told.get("coverage", {}), "of pools")}}
-
-
-def _missed(coverage: Mapping[str, Mapping[str, float]], where: str) -> dict[str, str]:
-    """Quantities that miss, with the level that misses most."""
-    worst: dict[str, tuple[float, str]] = {}
-    for level in coverage.keys() & {"0.5", "0.9"}:
-        for name, held in coverage[level].items():
-            gap = abs(held - float(level))
-            if gap > max(LARGEST_MISS, worst.get(name, (0.0, ""))[0]):
-                worst[name] = gap, f"{100 * float(level):.0f} % intervals {where} hold {100 * held:.1f} %"
-    return {name: told for name, (_, told) in worst.items()}
+        missed = missed_coverage(by_pool[size], f" of pools of {size}")
+    return {**told, "not_calibrated": {**missed, **missed_coverage(told.get("coverage", {}), " of pools")}}

@@ -94,6 +94,14 @@ class RunningPool:
         span_s = torch.tensor([self._time_s - self.start_s], dtype=torch.float32)
         return self._layer.npe.context(unit[None], averages[None], counts[None], span_s).row(0)
 
+    def told_of(self, unit: Float[Tensor, " inputs"]) -> PoolContext:
+        r"""What the pool as it is now says of one of its windows.
+
+        Arguments:
+            unit: The window's vector, from ``PooledNPE.unit``.
+        """
+        return self._told(unit, *self._averages())
+
     def mark(self, unit: Float[Tensor, " inputs"], told: PoolContext) -> Mark:
         r"""Remembers the window that came last.
 

@@ -271,3 +271,14 @@ def test_results_never_replace_their_input(run: Run, recording: Path, model: Pat
     ran = run("infer", recording, "--fs", 125, "--model", model, "--out", recording.parent, "--force")
     assert ran.code == 2 and "would replace the input abp.csv" in ran.err
     assert recording.read_bytes() == before
+
+
+def test_a_reference_that_no_answer_could_use_is_no_success(run: Run, tmp_path: Path) -> None:
+    from pulsebayes import apps
+
+    demo = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+    words = ["infer", str(demo), "--every", "40s", "--draws", "100", "--pool", "causal", "--anchor", "CO=5@400s"]
+    ran = run(*words, "--out", str(tmp_path / "r"))
+    assert ran.code == 3
+    assert "no answered window lies within a minute of the reference CO=5+-0.5@400s" in ran.err
+    assert list(tmp_path.rglob("*.csv")), "what was answered is kept"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 import torch
 
 from pulsebayes import apps
-from pulsebayes.inference.answer import Answer, Refusal
-from pulsebayes.inference.answering import Question, answer_recording
+from pulsebayes.inference.answer import Answer, Prior, Refusal
+from pulsebayes.inference.answering import Question, answer_recording, question_windows
 from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
+from pulsebayes.inference.domain import DomainVerdict
 from pulsebayes.inference.pooling import PoolingLayer, RunningPool, answer_pooled, load_pooling, parse_anchor
+from pulsebayes.inference.pooling.answering import _Desk, _Seen
 from pulsebayes.inference.pooling.segments import split_pool
 from pulsebayes.waveforms import read
-from pulsebayes.waveforms.recording import RecordingError
+from pulsebayes.waveforms.recording import Recording, RecordingError
 
 DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
 QUESTION = Question(every_s=24.0, n_draws=300)
@@ -102,6 +105,48 @@ def test_a_reference_that_the_waves_contradict_is_refused_wherever_it_counts(shi
         if isinstance(one.result, Refusal):
             assert one.result.reason == "anchor"
             assert "CO=15+-1.5@50s contradict each other" in str(one.result.hint)
+
+
+def test_a_reference_waits_for_the_next_answered_window_of_a_causal_pool(shipped: Shipped) -> None:
+    """The window of its time is refused; before, it was dropped."""
+    wave = np.array(read(DEMO).values("ART"))
+    wave[20 * 125 : 36 * 125] = 80.0
+    broken = Recording.from_arrays("broken", {"ABP": wave}, fs=125, units={"ABP": "mmHg"})
+    anchors = [parse_anchor("CO=5.5@26s")]
+    found = [w.result for w in answer_pooled(*shipped, broken, QUESTION, pool="causal", anchors=anchors)]
+    assert [isinstance(r, Refusal) for r in found[:3]] == [False, True, False]
+    pools = [r.pool["anchors"] for r in found if isinstance(r, Answer) and r.pool is not None]
+    assert pools == [[]] + [["CO=5.5+-0.55@26s"]] * (len(pools) - 1)
+
+
+def test_a_reference_at_the_first_window_reaches_the_later_ones_of_a_causal_pool(shipped: Shipped) -> None:
+    """A pool of one window shares nothing yet; before, such a reference was forgotten with it."""
+    plain, anchored = (
+        _answers(shipped, pool="causal", anchors=anchors) for anchors in ([], [parse_anchor("CO=6.5+-0.2@4s")])
+    )
+    for before, after in zip(plain, anchored, strict=True):
+        assert after.pool is not None and after.pool["anchors"] == ["CO=6.5+-0.2@4s"]
+        assert after.estimates["CO"].median > before.estimates["CO"].median + 0.5
+    whole = _answers(shipped, pool="recording", anchors=[parse_anchor("CO=6.5+-0.2@4s")])
+    assert anchored[-1].estimates["CO"].median == pytest.approx(whole[-1].estimates["CO"].median, rel=0.03)
+
+
+def test_windows_at_the_rim_are_counted_and_most_of_them_take_calibration_away(shipped: Shipped) -> None:
+    bundle, layer = shipped
+    plain = _answers(shipped, pool="recording")[0]
+    assert plain.pool is not None and plain.pool["shifted"] == 0
+    desk = _Desk(bundle, layer, QUESTION, Prior.of(bundle), "recording")
+    seen = [one for one in map(desk.look, question_windows(bundle, read(DEMO), QUESTION)) if isinstance(one, _Seen)]
+    rim = [replace(one, place=DomainVerdict("shifted", 0.02, 9.0)) for one in seen[:-1]]
+    for pool in ("recording", "causal"):
+        desk.pool = pool  # type: ignore[assignment]
+        looked = [*rim, seen[-1]]
+        asked = desk.gather(list(looked), (), "x") if pool == "recording" else desk.follow(iter(looked), (), "x")
+        last = [desk.answer(one).result for one in asked][-1]
+        assert isinstance(last, Answer) and last.pool is not None and last.calibration is not None
+        assert last.pool["shifted"] == len(rim)
+        assert last.calibration["method"] == "uncalibrated"
+        assert f"{len(rim)} of them shifted" in last.sources()["model"]
 
 
 def test_what_misses_with_references_is_marked(shipped: Shipped) -> None:
