@@ -176,7 +176,7 @@ def answer_windows(
     if bundle.contract.several:
         from .channel_answering import ChannelDesk
 
-        return in_order(windows, ChannelDesk.of(bundle, question, prior), workers)
+        return in_order(windows, ChannelDesk.of(bundle, question, prior, evidence), workers)
     return in_order(windows, _Desk(bundle, question, prior, domain_model(bundle), evidence), workers)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +26,9 @@ from .bundle import Bundle
 from .channel_domain import ChannelDomains
 from .contract import InputContract, joined
 from .domain import DomainVerdict
+
+if TYPE_CHECKING:
+    from .patient.layer import PatientEvidence
 
 __all__ = ["ChannelDesk", "Chosen", "Laid", "channel_windows", "channels_of"]
 
@@ -152,6 +155,7 @@ class ChannelDesk:
         question: How many draws, which level.
         prior: Prior of the bundle's quantities.
         domains: Its domain verdicts.
+        evidence: What is known of the patient besides.
 
     Example:
         >>> desk = ChannelDesk.of(bundle, Question(), Prior.of(bundle))  # doctest: +SKIP
@@ -161,17 +165,21 @@ class ChannelDesk:
     question: Question
     prior: Prior
     domains: ChannelDomains
+    evidence: PatientEvidence | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle, question: Question, prior: Prior) -> ChannelDesk:
+    def of(
+        cls, bundle: Bundle, question: Question, prior: Prior, evidence: PatientEvidence | None = None
+    ) -> ChannelDesk:
         r"""Makes the desk of a bundle.
 
         Arguments:
             bundle: A model of several channels.
             question: How many draws, which level.
             prior: Prior of the bundle's quantities.
+            evidence: What is known of the patient besides.
         """
-        return cls(bundle, question, prior, ChannelDomains.of(bundle))
+        return cls(bundle, question, prior, ChannelDomains.of(bundle), evidence)
 
     def __call__(self, window: Window) -> AnsweredWindow:
         r"""Answers a window.
@@ -193,6 +201,7 @@ class ChannelDesk:
             seed=self.question.seed,
             signal=laid.signal,
             domain=laid.verdict,
+            evidence=self.evidence,
         )
         return AnsweredWindow(laid.values, result)
 

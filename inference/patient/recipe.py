@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..bundle import Bundle, find_bundle, of_one_channel
+from ..bundle import Bundle, find_bundle
+from ..contract import joined
 from ..recipe import Recipe, find_recipe
 from ..sampling import invert_flow
 from .heads import PatientHeads
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _HOME = Path(__file__).parents[1] / "recipes" / "patient"
-_FIELDS = ("context", "theta", "age", "height")
+_FIELDS = ("context", "theta", "age", "height", "given")
 KNOWN = tuple("+".join(c) for n in range(1, 5) for c in combinations(("age", "sex", "height", "weight"), n))
 """Everything that can be known of a patient."""
 LEVELS = (0.5, 0.9)
@@ -106,6 +107,7 @@ class PatientRows:
         theta: The window model's outputs, each in its unit.
         age: Ages [years].
         height: Heights [m].
+        given: Channels that each was seen in, joined; empty of a model of one channel.
 
     Example:
         >>> PatientRows.__dataclass_fields__["age"].type
@@ -116,6 +118,7 @@ class PatientRows:
     theta: Float[np.ndarray, "N D"]
     age: Float[np.ndarray, " N"]
     height: Float[np.ndarray, " N"]
+    given: np.ndarray = field(default_factory=lambda: np.zeros(0, "<U1"))
 
 
 def find_patient_recipe(name: str) -> PatientRecipe | None:
@@ -154,7 +157,7 @@ def produce_patient(
     """
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
-    bundle, window = of_one_channel(Bundle.load(folder), "a patient layer"), find_recipe(recipe.base)
+    bundle, window = Bundle.load(folder), find_recipe(recipe.base)
     rows = _made(bundle, window, work / "rows", recipe.rows, tell)
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
     held_out = _made(bundle, window, work / "test", test, tell)
@@ -191,7 +194,7 @@ def _made(
 
 def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.ndarray]:
     """Adults of the population, their waves through a sensor of their own, and the window model's context."""
-    from ...simulators.photoplethysmograph import sensor_from_json
+    from ...simulators.channels import any_sensor_from_json
     from ...simulators.registry import build
     from ...simulators.status import usable
 
@@ -199,7 +202,9 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
     rng = np.random.default_rng([seed, 7])
     theta = simulator.space.sample(rng, n)
     made = [simulator.simulate(theta[i : i + 256], seed + i) for i in range(0, n, 256)]
-    waves = np.concatenate([np.asarray(part.waves)[:, 0] for part in made])
+    sites = list(recipe.simulate.config["sites"])
+    place: Any = [sites.index(c.site) for c in recipe.channels] or sites.index(recipe.site)
+    waves = np.concatenate([np.asarray(part.waves)[:, place] for part in made])
     columns = dict(zip(simulator.space.names, theta.T, strict=True))
     quantities = np.concatenate([np.asarray(part.quantities) for part in made])
     columns |= dict(zip(simulator.quantity_names, quantities.T, strict=True))
@@ -207,7 +212,8 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
     good = usable(np.concatenate([np.asarray(part.status) for part in made]))
     good = good & np.isfinite(outputs).all(1) & bundle.outputs.space.contains(outputs)
     fs, samples = bundle.contract.fs, bundle.contract.samples
-    seen = sensor_from_json(bundle.training.get("sensor", {})).apply(waves[good], rng, fs=fs, out_samples=samples)
+    seen = any_sensor_from_json(bundle.training.get("sensor", {})).apply(waves[good], rng, fs=fs, out_samples=samples)
+    several = bundle.contract.several
     with torch.no_grad():
         context = [bundle.npe.embedding(torch.from_numpy(seen[i : i + 512])).numpy() for i in range(0, len(seen), 512)]
     return {
@@ -215,6 +221,7 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
         "theta": outputs[good],
         "age": np.asarray(columns["age"])[good],
         "height": np.asarray(columns["height"])[good],
+        "given": np.array([joined(bundle.contract.given(x)) for x in seen] if several else [], dtype=np.str_),
     }
 
 
@@ -286,7 +293,8 @@ def measure_patient(
     Returns:
         By what is known, joined by ``+``: ``n`` windows, ``coverage`` by level and quantity, ``spread``, the root mean
         posterior variance over that of the window alone, by quantity (of the logarithm where positive), ``effective``,
-        the mean effective share of draws, and ``refused``, the share of windows that do not go with their patient.
+        the mean effective share of draws, and ``refused``, the share of windows that do not go with their patient; of
+        several channels the same by those given, under ``given``.
 
     Example:
         >>> measure_patient.__annotations__["rows"]
@@ -311,7 +319,12 @@ def measure_patient(
             names = known.split("+") if known else []
             log = heads.log_weights(Patient(**{name: whole[name] for name in names}), z, context)  # type: ignore[arg-type]
             row.append(_scored(log, values, {name: float(column[i]) for name, column in truth.items()}, outputs.floors))
-    return {known: _summary(found[known], found[""]) for known in KNOWN}
+    sets = {name: np.flatnonzero(rows.given == name) for name in np.unique(rows.given)}
+    measured = {known: _summary(found[known], found[""]) for known in KNOWN}
+    for known in KNOWN if sets else ():
+        parts = {name: ([found[known][i] for i in at], [found[""][i] for i in at]) for name, at in sets.items()}
+        measured[known]["given"] = {str(name): _summary(*part) for name, part in parts.items()}
+    return measured
 
 
 def _scored(

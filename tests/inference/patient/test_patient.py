@@ -29,6 +29,7 @@ from pulsebayes.inference.patient import (
     TruncatedMixture,
     draw_sex_and_weight,
     load_patient,
+    measure_patient,
     parse_patient,
     save_patient,
     train_heads,
@@ -220,3 +221,18 @@ def test_a_layer_is_refused_when_edited_or_beside_another_model(shipped: Shipped
         (folder / "patient.json").write_text(edit(text))
         with pytest.raises(BundleError, match="patient layer of bundle copy"):
             load_patient(folder, bundle)
+
+
+def test_rows_of_several_channels_are_seen_in_the_sets_that_the_model_knows() -> None:
+    from pulsebayes.inference.patient.recipe import _part
+    from pulsebayes.inference.recipe import find_recipe
+
+    torch.set_num_threads(1)
+    bundle = Bundle.load(find_bundle("abp-ppg"))
+    rows = PatientRows(**_part(bundle, find_recipe("abp-ppg"), 48, seed=3))
+    assert set(rows.given) <= {"ART", "PLETH", "ART+PLETH"} and len(set(rows.given)) > 1
+    assert np.isfinite(rows.context).all() and len(rows.context) == len(rows.given) == len(rows.age)
+    heads, _ = train_heads(bundle, rows, PatientTraining(epochs=1, batch=16))
+    found = measure_patient(bundle, heads, rows, draws=60)["age+height"]
+    assert set(found["given"]) == set(rows.given)
+    assert sum(part["n"] for part in found["given"].values()) == found["n"] == len(rows.age)
