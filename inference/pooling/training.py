@@ -10,9 +10,11 @@ $$
 
 $a$ one number for all windows, or, where windows of some channels tell much more than those of others, each window's
 $\sigma$, so that what the best of them tell is learned too;
-then, the course held, the flows learn the shared errors and what is left. AdamW with a cosine schedule for either;
-averaged weights; recordings held out say how far it came, and how draws must be stretched: patients are fewer than
-windows, so a network knows those that it was trained on by heart (see ``stretching``).
+then, the course held, the flows learn the shared errors and what is left; the windows' own may learn on when the shared
+ones are held too. AdamW with a cosine schedule for each stage; averaged weights; recordings held out say how far it
+came, when it came furthest, and how draws must be stretched: patients are fewer than windows, so a network knows those
+that it was trained on by heart (see ``stretching``). A course that few patients have taught moves the level of pools
+about for nothing; it may be held at what the windows say of it alone (``own_level``).
 """
 
 from __future__ import annotations
@@ -38,9 +40,13 @@ from .stretching import RecordingTensors, recording_tensors
 
 __all__ = ["PoolTraining", "context_scales", "train_pooled"]
 
-_SAVED_EVERY = 500  # steps
+_SAVED_EVERY = 250  # steps
 _MEAN_COUNTS = 0.2  # weight of a pool's mean error beside the course
 _COURSE = ("course", "course_features", "course_size")
+_WINDOWS = ("window_head", "window_flow")
+_FLOWS = ("flow_features", "shared_head", "shared_flow", *_WINDOWS)
+_STAGES = (("course", _COURSE, "validation"), ("flows", _FLOWS, "shared"), ("windows", _WINDOWS, "window"))
+"""Stages: name, what learns, and the held-out loss that says how far it came."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class PoolTraining:
     Arguments:
         course_steps: Steps of the course.
         steps: Steps of the flows, after those.
+        window_steps: Steps of the windows' flow alone, after those.
+        patience: Validations without a lower held-out loss after which a stage ends; it then leaves the averaged
+            weights of the lowest. 0 for all steps, and the weights of the last.
         windows: Windows of all pools of a step together.
         rate: Highest learning rate.
         warmup: Steps of linear warm-up.
@@ -61,6 +70,9 @@ class PoolTraining:
         noise: The same, for the flows.
         patient_noise: The same, one for all windows of a pool.
         dropout: Share of pooled features that the flows do not see.
+        own_level: How strongly the mean of the course over a pool is held at that of what the window model answers,
+            each window weighted by the inverse square of the error of windows of its channels, beside how strongly it
+            is drawn to the truth.
         held: Recordings of each set that are not trained on, the first ones, where nothing else is said.
         seed: Seed of weights, order and pools.
 
@@ -71,6 +83,8 @@ class PoolTraining:
 
     course_steps: int = 2000
     steps: int = 3000
+    window_steps: int = 0
+    patience: int = 0
     windows: int = 2000
     rate: float = 1e-3
     warmup: int = 200
@@ -81,6 +95,7 @@ class PoolTraining:
     noise: float = 0.1
     patient_noise: float = 0.07
     dropout: float = 0.15
+    own_level: float = 0.0
     held: int = 64
     seed: int = 0
 
@@ -95,6 +110,7 @@ class _Pools:
     time_s: Float[Tensor, "B n"]
     member: Tensor
     states: Int[Tensor, "B n"]
+    weight: Float[Tensor, "B n D"]
 
     @property
     def span_s(self) -> Float[Tensor, " B"]:
@@ -121,7 +137,7 @@ def train_pooled(
     states: Sequence[Int[np.ndarray, "R W"]] | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[int, float, float], None] = lambda *_: None,
-) -> tuple[PooledNPE, list[dict[str, float]]]:
+) -> tuple[PooledNPE, list[dict[str, Any]]]:
     r"""Trains the patient-level estimator; goes on from the checkpoint if there is one.
 
     Arguments:
@@ -144,11 +160,12 @@ def train_pooled(
     run = _Run(sets, base, network, config, held or [config.held] * len(sets), states)
     if checkpoint is not None and checkpoint.exists:
         run.restore(checkpoint)
-    while run.step < config.course_steps + config.steps:
+    while not run.over:
         run.update()
-        if run.step % _SAVED_EVERY == 0 or run.step == config.course_steps + config.steps:
+        if run.done % _SAVED_EVERY == 0 or run.done == run.length:
             run.validate()
             progress(run.step, run.history[-1]["train"], run.history[-1]["validation"])
+            run.end_stage()
             if checkpoint is not None:
                 run.save(checkpoint)
     return run.average.eval(), run.history
@@ -192,30 +209,76 @@ class _Run:
         self.npe.z_sd.copy_(base.z_sd)
         known = states or [np.zeros(data.usable.shape, np.int64) for data in sets]
         self.sets = [recording_tensors(self.npe, base, data, own) for data, own in zip(sets, known, strict=True)]
+        self.weights = _weights(self.sets, sets, self.held)
         self.average = copy.deepcopy(self.npe)
         self.trained = list(self.npe.parameters())
         self.optimizer = torch.optim.AdamW(self.trained, lr=config.rate, weight_decay=config.weight_decay)
-        self.step, self.history, self.losses = 0, list[dict[str, float]](), list[float]()
-        self._begin_stage()
+        self.best, self.step, self.begun, self.stage = copy.deepcopy(self.npe), 0, 0, 0
+        self.history, self.losses = list[dict[str, Any]](), list[float]()
+        self._skip_to(0)
 
     @property
     def on_course(self) -> bool:
         """Whether the course is trained, not yet the flows."""
-        return self.step < self.config.course_steps
+        return self.stage == 0
+
+    @property
+    def done(self) -> int:
+        """Steps of this stage so far."""
+        return self.step - self.begun
+
+    @property
+    def length(self) -> int:
+        """Steps of this stage at most."""
+        return (self.config.course_steps, self.config.steps, self.config.window_steps)[self.stage]
+
+    @property
+    def over(self) -> bool:
+        """Whether all stages have ended."""
+        return self.stage == len(_STAGES)
 
     def _begin_stage(self) -> None:
-        """The parameters that are trained from here on; the course's are the averaged ones once it is held."""
-        for npe in (self.npe, self.average):
+        """The parameters that are trained from here on."""
+        learning = () if self.over else _STAGES[self.stage][1]
+        for npe in (self.npe, self.average, self.best):
             for name, p in npe.named_parameters():
-                p.requires_grad_((name.split(".")[0] in _COURSE) == self.on_course and npe is self.npe)
+                p.requires_grad_(name.split(".")[0] in learning and npe is self.npe)
+
+    def _skip_to(self, stage: int) -> None:
+        """Begins a stage, or the next one that has steps."""
+        self.stage, self.begun = stage, self.step
+        while not self.over and not self.length:
+            self.stage += 1
+        self._begin_stage()
+
+    def end_stage(self) -> None:
+        """Goes on to the next stage that has steps, once this one is done or has come no further for long enough."""
+        name, learned, figure = _STAGES[self.stage]
+        told = [row[figure] for row in self.history if row["stage"] == name]
+        patience, least = self.config.patience, int(np.nanargmin([*told, np.inf]))
+        if patience and least == len(told) - 1:
+            self.best.load_state_dict(self.average.state_dict())
+        if self.done < self.length and not (patience and len(told) - 1 - least >= patience):
+            return
+        if patience:
+            self.average.load_state_dict(self.best.state_dict())
+        self._hold(learned)
+        if self.on_course:
+            self._set_scales()
+        self._skip_to(self.stage + 1)
 
     @torch.no_grad()
-    def _hold_course(self) -> None:
-        """Takes the averaged course, and the size of the shared errors that it leaves."""
+    def _hold(self, learned: Sequence[str]) -> None:
+        """Takes the averaged weights of what has been learned, and of the rest those as they are."""
+        average = dict(self.average.named_parameters())
         for name, p in self.npe.named_parameters():
-            p.copy_(dict(self.average.named_parameters())[name] if name.split(".")[0] in _COURSE else p)
-            if name.split(".")[0] not in _COURSE:
-                dict(self.average.named_parameters())[name].copy_(p)
+            own = name.split(".")[0] in learned
+            p.copy_(average[name] if own else p)
+            average[name].copy_(p)
+
+    @torch.no_grad()
+    def _set_scales(self) -> None:
+        """Sets the size of the shared errors that the course leaves."""
         found = []
         for i in range(300):
             pools = self._draw(np.random.default_rng([self.config.seed, 1, i]), training=True)
@@ -231,9 +294,8 @@ class _Run:
         return torch.cat((pools.mean(pools.z - centre), pools.mean(pools.slow)), -1)
 
     def update(self) -> None:
-        config, course = self.config, self.on_course
+        config, done, total = self.config, self.done, self.length
         rng = np.random.default_rng([config.seed, self.step])
-        done, total = (self.step, config.course_steps) if course else (self.step - config.course_steps, config.steps)
         warm = min(1.0, (done + 1) / config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done / total)))
@@ -249,15 +311,13 @@ class _Run:
         with torch.no_grad():
             for slow, fast in zip(self.average.parameters(), self.npe.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
-        if course and not self.on_course:
-            self._hold_course()
-            self._begin_stage()
 
     def _loss(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Tensor:
         """Loss of a batch; with noise and dropout where there is a source of randomness."""
         if self.on_course:
             noise = self._noise(rng, pools.h, self.config.course_noise)
-            return _course_loss(npe, pools, *pools.courses(npe, pools.h + noise), each=self.each)
+            centre, scale = pools.courses(npe, pools.h + noise)
+            return _course_loss(npe, pools, centre, scale, each=self.each, own_level=self.config.own_level)
         return sum(self._flow_losses(npe, pools, rng), torch.zeros(()))
 
     def _flow_losses(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Iterator[Tensor]:
@@ -310,10 +370,11 @@ class _Run:
         n = min(int(math.exp(rng.uniform(math.log(2.0), math.log(longest + 1)))), longest)
         able = [i for i, s in enumerate(self.sets) if s.h.shape[1] >= n]
         i = able[int(rng.choice(len(able), p=_shares([self.sets[i] for i in able])))]
-        data = self.sets[i].rows(slice(self.held[i], None) if training else slice(0, self.held[i]))
+        keep = slice(self.held[i], None) if training else slice(0, self.held[i])
+        data = self.sets[i].rows(keep)
         rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
         take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
-        return _Pools(*(getattr(data, field.name)[take] for field in fields(data)))
+        return _Pools(*(getattr(data, field.name)[take] for field in fields(data)), self.weights[i][keep][take])
 
     @torch.no_grad()
     def validate(self) -> None:
@@ -323,7 +384,8 @@ class _Run:
             average = self.average
             parts = [self._loss(average, pools, None)] if course else self._flow_losses(average, pools, None)
             held.append([float(p) for p in parts])
-        row = {"step": self.step, "train": float(np.mean(self.losses)) if self.losses else math.nan}
+        row: dict[str, Any] = {"step": self.step, "stage": _STAGES[self.stage][0]}
+        row |= {"train": float(np.mean(self.losses)) if self.losses else math.nan}
         parts_mean = np.mean(held, axis=0)
         row |= {"validation": float(parts_mean.sum()), "at": time.process_time()}
         row |= {} if course else {"shared": float(parts_mean[0]), "window": float(parts_mean[1])}
@@ -331,19 +393,42 @@ class _Run:
         self.losses = []
 
     def save(self, checkpoint: Checkpoint) -> None:
-        state: dict[str, Any] = {"step": self.step, "history": self.history}
-        checkpoint.save({"npe": self.npe, "average": self.average}, self.optimizer, state)
+        state = {"step": self.step, "stage": self.stage, "begun": self.begun, "history": self.history}
+        checkpoint.save(self._modules, self.optimizer, state)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        state = checkpoint.load({"npe": self.npe, "average": self.average}, self.optimizer)
-        self.step, self.history = state["step"], state["history"]
+        state = checkpoint.load(self._modules, self.optimizer)
+        self.step, self.stage, self.begun, self.history = (state[k] for k in ("step", "stage", "begun", "history"))
         self._begin_stage()
 
+    @property
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        return {"npe": self.npe, "average": self.average, "best": self.best}
 
-def _course_loss(npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor, *, each: bool) -> Tensor:
+
+def _weights(
+    sets: Sequence[RecordingTensors], data: Sequence[EmbeddedRecordings], held: Sequence[int]
+) -> list[Float[Tensor, "R W D"]]:
+    """Inverse squares of the window model's errors, of all windows of the same channels that are trained on."""
+    outputs = sets[0].z.shape[-1]
+    errors = [(one.h[..., -outputs:] - one.z).square() for one in sets]
+    given = [torch.from_numpy(one.given) for one in data]
+    known = [(g[n:][s.usable[n:]], e[n:][s.usable[n:]]) for g, e, s, n in zip(given, errors, sets, held, strict=True)]
+    channels, error = (torch.cat(part) for part in zip(*known, strict=True))
+    weights = [torch.zeros_like(e) for e in errors]
+    for row in channels.unique(dim=0):
+        size = error[(channels == row).all(-1)].mean(0)
+        for one, g in zip(weights, given, strict=True):
+            one[(g == row).all(-1)] = 1 / size
+    return weights
+
+
+def _course_loss(
+    npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor, *, each: bool, own_level: float
+) -> Tensor:
     """How far the course goes apart from the outputs within pools and, lightly, in their mean; and its own size.
 
-    Errors count by the size of all, or by that of each.
+    Errors count by the size of all, or by that of each. Where its level is held, the mean is weighted by window.
     """
     weight = pools.member[..., None].float()
     error = (centre - pools.z) * weight
@@ -351,11 +436,16 @@ def _course_loss(npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor, *
     within = (error - mean[:, None]) * weight
     own, shared = npe.course_size.clamp(-6.0, 2.0)
     own = scale.detach().log() if each else own
+    shift = torch.zeros(())
+    if own_level:
+        told = pools.weight * weight
+        moved = ((centre - pools.h[..., -npe.outputs :]) * told).sum(1) / told.sum(1).clamp_min(1e-9)
+        shift = 0.5 * own_level * (moved * torch.exp(-shared.detach())).square().sum(-1).mean()
     n = weight.sum()
     course = (own * weight + 0.5 * (within * torch.exp(-own)).square()).sum() / n
     level = (shared + 0.5 * (mean * torch.exp(-shared)).square()).sum(-1).mean()
     size = (scale.log() * weight + 0.5 * (within.detach() / scale).square()).sum() / n
-    loss: Tensor = course + _MEAN_COUNTS * level + 0.3 * size
+    loss: Tensor = course + _MEAN_COUNTS * (level + shift) + 0.3 * size
     return loss
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,20 +87,26 @@ def _recordings(base: NPE, recordings: int = 80, windows: int = 6, seed: int = 0
     )
 
 
-def _train(base: NPE, folder: Path | None, course: int, steps: int) -> tuple[PooledNPE, list[dict[str, float]]]:
+def _train(
+    base: NPE, folder: Path | None, course: int, steps: int, **more: float
+) -> tuple[PooledNPE, list[dict[str, Any]]]:
     shape = PoolingConfig(
         inputs=base.config.embedding.context + 3, features=8, hidden=24, context=8, transforms=2, flow_hidden=(16,)
     )
-    config = PoolTraining(course_steps=course, steps=steps, windows=120, warmup=5)
+    config = PoolTraining(course_steps=course, steps=steps, windows=120, warmup=5, **more)  # type: ignore[arg-type]
     return train_pooled(
         [_recordings(base)], base, shape, config, checkpoint=None if folder is None else Checkpoint(folder)
     )
 
 
-def test_a_killed_training_goes_on_where_it_was(base: NPE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("more", [{}, {"window_steps": 6, "patience": 1}])
+def test_a_killed_training_goes_on_where_it_was(
+    base: NPE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, int]
+) -> None:
     from pulsebayes.inference.pooling import training
 
-    whole, history = _train(base, None, 8, 12)
+    monkeypatch.setattr(training, "_SAVED_EVERY", 20)
+    whole, history = _train(base, None, 8, 12, **more)
     assert {"shared", "window"} <= set(history[-1])
     saved = training._Run.save
 
@@ -107,11 +114,73 @@ def test_a_killed_training_goes_on_where_it_was(base: NPE, tmp_path: Path, monke
         saved(run, checkpoint)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "_SAVED_EVERY", 13)
     monkeypatch.setattr(training._Run, "save", stop)
-    with pytest.raises(KeyboardInterrupt):
-        _train(base, tmp_path, 8, 12)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            _train(base, tmp_path, 8, 12, **more)
     monkeypatch.setattr(training._Run, "save", saved)
-    again, _ = _train(base, tmp_path, 8, 12)
+    again, _ = _train(base, tmp_path, 8, 12, **more)
     for name, one in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], one, msg=name)
+
+
+def test_a_stage_that_comes_no_further_ends_with_the_weights_of_its_best(
+    base: NPE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulsebayes.inference.pooling import training
+
+    seen: list[tuple[str, dict[str, torch.Tensor]]] = []
+    figures = {"course": [3.0, 2.0, 2.5, 2.6, 2.7], "flows": [1.0, 1.5, 1.6], "windows": [4.0, 3.0]}
+
+    def validate(run: training._Run) -> None:
+        stage, _, figure = training._STAGES[run.stage]
+        seen.append((stage, {k: v.clone() for k, v in run.average.state_dict().items()}))
+        at = sum(name == stage for name, _ in seen) - 1
+        run.history.append({"step": run.step, "stage": stage, "train": 0.0, "validation": 0.0})
+        run.history[-1][figure] = figures[stage][at]
+
+    monkeypatch.setattr(training, "_SAVED_EVERY", 4)
+    monkeypatch.setattr(training._Run, "validate", validate)
+    made, history = _train(base, None, 100, 100, window_steps=8, patience=2)
+    assert [row["step"] for row in history] == [4, 8, 12, 16, 20, 24, 28, 32, 36]
+    assert [row["stage"] for row in history] == [*["course"] * 4, *["flows"] * 3, *["windows"] * 2]
+    for name, one in made.state_dict().items():
+        part = name.split(".")[0]
+        if part in training._COURSE:
+            torch.testing.assert_close(one, seen[1][1][name], msg=name)
+        elif part in training._WINDOWS:
+            torch.testing.assert_close(one, seen[-1][1][name], msg=name)
+        elif part in training._FLOWS:
+            torch.testing.assert_close(one, seen[4][1][name], msg=name)
+
+
+def test_a_level_that_is_held_stays_what_the_windows_say_alone(base: NPE) -> None:
+    from pulsebayes.inference.pooling.stretching import recording_tensors
+
+    data = _recordings(base)
+    moved = []
+    for own_level in (0.0, 1000.0):
+        made, _ = _train(base, None, 60, 0, own_level=own_level)
+        sets = recording_tensors(made, base, data, np.zeros(data.usable.shape, np.int64))
+        known = [pool_contexts(made, h, data.time_s[i], causal=False) for i, h in enumerate(sets.h)]
+        centre = torch.stack([one.centre for one in known]) - sets.h[..., -3:]
+        moved.append(float(centre.mean(1).abs().mean()))
+    assert moved[1] < 0.3 * moved[0]
+
+
+def test_windows_count_by_the_errors_of_their_channels(base: NPE) -> None:
+    from dataclasses import replace
+
+    from pulsebayes.inference.pooling.stretching import recording_tensors
+    from pulsebayes.inference.pooling.training import _weights
+
+    data = _recordings(base)
+    npe = PooledNPE(3, PoolingConfig(inputs=base.config.embedding.context + 3))
+    own = recording_tensors(npe, base, data, np.zeros(data.usable.shape, np.int64))
+    given = np.zeros((*data.usable.shape, 2), bool)
+    given[..., 0], given[:, ::2, 1] = True, True
+    worse = torch.where(torch.from_numpy(given[..., 1:]), 1.0, 3.0) * (own.z - own.h[..., -3:]) + own.h[..., -3:]
+    (weights,) = _weights([replace(own, z=worse)], [replace(data, given=given)], [4])
+    ratio = weights[:, 0] / weights[:, 1]
+    assert float(ratio.min()) > 6.0
+    assert float(ratio.max()) < 13.0
