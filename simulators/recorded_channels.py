@@ -10,6 +10,7 @@ anew again and again, every other window or now and then.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,7 @@ def record_channels(
     fs: float,
     out_samples: int = 1000,
     changes: SensorChanges = RARE_CHANGES,
+    given: Sequence[str] = (),
 ) -> SimulatedRecordings:
     r"""Records solved recordings of several channels, each recording with sensors of its own.
 
@@ -45,12 +47,13 @@ def record_channels(
         fs: Sampling rate [Hz].
         out_samples: Samples of a window.
         changes: How often and how much the first pressure's sensor changes.
+        given: Channels given in every window; as drawn where none is named.
 
     Returns:
         Recordings; when and how the sensor changed is that of the first pressure.
 
     Raises:
-        ValueError: If the channels are not as many, or the waves too short.
+        ValueError: If the channels are not as many, the waves too short, or a channel given is unknown.
 
     Example:
         >>> from pulsebayes.simulators.channels import PPGSensor, SensedChannel
@@ -62,6 +65,8 @@ def record_channels(
         (2, 5, 2, 1000)
     """
     r, w = solved.time_s.shape
+    if set(given) - set(sensor.names):
+        raise ValueError(f"given must name channels among {', '.join(sensor.names)}, got {', '.join(given)}")
     flat = solved.waves.reshape(r * w, *solved.waves.shape[2:])
     pieces = sensor.cut(flat, rng, fs=fs, out_samples=out_samples, together=w)
     seen = np.empty((r, w, len(sensor.channels), out_samples), np.float32)
@@ -78,7 +83,8 @@ def record_channels(
         else:
             recorded = own.apply(pieces[:, c], rng, fs=fs, out_samples=out_samples, together=w)
             seen[:, :, c] = recorded.reshape(r, w, -1)
-    seen[~_given(sensor, rng, r, w)] = np.nan
+    always = np.isin(sensor.names, given)
+    seen[~(always & np.ones((r, w, 1), bool) if given else _given(sensor, rng, r, w))] = np.nan
     known = (solved.quantities, solved.compliance, solved.wave_speed, solved.usable, solved.time_s)
     return SimulatedRecordings(seen, *known, change_s, step, relined)
 

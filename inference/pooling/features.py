@@ -129,6 +129,7 @@ def make_embedded(
     part: int = 32,
     still_share: float = 0.0,
     solved: Path | None = None,
+    given: Sequence[str] = (),
     changes: SensorChanges = RARE_CHANGES,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EmbeddedRecordings:
@@ -147,6 +148,7 @@ def make_embedded(
         part: Recordings of a part.
         still_share: Share of recordings of patients who hardly move.
         solved: Folder of the solved waves, where another set has made them; ``folder`` where None.
+        given: Channels given in every window; as drawn where none is named.
         changes: How often and how much sensors change.
         progress: Called with the number of recordings made after each part.
 
@@ -162,7 +164,7 @@ def make_embedded(
     simulator, sensor = _world(bundle)
     plan = _Plan(windows, seed, longest_s, part, still_share)
     waves_key = _key(plan, simulator.config, repr(simulator.space))
-    key = _key(waves_key, sensor.to_json(), asdict(changes), _weights(bundle))
+    key = _key(waves_key, sensor.to_json(), asdict(changes), _weights(bundle), *([list(given)] if given else []))
     paths = []
     for number, first in enumerate(range(0, recordings, part)):
         n = min(part, recordings - first)
@@ -170,7 +172,7 @@ def make_embedded(
         if not paths[-1].is_file():
             waves = (solved or folder) / f"solved-{number:05d}-{n}-{waves_key}.npz"
             made = _solved(simulator, plan, number, n, waves, steps=_steps(bundle))
-            shown = _shown(bundle, made, sensor, np.random.default_rng([plan.seed_of(number), 1]), changes)
+            shown = _shown(bundle, made, sensor, np.random.default_rng([plan.seed_of(number), 1]), changes, given)
             _save(paths[-1], _embedded(bundle, simulator.quantity_names, shown))
         progress(first + n)
     return EmbeddedRecordings.load(paths)
@@ -224,6 +226,7 @@ def _shown(
     sensor: SensorModel | ChannelSensor,
     rng: np.random.Generator,
     changes: SensorChanges,
+    given: Sequence[str],
 ) -> SimulatedRecordings:
     """Solved recordings through their sensors."""
     from ...simulators.recorded_channels import record_channels
@@ -232,7 +235,7 @@ def _shown(
     fs, samples = bundle.contract.fs, bundle.contract.samples
     if isinstance(sensor, SensorModel):
         return record(made, sensor, rng, fs=fs, out_samples=samples, changes=changes)
-    return record_channels(made, sensor, rng, fs=fs, out_samples=samples, changes=changes)
+    return record_channels(made, sensor, rng, fs=fs, out_samples=samples, changes=changes, given=given)
 
 
 def _solved(

@@ -19,7 +19,7 @@ from .layer import PoolingLayer
 from .network import SLOW, pool_contexts
 from .segment_training import all_states
 
-__all__ = ["measure_pooling", "pooled_draws", "window_draws"]
+__all__ = ["measure_alike", "measure_pooling", "pooled_draws", "window_draws"]
 
 SIZES = (1, 10, 64, 200)
 """Windows of the pools on which coverage is measured."""
@@ -154,6 +154,43 @@ def measure_pooling(
     }
 
 
+def measure_alike(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws: int = 200) -> dict[str, Any]:
+    r"""Errors of stroke volume and cardiac output, of windows alone and pooled, in pools of whole recordings.
+
+    Arguments:
+        bundle: The window model.
+        layer: The pooling layer.
+        data: Held-out recordings.
+        draws: Draws of each window.
+
+    Returns:
+        JSON-able: ``recordings``; by quantity and way (``window``, ``recording``) the median over recordings of the
+        mean absolute log error of the medians (``error``) and of its standard deviation (``trend``), and the mean over
+        recordings of pooled minus alone (``difference``) with its standard error.
+
+    Example:
+        >>> measure_alike.__defaults__
+        (200,)
+    """
+    rng, rows = np.random.default_rng(2), []
+    for r in range(len(data.context)):
+        pool = _Pool.draw(rng, data, bundle, r, data.context.shape[1])
+        ways = pool.answered_alone(bundle, data, draws), pool.answered(bundle, layer, data, draws)[1]
+        errors = [[_error(way[q], pool.truth[q]).mean() for way in ways] for q in _FLOWS]
+        trends = [[_trend(way[q], pool.truth[q]) for way in ways] for q in _FLOWS]
+        rows.append([errors, trends])
+    told, found = np.array(rows), dict[str, Any]({"recordings": len(rows)})
+    for i, q in enumerate(_FLOWS):
+        apart = told[:, 0, i, 1] - told[:, 0, i, 0]
+        error, trend = np.median(told[:, :, i], axis=0).round(4).tolist()
+        found[q] = {
+            "error": dict(zip(("window", "recording"), error, strict=True)),
+            "trend": dict(zip(("window", "recording"), trend, strict=True)),
+            "difference": [round(float(apart.mean()), 4), round(float(apart.std() / np.sqrt(len(apart))), 4)],
+        }
+    return found
+
+
 def _still(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws: int) -> dict[str, float]:
     """Width of pooled intervals over that of windows alone in recordings in which stroke volume hardly moves."""
     rng, ratios = np.random.default_rng(1), []
@@ -245,7 +282,7 @@ class _Pool:
         here = min(size, len(ok))
         start = int(rng.integers(len(ok) - here + 1))
         rows = ok[start : start + here]
-        at = np.unique(np.linspace(0, here - 1, min(_ASKED[size], here)).astype(int))
+        at = np.unique(np.linspace(0, here - 1, min(_ASKED.get(size, 5), here)).astype(int))
         return cls(r, rows, at, bundle.outputs.derive(data.theta[r, rows[at]].astype(np.float64)))
 
     def answered_alone(

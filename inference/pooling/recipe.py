@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from torch import Tensor
 from ...simulators.recorded import SensorChanges
 from ..bundle import Bundle, find_bundle
 from ..checkpoint import Checkpoint
+from ..contract import joined
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
-from .measure import measure_pooling
+from .measure import measure_alike, measure_pooling
 from .network import PooledNPE, PoolingConfig
 from .segment_training import DetectorTraining, all_states, measure_detector, set_limits, train_detector
 from .segments import ChangeDetector
@@ -46,6 +48,8 @@ class PoolingRecipe:
         hours: The set on which the detector's limits are set.
         fit: Sets on which draws are stretched, with what the others hold and the hours.
         test: Sets on which the layer is measured.
+        alike: Names of those whose waves are recorded again with each set of channels in all windows, to compare pools
+            with windows alone.
         draws: Draws of each window there.
         network: Settings of the network.
         train: Settings of the training.
@@ -66,6 +70,7 @@ class PoolingRecipe:
     hours: Mapping[str, Any]
     fit: Sequence[Mapping[str, Any]]
     test: Sequence[Mapping[str, Any]]
+    alike: Sequence[str] = ()
     draws: int = 300
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -122,12 +127,29 @@ def produce_pooling(
     calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
     measured = measure_pooling(bundle, PoolingLayer(npe, detector), tests, calm=calm, draws=recipe.draws)
     measured["changes"] = found
+    if recipe.alike:
+        measured["alike"] = _alike(recipe, bundle, PoolingLayer(npe, detector), work, tell)
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.resolve().parent != out.resolve():
             shutil.copyfile(path, out / path.name)
     save_pooling(PoolingLayer(npe, detector, measured, training), out)
     return measured
+
+
+def _alike(
+    recipe: PoolingRecipe, bundle: Bundle, layer: PoolingLayer, work: Path, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """What pooling is worth where all windows of a pool have the same channels, by these and by set."""
+    found: dict[str, Any] = {}
+    names = bundle.contract.names
+    for given in [one for n in range(1, len(names) + 1) for one in combinations(names, n)]:
+        for row in (row for row in recipe.test if row["name"] in recipe.alike):
+            own = {"name": f"{row['name']}-{joined(given)}", "of": row["name"], "given": given}
+            one = measure_alike(bundle, layer, _embedded(bundle, work, {**row, **own}, tell), recipe.draws)
+            found.setdefault(joined(given), {})[str(row["windows"])] = one
+            tell(f"{joined(given)}, {row['windows']} windows: {one}")
+    return found
 
 
 def _held(recipe: PoolingRecipe) -> list[int]:
@@ -194,7 +216,7 @@ class _Simulated:
         sets = [_embedded(bundle, work, row, tell) for row in recipe.recordings]
         again = {k: v for k, v in recipe.changes.items() if k != "of"}
         (row,) = (row for row in recipe.recordings if row["name"] == recipe.changes["of"])
-        more = {"name": "changes", "solved": work / str(row["name"]), "changes": SensorChanges(**again)}
+        more = {"name": "changes", "of": row["name"], "changes": SensorChanges(**again)}
         changing = _embedded(bundle, work, {**row, **more}, tell)
         hours = _embedded(bundle, work, {"name": "hours", **recipe.hours}, tell)
         return cls(sets, changing, hours, *context_scales(sets, held))
@@ -234,7 +256,8 @@ def _detector(
 
 
 def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable[[str], None]) -> EmbeddedRecordings:
-    settings = {k: v for k, v in row.items() if k not in ("name", "held")}
+    settings = {k: v for k, v in row.items() if k not in ("name", "held", "of")}
+    settings |= {"solved": work / str(row["of"])} if "of" in row else {}
     return make_embedded(
         bundle,
         work / str(row["name"]),
@@ -243,6 +266,7 @@ def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable
     )
 
 
-def _thin(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    rows = [{k: round(v, 4) for k, v in row.items() if k != "at" and np.isfinite(v)} for row in history]
-    return rows[:: max(1, len(rows) // 12)]
+def _thin(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = [{k: v if isinstance(v, str) else round(v, 4) for k, v in row.items() if k != "at"} for row in history]
+    kept = [{k: v for k, v in row.items() if isinstance(v, str) or np.isfinite(v)} for row in rows]
+    return kept[:: max(1, len(kept) // 24)]

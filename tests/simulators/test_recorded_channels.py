@@ -72,3 +72,15 @@ def test_the_change_that_is_told_is_that_of_the_first_pressure() -> None:
 def test_rows_that_do_not_share_alike_are_refused() -> None:
     with pytest.raises(ValueError, match="together must divide"):
         PPGSensor().apply(np.ones((5, 1250), np.float32), np.random.default_rng(0), fs=125.0, together=2)
+
+
+def test_channels_that_are_named_are_given_and_the_waves_stay_the_same() -> None:
+    sensor = _sensor(SensorModel(), SensorModel(), ClockOffset())
+    waves = 90 + np.random.default_rng(1).normal(size=(8, 5, 2, 1400)).astype(np.float32)
+    drawn = record_channels(_solved(waves), sensor, np.random.default_rng(2), fs=125.0)
+    named = record_channels(_solved(waves), sensor, np.random.default_rng(2), fs=125.0, given=("other",))
+    assert np.isnan(named.waves[:, :, 0]).all()
+    both = np.isfinite(drawn.waves[:, :, 1])
+    np.testing.assert_array_equal(named.waves[:, :, 1][both], drawn.waves[:, :, 1][both])
+    with pytest.raises(ValueError, match="PLETH"):
+        record_channels(_solved(waves), sensor, np.random.default_rng(2), fs=125.0, given=("PLETH",))

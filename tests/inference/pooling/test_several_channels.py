@@ -25,8 +25,9 @@ from pulsebayes.inference.pooling import (
     make_embedded,
     parse_anchor,
 )
-from pulsebayes.inference.pooling.measure import measure_pooling
+from pulsebayes.inference.pooling.measure import measure_alike, measure_pooling
 from pulsebayes.inference.pooling.segments import ChangeDetector
+from pulsebayes.inference.workers import Processes
 from pulsebayes.simulators.channels import ChannelSensor, SensedChannel
 from pulsebayes.simulators.photoplethysmograph import PPGSensor
 from pulsebayes.simulators.recorded import SolvedRecordings
@@ -116,6 +117,16 @@ def test_threads_and_references_do_as_with_one_channel(toy: Toy, recording: Reco
             np.testing.assert_array_equal(a.result.draws["SV"], b.result.draws["SV"])
 
 
+def test_processes_answer_pools_as_one_thread_does(toy: Toy, recording: Recording) -> None:
+    for pool in ("recording", "causal"):
+        ways = (list(answer_pooled(*toy, recording, QUESTION, pool=pool, workers=w)) for w in (1, Processes(2)))  # type: ignore[arg-type]
+        for one, two in zip(*ways, strict=True):
+            assert dict(one.result.signal) == dict(two.result.signal)
+            if isinstance(one.result, Answer) and isinstance(two.result, Answer):
+                for name, draws in one.result.draws.items():
+                    np.testing.assert_array_equal(two.result.draws[name], draws)
+
+
 def _solved(recordings: int, windows: int, quantities: np.ndarray) -> SolvedRecordings:
     """Patients of 60 to 90 beats, the same wave at both sites."""
     rng = np.random.default_rng(1)
@@ -149,6 +160,28 @@ def test_recordings_of_both_sites_are_embedded_and_measured_by_what_is_given(
     assert set(found["given"]) <= {"ART", "PLETH", "ART+PLETH"}
     assert sum(row["n"] for row in found["given"].values()) == 6 * 10
     assert {kind for row in found["given"].values() for kind in row["error"]} <= {"alike", "others"}
+
+
+def test_pools_of_windows_that_are_alike_are_compared_with_windows_alone(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = np.linspace(60.0, 90.0, 40)[:, None] * np.ones(3)
+
+    def solved(simulator: object, plan: object, number: int, n: int, path: Path, *, steps: np.ndarray) -> object:
+        names = simulator.quantity_names  # type: ignore[attr-defined]
+        made = _solved(n, 10, np.ones(len(names)))
+        for name in NAMES:
+            made.quantities[..., names.index(name)] = rows[: n * 10, 0].reshape(n, 10)
+        return made
+
+    monkeypatch.setattr(features, "_solved", solved)
+    data = make_embedded(toy[0], tmp_path, recordings=4, windows=10, seed=1, part=4, given=("ART",))
+    assert data.given.all((0, 1)).tolist() == [True, False]
+    found = measure_alike(toy[0], toy[1], data, draws=20)
+    assert found["recordings"] == 4
+    for q in ("SV", "CO"):
+        assert found[q]["error"].keys() == found[q]["trend"].keys() == {"window", "recording"}
+        assert np.isfinite(found[q]["difference"]).all()
 
 
 def test_windows_are_embedded_from_the_channels_they_have(toy: Toy) -> None:

@@ -1,0 +1,109 @@
+"""The pooling layer of `abp-ppg` as it ships: what was measured of it, and real recordings of the line and the clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pulsebayes.apps.cli.main import run
+from pulsebayes.inference.answer import Answer
+from pulsebayes.inference.answering import Question, answer_recording
+from pulsebayes.inference.bundle import Bundle, find_bundle
+from pulsebayes.inference.pooling import PoolingLayer, answer_pooled, load_pooling
+from pulsebayes.waveforms.recording import Recording
+
+QUESTION = Question(every_s=16.0, n_draws=200)
+
+Shipped = tuple[Bundle, PoolingLayer]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Shipped:
+    torch.set_num_threads(1)
+    folder = find_bundle("abp-ppg")
+    bundle = Bundle.load(folder)
+    layer = load_pooling(folder, bundle)
+    assert layer is not None
+    return bundle, layer
+
+
+def _recording(root: Path, number: int, seconds: int, flat: slice | None = None) -> Recording:
+    """A real line and clip; the line is flat for a while where that is said [s]."""
+    stored = np.load(root / f"uci_cuffless/rec_{number}.npz")
+    fs = float(stored["fs"])
+    waves = {name: stored[name][: round(seconds * fs)].astype(float) for name in ("ABP", "PPG")}
+    if flat is not None:
+        waves["ABP"][round(flat.start * fs) : round(flat.stop * fs)] = 80.0
+    return Recording.from_arrays(f"rec_{number}", waves, fs=fs, units={"ABP": "mmHg"})
+
+
+def test_a_pool_is_nowhere_worse_than_a_window_and_halves_trends(shipped: Shipped) -> None:
+    alike = shipped[1].measured["alike"]
+    assert set(alike) == {"ART", "PLETH", "ART+PLETH"}
+    for given, rows in alike.items():
+        for row in rows.values():
+            for q in ("SV", "CO"):
+                more, error = row[q]["difference"]
+                assert more < 2 * error
+                if "ART" in given:
+                    assert row[q]["trend"]["recording"] < 0.55 * row[q]["trend"]["window"]
+
+
+def test_intervals_of_pools_hold_what_they_say(shipped: Shipped) -> None:
+    measured = shipped[1].measured
+    for size, levels in measured["coverage_by_pool"].items():
+        for name, share in levels["0.9"].items():
+            if name in ("SV", "CO", "HR"):
+                assert abs(share - 0.9) < 0.03 + 2 * measured["standard_error"][size]["0.9"][name], (size, name)
+    assert measured["changes"]["splices"]["share"] >= 0.95
+
+
+def test_a_pool_of_one_window_is_the_window_model(shipped: Shipped, real_data: Path) -> None:
+    recording = _recording(real_data, 1, 8)
+    (alone,) = (w.result for w in answer_recording(shipped[0], recording, QUESTION))
+    (pooled,) = (w.result for w in answer_pooled(*shipped, recording, QUESTION))
+    assert isinstance(alone, Answer)
+    assert isinstance(pooled, Answer)
+    for name, draws in alone.draws.items():
+        np.testing.assert_array_equal(pooled.draws[name], draws)
+
+
+def test_a_pool_goes_on_where_the_line_is_lost(shipped: Shipped, real_data: Path) -> None:
+    recording = _recording(real_data, 1, 160, slice(56, 100))
+    found = {}
+    for pool in ("recording", "causal"):
+        windows = answer_pooled(*shipped, recording, QUESTION, pool=pool)  # type: ignore[arg-type]
+        found[pool] = [w.result for w in windows if isinstance(w.result, Answer)]
+    answers = found["recording"]
+    given = [a.signal["given"] for a in answers]
+    assert {"PLETH", "ART+PLETH"} <= set(given)
+    assert {a.pool["windows"] for a in answers if a.pool} == {len(answers)}
+    assert [a.pool["windows"] for a in found["causal"] if a.pool] == list(range(1, len(answers) + 1))
+    clip = answers[given.index("PLETH")]
+    assert clip.calibration is not None
+    assert clip.calibration["n"] == shipped[1].measured["given"]["PLETH"]["n"]
+    for name, draws in answers[-1].draws.items():  # the last of a causal pool knows the whole recording
+        np.testing.assert_allclose(found["causal"][-1].draws[name], draws, rtol=1e-3, atol=1e-3)
+
+
+def test_a_file_with_both_is_pooled_by_default_and_says_so(
+    real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = _recording(real_data, 4, 40)
+    rows = np.column_stack([recording.channel(name).values for name in ("ABP", "PPG")])
+    lines = [f"{i / 125.0:.3f},{a:.3f},{p:.4f}" for i, (a, p) in enumerate(rows)]
+    path = tmp_path / "both.csv"
+    path.write_text("time_s,ABP [mmHg],PLETH\n" + "\n".join(lines) + "\n")
+    words = ["infer", str(path), "--model", "abp-ppg", "--draws", "100"]
+    assert run([*words, "--json"]) == 0
+    windows = json.loads(capsys.readouterr().out)["windows"]
+    assert [w["pool"]["mode"] for w in windows] == ["recording"] * 5
+    assert [w["pool"]["windows"] for w in windows] == [5] * 5
+    assert run([*words, "--pool", "window", "--json"]) == 0
+    assert all("pool" not in w for w in json.loads(capsys.readouterr().out)["windows"])
+    assert run(words) == 0
+    assert "Slow quantities from 5 windows" in capsys.readouterr().out
