@@ -11,7 +11,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..inference.bundle import Bundle
 from ..inference.contract import InputContract, joined
@@ -100,7 +100,7 @@ def given_windows(
 def groups_of(
     contract: InputContract, columns: Mapping[str, Float[np.ndarray, " N"]], x: Float[np.ndarray, "N *window"]
 ) -> tuple[Subgroup, ...]:
-    r"""Subgroups of held-out simulations; of several channels also by what is given.
+    r"""Subgroups of held-out simulations; of several channels also by what is given, of many by how many are.
 
     Noise and pressure are told of the windows that hold a pressure: of another the pressure is not seen, and posteriors
     rightly lean to the middle in each such group. Rhythm is told from the first channel that a window holds.
@@ -123,6 +123,7 @@ def groups_of(
     for names in given_sets(contract.names):
         rows = (given == [name in names for name in contract.names]).all(1)
         every.append(Subgroup("given", joined(names), rows))
+    every += _by_number(given)
     for c, channel in enumerate(contract.channels):
         first = given[:, c] & ~given[:, :c].any(1)
         waves = np.where(first[:, None], x[:, c], 0.0)
@@ -133,6 +134,17 @@ def groups_of(
             elif not told and c == 0:
                 every.append(group._replace(rows=group.rows & shown) if group.by == "pressure" else group)
     return _merged(every)
+
+
+def _by_number(given: Bool[np.ndarray, "N C"]) -> list[Subgroup]:
+    """Of many channels, whose sets are too many to tell apart: windows with two of them, and with more but not all."""
+    n, count = given.shape[1], given.sum(1)
+    if len(given_sets(tuple(map(str, range(n))))) > n + 1 or n < 4:
+        return []
+    return [
+        Subgroup("given", f"two of {n}", count == 2),
+        Subgroup("given", f"three to {n - 1} of {n}", (count > 2) & (count < n)),
+    ]
 
 
 def _merged(groups: list[Subgroup]) -> tuple[Subgroup, ...]:

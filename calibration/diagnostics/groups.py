@@ -113,7 +113,7 @@ def interval_variation(x: Float[np.ndarray, "N T"], fs: float, *, role: str = "A
     Arguments:
         x: Windows.
         fs: Sampling rate [Hz].
-        role: Role of the channel.
+        role: Role of the channel; beats of all but photoplethysmograms are found as those of a pressure.
 
     Returns:
         Variation [1]; NaN where a window has fewer than three intervals.
@@ -125,7 +125,7 @@ def interval_variation(x: Float[np.ndarray, "N T"], fs: float, *, role: str = "A
     """
     found = np.full(len(x), np.nan)
     for row, wave in enumerate(np.asarray(x, dtype=np.float64)):
-        intervals = np.asarray(detect_beats(wave, fs, role=role).intervals_s)
+        intervals = np.asarray(detect_beats(wave, fs, role="PLETH" if role == "PLETH" else "ART").intervals_s)
         if len(intervals) >= 3:
             found[row] = intervals.std(ddof=1) / intervals.mean()
     return found

@@ -333,6 +333,21 @@ def test_groups_are_of_what_a_window_shows() -> None:
     assert {g.by for g in alone} == {"heart rate", "rhythm"}  # a clip shows no pressure, and its noise has no unit
 
 
+def test_windows_of_many_channels_are_told_apart_by_how_many_they_hold() -> None:
+    roles = (("AO", "mmHg"), ("ART", "mmHg"), ("PLETH", "1"), ("FLOW", "mL/s"))
+    several = tuple(ChannelContract(role, unit, f"c{i}") for i, (role, unit) in enumerate(roles))
+    contract = InputContract("AO", several=several)
+    x = np.repeat(both(5)[0][:, :1], 4, axis=1)
+    x[0, 1:], x[1, :3], x[2, :2], x[3, 3] = np.nan, np.nan, np.nan, np.nan
+    found = {(g.by, g.label): g.rows.tolist() for g in groups_of(contract, {}, x)}
+    assert found["given", "c0"] == [True, False, False, False, False]
+    assert found["given", "c3"] == [False, True, False, False, False]  # of a flow the beats are found too
+    assert found["given", "two of 4"] == [False, False, True, False, False]
+    assert found["given", "three to 3 of 4"] == [False, False, False, True, False]
+    assert found["given", "c0+c1+c2+c3"] == [False, False, False, False, True]
+    assert np.any([rows for (by, _), rows in found.items() if by == "rhythm"], axis=0).all()
+
+
 def test_a_fault_of_one_channel_leaves_the_other(bundle: Bundle) -> None:
     x, _ = both(24)
     truth = {name: np.full(24, 70.0) for name in ("HR", "SV", "CO")}
