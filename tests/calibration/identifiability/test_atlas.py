@@ -147,8 +147,31 @@ def test_losing_information_and_shrinking_with_noise_are_seen(measured: Measured
     loud = CellKey(("first",), 2.0)
     cells[loud] = replace(cells[loud], entropy=cells[loud].entropy - 5.0)
     broken = replace(measured, cells=cells)
-    assert not findings._never_wider(broken)["holds"]
+    wider = findings._never_wider(broken)
+    assert not wider["holds"] and not wider["found"].startswith("0 of") and ", 0 of them" not in wider["found"]
     assert not findings._grows_with_noise(broken)["holds"]
+
+
+def test_a_loss_counts_where_chance_does_not_explain_it() -> None:
+    rng = np.random.default_rng(0)
+    n, error = np.full(840, 400.0), np.full(840, 0.01)
+    alarms = [findings._below_zero(0.01 * rng.standard_normal(840), error, n)[0] > 0 for _ in range(400)]
+    assert np.mean(alarms) < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 400)  # of 840 without a loss
+    small, large = np.zeros(840), np.zeros(840)
+    small[7], large[7] = -0.045, -0.06
+    assert findings._below_zero(small, error, n) == (1, 0)  # 4.5 standard errors, less than .02 bit and three
+    assert findings._below_zero(large, error, n) == (1, 1)
+    assert findings._below_zero(large, 0.05 + 0 * error, n) == (0, 0)
+    assert findings._below_zero(*np.zeros((3, 0))) == (0, 0)
+
+
+def test_sets_of_channels_must_be_calibrated(measured: Measured, atlas: dict) -> None:
+    title = "sets of channels are calibrated within 3 points"
+    assert {row["name"]: row["holds"] for row in atlas["checks"]}[title]
+    broken = run_cells(ToyStudy(overconfident=3.0), AtlasConfig(n=200, draws=100, noise=()))
+    assert not findings._calibrated_sets(broken)[0]["holds"]
+    alone = run_cells(ToyStudy(), AtlasConfig(n=100, draws=50, noise=(), sets="singles"))
+    assert findings._calibrated_sets(alone) == []
 
 
 def test_the_atlas_is_strict_json_and_a_table(atlas: dict) -> None:
