@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from ..waveforms.labelling import matching
+from ..waveforms.labelling import matching, unnamed_hint
 from ..waveforms.quality import Verdict
-from ..waveforms.recording import MAX_MISSING, Recording, missing_share, require_data, require_pressure_unit
+from ..waveforms.recording import (
+    MAX_MISSING,
+    Recording,
+    RecordingError,
+    missing_share,
+    require_data,
+    require_pressure_unit,
+)
 from ..waveforms.roles import PRESSURE_ROLES
 from ..waveforms.windows import Window, cut_windows
 from .answer import Prior, answer_window
@@ -65,8 +72,27 @@ def channels_of(contract: InputContract, recording: Recording) -> dict[str, str]
             recording.channel(key)
             found[channel.name] = key
     if not found:
-        recording.channel(contract.channels[0].name)
+        raise _none_found(contract, recording)
     return found
+
+
+def _none_found(contract: InputContract, recording: Recording) -> RecordingError:
+    r"""Says by which names and roles a model's channels are found, and what is there instead."""
+    roles = [channel.role for channel in contract.channels]
+    keys = [
+        c.name if c.name == c.role or roles.count(c.role) > 1 else f"{c.name} (or of role {c.role})"
+        for c in contract.channels
+    ]
+    alone = next((role for role in roles if roles.count(role) == 1), roles[0])
+    if recording.channels and not any(channel.named for channel in recording.channels):
+        what = f"expected a channel {alone}, but the file does not name its {len(recording.channels)} channels"
+        hint = unnamed_hint(recording.channels, alone)
+        return RecordingError(what, code="unnamed-channels", file=recording.name, hint=hint)
+    there = ", ".join(f"{c.name} ({c.role or 'role unknown'}, {c.fs:g} Hz)" for c in recording.channels) or "none"
+    spare = next((c for c in recording.channels if c.role is None), None)
+    hint = f'--channel "{spare.name}={alone}", if that is what it is' if spare is not None else ""
+    what = f"expected a channel {', '.join(keys[:-1])}{' or ' if keys[:-1] else ''}{keys[-1]}, found {there}"
+    return RecordingError(what, code="channel-missing", file=recording.name, hint=hint or None)
 
 
 def channel_windows(bundle: Bundle, recording: Recording, question: Question) -> Iterator[Window]:

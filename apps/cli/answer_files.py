@@ -2,7 +2,6 @@ r"""Answer waveform files one after another: what `infer` and `demo` do once the
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import torch
 from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
 from ...inference.answering import AnsweredWindow, Question, answer_recording, answer_windows
-from ...inference.bundle import find_bundle, shipped_bundles
+from ...inference.bundle import find_bundle
 from ...inference.patient.info import Patient
 from ...inference.patient.layer import PatientEvidence
 from ...inference.pooling.anchors import Anchor
@@ -23,6 +22,7 @@ from ...inference.workers import Processes, Workers
 from ...waveforms.following import Patience, follow_windows
 from ...waveforms.recording import Recording, RecordingError
 from .errors import CommandError, ExitCode, Failure, describe, tell
+from .fitting_models import fitting_models
 from .infer_output import NOTICE, JSONPage, Page, ResultFiles, TablePage
 from .options import Settings
 from .recording_options import Labels
@@ -308,10 +308,10 @@ class _Desk:
         failure = describe(error)
         if recording is None or not (isinstance(error, RecordingError) and error.code == "channel-missing"):
             return failure
-        there = {channel.role for channel in recording.channels}
-        fitting = [name for name, roles in _shipped_roles().items() if there & roles]
+        fitting, contract = fitting_models(recording), self._bundle.contract
         fits = f"models that fit: {', '.join(fitting)}" if fitting else "no shipped model fits"
-        message = f"{failure.message}; model {self._bundle.name} reads {self._bundle.contract.reads}; {fits}"
+        reads = "any of these channels" if contract.several else contract.reads
+        message = f"{failure.message}; model {self._bundle.name} reads {reads}; {fits}"
         hint = f"--model {fitting[0]}" if fitting else failure.hint
         return Failure(failure.exit_code, failure.code, message, hint)
 
@@ -367,14 +367,6 @@ def _interrupted(file: str, last_start_s: float) -> CommandError:
     message = f"interrupted in {file}; what was answered until then is kept"
     hint = f"--start {last_start_s:g}s goes on from the last window"
     return CommandError(message, code="interrupted", hint=hint, exit_code=ExitCode.INTERRUPTED)
-
-
-def _shipped_roles() -> dict[str, set[str]]:
-    r"""What each shipped model reads, without loading its weights; models of one channel first."""
-    infos = {name: folder / "bundle.json" for name, folder in shipped_bundles().items()}
-    reads = {name: json.loads(path.read_text(encoding="utf-8"))["input"] for name, path in infos.items()}
-    roles = {name: {row["role"] for row in own.get("channels", [own])} for name, own in reads.items()}
-    return dict(sorted(roles.items(), key=lambda item: len(item[1])))
 
 
 def _shown(options: Any) -> dict[str, Any]:
