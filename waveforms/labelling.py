@@ -32,6 +32,7 @@ class Channel:
         findings: What the reader noticed, one sentence each.
         source_unit: Unit in the file, where it differs from `unit`.
         named: Whether the file names the channel.
+        unread_unit: Unit as the file spells it, where it was not taken: not known, or the user states another.
 
     Example:
         >>> from pulsebayes.waveforms import Channel
@@ -48,6 +49,7 @@ class Channel:
     findings: tuple[str, ...] = ()
     source_unit: str | None = None
     named: bool = True
+    unread_unit: str | None = None
 
     @property
     def duration_s(self) -> float:
@@ -59,6 +61,19 @@ class Channel:
             8.0
         """
         return self.n_samples / self.fs
+
+    @property
+    def contradiction(self) -> str:
+        r"""What the user and the file say of the unit, where they disagree; else empty.
+
+        Example:
+            >>> from pulsebayes.waveforms import Channel
+            >>> Channel("ABP", "ART", "mmHg", 125.0, 0.0, 9, source_unit="kPa", unread_unit="mmHg").contradiction
+            'unit kPa as you say; the file says mmHg'
+        """
+        if self.unread_unit is None or self.unit is None:
+            return ""
+        return f"unit {self.source_unit or self.unit} as you say; the file says {self.unread_unit}"
 
     @property
     def label(self) -> str:
@@ -206,14 +221,17 @@ def _unique(raw: Sequence[RawChannel]) -> list[RawChannel]:
 
 
 def _from_file(raw: RawChannel) -> Channel:
-    findings, unit = raw.findings, None
+    findings, unit, unread = raw.findings, None, None
     if raw.unit is not None and raw.unit.strip():
         try:
             unit = parse_unit(raw.unit)
         except ValueError:
+            unread = raw.unit.strip()
             findings = (*findings, f"the unit {raw.unit!r} in the file is not known and was left out")
     role = (guess_role(raw.name) or raw.role) if raw.named and not raw.role_known else raw.role
-    return Channel(raw.name, role, unit, raw.fs, raw.start_s, raw.n_samples, findings, named=raw.named)
+    return Channel(
+        raw.name, role, unit, raw.fs, raw.start_s, raw.n_samples, findings, named=raw.named, unread_unit=unread
+    )
 
 
 def _names(channels: Sequence[Channel]) -> str:
@@ -258,6 +276,7 @@ def _apply_roles(file: str, channels: list[Channel], roles: Mapping[str, str]) -
 
 
 def _apply_units(file: str, channels: list[Channel], units: Mapping[str, str]) -> None:
+    stated = [channel.unit or channel.unread_unit for channel in channels]
     for name, wish in units.items():
         try:
             unit = parse_unit(wish)
@@ -272,9 +291,10 @@ def _apply_units(file: str, channels: list[Channel], units: Mapping[str, str]) -
                 hint=f'--channel "{channels[min(3, len(channels)) - 1].name}={name}"' if channels else None,
             )
         for index in found:
-            old = channels[index]
-            note = f"unit {unit} as you say" + ("" if old.unit in (None, unit) else f"; the file says {old.unit}")
-            channels[index] = replace(old, unit=unit, findings=(*old.findings, note))
+            unread = None if stated[index] in (None, unit) else stated[index]
+            new = replace(channels[index], unit=unit, unread_unit=unread)
+            note = new.contradiction or f"unit {unit} as you say"
+            channels[index] = replace(new, findings=(*new.findings, note))
 
 
 def _in_mmhg(channel: Channel) -> Channel:

@@ -88,7 +88,7 @@ class Finding:
 
     Arguments:
         code: Short slug: `interpolated`, `clipped`, `irregular`, `premature`, `alternans`, `paced`, `splice`, `coarse`,
-            `noisy`, `weak`, `low-level`, `ringing`, `damped`, `line`, `balloon-pump`.
+            `noisy`, `weak`, `low-level`, `ringing`, `damped`, `line`, `balloon-pump`, `unit`.
         message: One sentence on what was seen.
         start_s: Where it begins [s].
         end_s: Where it ends [s].

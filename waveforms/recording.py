@@ -308,7 +308,8 @@ def require_pressure_unit(recording: Recording, channel: str) -> Channel:
         The channel; `recording.values(channel)` is in mmHg.
 
     Raises:
-        RecordingError: If the unit is missing (`unit-missing`) or no unit of pressure (`unit-wrong`; ADC counts, mV).
+        RecordingError: If the unit is missing (`unit-missing`) or no unit of pressure (`unit-wrong`; ADC counts, mV,
+            a unit that is not known).
             Units are never guessed from values.
 
     Example:
@@ -325,7 +326,9 @@ def require_pressure_unit(recording: Recording, channel: str) -> Channel:
         return found
     role = found.role if found.role in PRESSURE_ROLES else (channel if channel in PRESSURE_ROLES else found.name)
     hint = f"--unit {role}=mmHg" if " " not in role else f'--unit "{role}=mmHg"'
-    if found.unit is None:
+    if found.unit is None and found.unread_unit is not None:
+        what, code = f"expected a unit of pressure, the file's {found.unread_unit!r} is not known", "unit-wrong"
+    elif found.unit is None:
         what, code = "expected a pressure with its unit, the file states none", "unit-missing"
     elif is_pressure(found.unit):  # a known pressure unit on a channel whose role is no blood pressure
         what, code = f"expected a blood pressure, the channel's role is {found.role}", "unit-wrong"

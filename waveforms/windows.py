@@ -27,7 +27,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from .quality import LEAST_HZ, LONGEST_BRIDGED_GAP_S, Verdict, assess
+from .quality import LEAST_HZ, LONGEST_BRIDGED_GAP_S, Finding, Verdict, assess
 from .recording import Channel, Recording, RecordingError
 
 __all__ = ["Window", "cut_windows", "cut_windows_at", "resample"]
@@ -263,6 +263,9 @@ def _piece(
     if stop == channel.n_samples + 1:  # the last sample may lie a fraction beyond the end of the recording
         native = native[:-1]
     verdict = assess(native, channel.fs, role=channel.role or "UNKNOWN", unit=channel.unit, start_s=begin)
+    if channel.contradiction:
+        told = Finding("unit", f"{channel.role or channel.name}: {channel.contradiction}", begin, end)
+        verdict = replace(verdict, findings=(*verdict.findings, told))
     if verdict.usable:
         verdict = _without_edge_gap(verdict, channel, around, first - _margin(channel))
     if end - begin < length_s - 0.5 / channel.fs and verdict.usable:

@@ -195,7 +195,7 @@ class _Desk:
         recording: Recording | None = None
         try:
             if self._patience is None:
-                recording = labels.open(path)
+                recording = labels.open_aloud(path)
                 windows = self._windows(recording)
             else:
                 windows = self._followed(path, labels, self._patience)
@@ -255,10 +255,11 @@ class _Desk:
     def _followed(self, path: Path, labels: Labels, patience: Patience) -> Iterator[AnsweredWindow]:
         r"""A growing file, window by window; says when it has ended."""
         contract, question = self._bundle.contract, self._question
+        first = [labels.open_aloud]
         windows = follow_windows(
             path,
             contract.role,
-            labels.open,
+            lambda part: (first.pop() if first else labels.open)(part),
             length_s=contract.window_s,
             every_s=question.every_s,
             fs=contract.fs,

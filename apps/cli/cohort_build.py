@@ -115,7 +115,7 @@ def build_cohort_table(
 
     with Progress(console=Console(stderr=True), disable=not settings.progress, transient=True) as bar:
         task = bar.add_task("recordings", total=len(files))
-        built = build_cohort(files, plan, opened=labels.open, progress=lambda _: bar.advance(task))
+        built = build_cohort(files, plan, opened=labels.open_aloud, progress=lambda _: bar.advance(task))
     report = report_of(built, passed, plan)
     out.mkdir(parents=True, exist_ok=True)
     (out / "build.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")

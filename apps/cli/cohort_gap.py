@@ -110,7 +110,7 @@ def _rows(
         task = bar.add_task("recordings", total=len(files))
         for one in files:
             try:
-                gap = recording_gap(bundle, fitted, labels.open(one.path), question)
+                gap = recording_gap(bundle, fitted, labels.open_aloud(one.path), question)
                 rows.append({"file": one.name, "subject": one.subject, **gap.to_json()})
                 if gap.context:
                     contexts.setdefault(one.subject, []).append(gap.context)

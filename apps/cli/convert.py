@@ -99,7 +99,7 @@ def convert_recording(file: Path, target: Path, labels: Labels, *, lossless: boo
         )
     if target.resolve() == file.resolve() or (target.exists() and not settings.force):
         raise CommandError(f"{target.name} exists", code="exists", hint="--force writes over it")
-    recording = labels.open(file)
+    recording = labels.open_aloud(file)
     try:
         written = write(recording, target)
     except FileNotFoundError as error:

@@ -195,7 +195,7 @@ def _answer(calibrated: Any, table: CohortTable, plan: AnswerPlan, labels: Label
         try:
             answer_cohort(
                 calibrated, table, settings.out / _ANSWERS, plan,
-                opened=labels.open, progress=lambda done: bar.update(task, completed=done),
+                opened=labels.open_aloud, progress=lambda done: bar.update(task, completed=done),
             )  # fmt: skip
         except KeyboardInterrupt:
             raise CommandError(

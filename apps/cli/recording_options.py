@@ -194,3 +194,21 @@ class Labels:
 
         recording: Recording = read(path, fs=self.fs or None, roles=self.roles or None, units=self.units or None)
         return recording
+
+    def open_aloud(self, path: Path) -> Recording:
+        r"""Read a waveform file, and say on stderr where a unit that was given contradicts the file's own.
+
+        Arguments:
+            path: The file.
+
+        Returns:
+            The recording.
+
+        Raises:
+            RecordingError: If the file cannot be read.
+        """
+        recording = self.open(path)
+        for channel in recording.channels:
+            if channel.contradiction:
+                typer.echo(f"warning: {recording.name}, channel {channel.name}: {channel.contradiction}", err=True)
+        return recording

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulsebayes.waveforms import Recording, RecordingError, missing_share, require_data, require_pressure_unit
+from pulsebayes.waveforms import (
+    Recording,
+    RecordingError,
+    cut_windows,
+    missing_share,
+    require_data,
+    require_pressure_unit,
+)
+from pulsebayes.waveforms.labelling import RawChannel, label_channels
 
 
 def ramp(n: int) -> np.ndarray:
@@ -225,3 +233,27 @@ def test_recordings_and_errors_travel_between_processes() -> None:
 def test_recordings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         two_rates().name = "other"  # type: ignore[misc]
+
+
+def test_a_stated_unit_that_contradicts_the_files_is_kept_and_found_in_every_window() -> None:
+    raw = RawChannel("ABP", "mmHg", 125.0, 1000)
+    (channel,) = label_channels("a.hea", [raw], units={"ART": "cmH2O"})
+    assert (channel.unit, channel.source_unit, channel.unread_unit) == ("mmHg", "cmH2O", "mmHg")
+    assert channel.contradiction == "unit cmH2O as you say; the file says mmHg"
+    assert channel.contradiction in channel.findings
+    recording = Recording("a.hea", (channel,), lambda index, first, stop: ramp(1000)[first:stop])
+    (window,) = cut_windows(recording)
+    assert [f.message for f in window.verdict.findings if f.code == "unit"] == [f"ART: {channel.contradiction}"]
+    for said in ("mmHg", "mm Hg"):
+        (channel,) = label_channels("a.hea", [raw], units={"ART": said})
+        assert channel.contradiction == "" and channel.findings == ("unit mmHg as you say",)
+
+
+def test_a_unit_that_is_not_known_is_named() -> None:
+    raw = RawChannel("ABP", "furlong", 125.0, 1000)
+    (channel,) = label_channels("a.csv", [raw])
+    error = refused(require_pressure_unit, Recording("a.csv", (channel,), lambda *_: ramp(9)), "ART")
+    assert (error.code, error.hint) == ("unit-wrong", "--unit ART=mmHg")
+    assert "'furlong' is not known" in error.what
+    (channel,) = label_channels("a.csv", [raw], units={"ABP": "kPa"})
+    assert channel.contradiction == "unit kPa as you say; the file says furlong"

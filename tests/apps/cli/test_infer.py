@@ -140,6 +140,18 @@ def test_pressure_without_a_unit_is_refused_with_the_option_that_fits(
     assert run("infer", path, "--fs", 125, "--unit", "ART=mmHg", "--model", model).code == 0
 
 
+def test_a_unit_that_contradicts_the_file_is_warned_of_and_kept_in_the_answer(
+    run: Run, recording: Path, model: Path
+) -> None:
+    words = ("infer", recording, "--fs", 125, "--model", model, "--draws", 50, "--json", "--quiet")
+    ran = run(*words, "--unit", "ART=cmH2O")
+    told = "unit cmH2O as you say; the file says mmHg"
+    assert ran.err.splitlines()[0] == f"warning: {recording.name}, channel ABP: {told}"
+    found = json.loads(ran.out)["windows"][0]["signal"]["findings"]
+    assert [f["message"] for f in found if f["code"] == "unit"] == [f"ART: {told}"]
+    assert "warning" not in run(*words, "--unit", "ART=mmHg").err
+
+
 def test_no_rate_asks_for_fs(run: Run, recording: Path, model: Path) -> None:
     ran = run("infer", recording, "--model", model)
     assert ran.code == 3 and "--fs" in ran.err
