@@ -14,6 +14,7 @@ from .run_record import write_run_record
 
 if TYPE_CHECKING:
     from ...simulators.closed_loop.loops import EndSystolicLine, Loop
+    from ...simulators.parameters import ParameterSpace
 
 __all__ = ["loop"]
 
@@ -68,6 +69,7 @@ def loop(
     if unknown:
         hint = "one of " + ", ".join(simulator.space.names)
         raise CommandError(f"the closed loop has no parameter {sorted(unknown)[0]!r}", code="usage", hint=hint)
+    _check_bounds(simulator.space, changes, vary)
     try:
         found = dict(zip(changes, solve_loops(simulator, list(changes.values()), chamber=chamber), strict=True))
     except ValueError as error:
@@ -78,6 +80,19 @@ def loop(
     if settings.has_out:
         _draw(found, line, chamber, settings)
     typer.echo(json.dumps(_as_json(found, line)) if settings.json else _as_text(found, line))
+
+
+def _check_bounds(space: ParameterSpace, changes: dict[str, dict[str, float]], vary: str) -> None:
+    bounds = {p.name: p for p in space.parameters}
+    for name, value in [item for change in changes.values() for item in change.items()]:
+        p = bounds[name]
+        if p.low <= value <= p.high:
+            continue
+        varied = name == vary.partition("=")[0].strip()
+        within = sorted({min(max(c[name], p.low), p.high) for c in changes.values()})
+        hint = f"{'--vary' if varied else '--set'} {name}={','.join(f'{v:g}' for v in within)}"
+        message = f"{name} must lie between {p.low:g} and {p.high:g} {p.unit}, got {value:g}"
+        raise CommandError(message, code="usage", hint=hint)
 
 
 def _changes(vary: str, common: dict[str, float]) -> dict[str, dict[str, float]]:

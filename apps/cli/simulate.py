@@ -149,7 +149,10 @@ def _order(
         raise CommandError(f"{recipe} says itself what it simulates: {what} cannot differ", code="usage", hint=hint)
     from ...simulators.published import find_data_recipe
 
-    found = find_data_recipe(recipe)
+    try:
+        found = find_data_recipe(recipe)
+    except ValueError as error:
+        raise CommandError(str(error), code="recipe", hint="--recipe clinical-v1") from error
     return _Order(found.model, found.config, n or found.n, found.seed, found.shard_size, found.batch_size, found)
 
 
@@ -203,6 +206,16 @@ def _make(
         )  # fmt: skip
     except TrainingSetInterrupted as stop:
         raise CommandError(str(stop), code="interrupted", hint=stop.hint, exit_code=ExitCode.INTERRUPTED) from None
+    except ImportError as error:
+        top = order.model.partition(":")[0].partition(".")[0]
+        if f"'{top}'" not in str(error) and f"'{order.model}'" not in str(error):
+            raise
+        hint = f"PYTHONPATH=FOLDER pulsebayes simulate {order.model}, with the folder that holds it"
+        raise CommandError(f"simulator {order.model!r}: {error}", code="config", hint=hint) from error
+    except ValueError as error:
+        if getattr(error, "hint", ""):
+            raise
+        raise CommandError(str(error), code="config", hint=_hint(order, str(error))) from error
     except ChildProcessError as error:
         hint = "--workers 1, a smaller --batch-size, then --resume"
         raise CommandError(str(error), code="worker", hint=hint, exit_code=ExitCode.INTERNAL) from error
@@ -210,6 +223,18 @@ def _make(
         text = re.sub(r"^\S*__init__\(\) ", "", str(error))
         hint = "leave the option out" if "unexpected" in text else "give the setting a value of its own kind"
         raise CommandError(f"{order.model} does not take that: {text}", code="config", hint=hint) from error
+
+
+def _hint(order: _Order, told: str) -> str:
+    """The option that a simulator, or the lack of one, complains of."""
+    if told.startswith("simulator must"):
+        return f"pulsebayes simulate linear-network -n {order.n} --out SET.zarr"
+    if re.match(r"(a )?site must", told) and "sites" in order.config:
+        return "--sites AorticRoot"
+    key = next((key for key in order.config if re.match(rf"{key}\b", told)), "")
+    option = {"duration_s": "--duration", "population": "--population", "beat": "--beat", "fs": "--fs"}.get(key, "")
+    named = option or (f"--set {key}" if key else "the option")
+    return f"leave {named} out: the model has a value of its own"
 
 
 @contextmanager

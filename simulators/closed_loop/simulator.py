@@ -100,6 +100,8 @@ class ClosedLoop(BeatSimulator):
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if not isinstance(self.septum, bool):
+            raise ValueError(f"septum must be true or false, got {self.septum!r}")
         if not self.sites:
             raise ValueError("sites must name at least one site, got none")
         for site in self.sites:

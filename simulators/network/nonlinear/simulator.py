@@ -121,6 +121,8 @@ class NonlinearNetwork:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if not isinstance(self.viscous, bool):
+            raise ValueError(f"viscous must be true or false, got {self.viscous!r}")
         if not self.sites:
             raise ValueError("sites must name at least one site, got none")
         for site in self.sites:

@@ -97,6 +97,27 @@ def test_a_folder_to_write_to_is_needed(capsys: pytest.CaptureFixture[str]) -> N
     assert "must be one of ['closed-loop', 'heart-network'" in told and "'windkessel'" in told
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["no-such-model"], "pulsebayes simulate linear-network -n 8 --out SET.zarr"),
+        (["no_such_module:Class"], "PYTHONPATH=FOLDER pulsebayes simulate no_such_module:Class"),
+        (["closed-loop", "--sites", "Wrist"], "--sites AorticRoot"),
+        (["linear-network", "--sites", "Wrist"], "--sites AorticRoot"),
+        (["heart-network", "--sites", "Wrist"], "--sites AorticRoot"),
+        (["closed-loop", "--set", "septum=maybe"], "leave --set septum out"),
+        (["windkessel", "--set", "heart_rate=-3"], "leave --set heart_rate out"),
+        (["--recipe", "no-such"], "--recipe clinical-v1"),
+    ],
+)
+def test_what_is_wrong_has_one_option_to_try(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", *words, "-n", "8", "--out", "set.zarr", "--workers", "1"]) == 2
+    told = capsys.readouterr().err
+    assert "PULSEBAYES_TRACEBACK" not in told and "Traceback" not in told
+    assert f"try:   {hint}" in told
+    assert not Path("set.zarr").exists()
+
+
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on() -> None:
     words = [TOY, "-n", "6400", "--out", "set.zarr", "--workers", "1", "--shard-size", "64", "--set", "pause_s=0.1"]
     command = [sys.executable, "-c", "from pulsebayes.apps.cli.main import main; main()", "simulate", *words]

@@ -110,6 +110,9 @@ def test_bad_input_is_told() -> None:
         ClosedLoop(sites=("Wrist",))
     with pytest.raises(ValueError, match="valves must be one of sound, diseased, got 'bad'"):
         ClosedLoop(valves="bad")
+    for septum in ("maybe", "true", 1, None):
+        with pytest.raises(ValueError, match=f"septum must be true or false, got {septum!r}"):
+            ClosedLoop(septum=septum)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tolerance_mL must be positive"):
         ClosedLoop(tolerance_mL=0.0)
     with pytest.raises(ValueError, match="n_steps must lie in 32"):

@@ -104,6 +104,7 @@ def test_a_row_that_is_not_finite_says_so(clinical: tuple[NonlinearNetwork, np.n
         ({"sites": ("Radial:colour",)}, "alone or with :flow or :ppg, got 'Radial:colour'"),
         ({"sites": ()}, "sites must name at least one site"),
         ({"dx_mm": 0.0}, "dx_mm must be positive, got 0"),
+        ({"viscous": "no"}, "viscous must be true or false, got 'no'"),
         ({"engine": "c"}, "engine must be one of kernel, jax, got 'c'"),
         ({"window_s": 20.0}, "window_s must lie in 2..8 s, got 20"),
     ],
