@@ -327,6 +327,12 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint="--pool window")
     if known.anchors and pool == "window":
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
+    reported = tuple(calibrated.bundle.outputs.reported)
+    unknown = next((a for a in known.anchors if a.name not in reported), None)
+    if unknown is not None:
+        message = f"no quantity {unknown.name!r} to anchor: model {name} gives {', '.join(reported)}"
+        example = "CO=4.2" if "CO" in reported else f"{reported[0]}=VALUE"
+        raise CommandError(message, code="anchor-unknown", hint=f"--anchor {example}@{unknown.time_s:g}s")
     if known.patient is not None and pool != "window":
         raise CommandError("--patient informs windows one by one", code="usage", hint="--pool window, without --anchor")
     if known.follow is not None and calibrated.bundle.contract.several:

@@ -49,7 +49,8 @@ class Anchor:
         error: Standard deviation of its error, in the quantity's unit.
 
     Raises:
-        ValueError: If a number is not finite, or the value or error of a positive quantity is not positive.
+        ValueError: If a number is not finite, the time negative, or the error or the value of a positive quantity not
+            positive.
 
     Example:
         >>> Anchor("CO", 4.2, 600.0, 0.42).text
@@ -62,10 +63,14 @@ class Anchor:
     error: float
 
     def __post_init__(self) -> None:
-        if not np.isfinite([self.value, self.time_s, self.error]).all() or self.time_s < 0 or not self.error > 0:
-            raise ValueError(f"an anchor needs a number, a time and an error above 0, got {self}")
+        if not np.isfinite([self.value, self.time_s, self.error]).all():
+            raise ValueError(f"value, time and error of an anchor must be numbers, got {self.text}")
         if self.is_log and not self.value > 0:
             raise ValueError(f"{self.name} of an anchor must be positive, got {self.value:g}")
+        if self.time_s < 0:
+            raise ValueError(f"an anchor must have been measured at 0 s or later, got {self.time_s:g} s")
+        if not self.error > 0:
+            raise ValueError(f"the error of an anchor of {self.name} must be positive, got {self.error:g}")
 
     @property
     def is_log(self) -> bool:

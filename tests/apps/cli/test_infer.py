@@ -219,6 +219,16 @@ def test_an_option_that_does_not_fit_says_what_would(
     assert ran.code == code and told in error["message"] and hint in error["hint"]
 
 
+@pytest.mark.parametrize(
+    ("anchor", "told"),
+    [("XX=4@60s", "no quantity 'XX' to anchor: model radial-abp gives HR, SV, CO"), ("CO=-4@60s", "must be positive")],
+)
+def test_an_anchor_that_cannot_be_is_told_before_a_file_is_read(run: Run, anchor: str, told: str) -> None:
+    ran = run("infer", "no-such-file.csv", "--anchor", anchor)
+    assert ran.code == 2 and told in ran.err
+    assert "--anchor CO=4.2@" in ran.err and "no such file" not in ran.err
+
+
 def test_uninformative_quantities_are_withheld_unless_kept(run: Run, recording: Path, model: Path) -> None:
     words = ("infer", recording, "--fs", 125, "--model", model, "--json")
     hidden, kept = (json.loads(run(*words, *extra).out)["windows"][0] for extra in ((), ("--keep-uninformative",)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -23,11 +25,19 @@ def test_anchors_are_read(text: str, expected: Anchor) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "CO=4.2", "CO=@5s", "CO=four@5s", "CO=nan@5s", "CO=-3@5s", "CO=4@-5s", "CO=4+-0@5"]
+    ("text", "told"),
+    [
+        *((text, "an anchor is written NAME=VALUE@TIME") for text in ("", "CO=4.2", "CO=@5s", "CO=four@5s")),
+        ("CO=nan@5s", "value, time and error of an anchor must be numbers, got CO=nan"),
+        ("CO=-3@5s", "CO of an anchor must be positive, got -3"),
+        ("CO=4@-5s", "measured at 0 s or later, got -5 s"),
+        ("CO=4+-0@5", "the error of an anchor of CO must be positive, got 0"),
+    ],
 )
-def test_what_cannot_be_an_anchor_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="anchor"):
+def test_what_cannot_be_an_anchor_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)) as caught:
         parse_anchor(text)
+    assert "Anchor(" not in str(caught.value)
 
 
 def test_the_likelihood_is_that_of_a_linear_gaussian_model() -> None:
