@@ -1,7 +1,8 @@
 r"""What the gate and the domain verdict refuse together: nonsense, held-out simulations, good real recordings.
 
-Run as `python -m benchmarks.domain [--quick] [--json] [--model BUNDLE]`. The domain model is that of the bundle; where
-there is none, one is fitted on fresh simulations. Real recordings need `$PULSEBAYES_DATA` or `../shared/data`.
+Run as `python -m benchmarks.domain [--quick] [--teeth] [--json] [--model BUNDLE]`. The domain model is that of the
+bundle; where there is none, one is fitted on fresh simulations. Real recordings need `$PULSEBAYES_DATA` or
+`../shared/data`.
 
 Half or double speed *of no patient*: windows whose heart rate and ejection time, so played, no simulated adult has,
 neither among the draws of the bundle's prior nor among the simulations that the tempo was fitted on. What ejection time
@@ -33,6 +34,7 @@ from .nonsense import (
     FS,
     SAMPLES,
     as_arterial,
+    breathing,
     distorted,
     good_pressure,
     leads,
@@ -40,6 +42,7 @@ from .nonsense import (
     oximetry,
     pulmonary,
     real_folder,
+    teeth_and_breaths,
 )
 from .rows import Row
 
@@ -118,7 +121,7 @@ def cases(world: World, quick: bool) -> dict[str, np.ndarray]:
     for slower, how, source in ((2.0, "half speed", usual), (0.5, "double speed", long)):
         nobody = _nobody(world, fresh.rates / slower, fresh.ejections * slower)
         found[f"simulated, {how}, of no patient"] = _all_played(source[nobody], slower)
-    found |= made_up(rng, n)
+    found |= made_up(rng, n) | teeth(n)
     real = real_folder()
     if real is None:
         print(ABSENT, file=sys.stderr)
@@ -133,6 +136,14 @@ def cases(world: World, quick: bool) -> dict[str, np.ndarray]:
     found |= {f"- oximetry {name}": windows for name, windows in pleth.items()}
     found |= {"real pulmonary pressure": pulmonary(real), "real arterial pressure": everything}
     return found | {f"- arterial {name}": windows for name, windows in good.items()}
+
+
+def teeth(n: int) -> dict[str, np.ndarray]:
+    """Sawtooths and respiration, which need no simulations; their draws are their own."""
+    rng = np.random.default_rng(SEED + 1)
+    found = teeth_and_breaths(rng, n)
+    real = real_folder()
+    return found if real is None else found | {"real respiration, scaled": as_arterial(breathing(real), rng)}
 
 
 def _nobody(world: World, rates: np.ndarray, ejections: np.ndarray) -> np.ndarray:
@@ -180,11 +191,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.domain")
     parser.add_argument("--quick", action="store_true", help="fewer simulations")
     parser.add_argument("--json", action="store_true", help="print a list of rows")
+    parser.add_argument("--teeth", action="store_true", help="only sawtooths and respiration")
     parser.add_argument("--model", default="radial-abp", help="shipped model or folder of a bundle")
     options = parser.parse_args()
     world = load_world(options.model, options.quick)
     rows, lines = [], [f"| windows | n | {' % | '.join(COLUMNS)} % |", "|---|---|" + "---|" * len(COLUMNS)]
-    for what, windows in cases(world, options.quick).items():
+    asked = teeth(100 if options.quick else 500) if options.teeth else cases(world, options.quick)
+    for what, windows in asked.items():
         found = shares(world.model, windows)
         rows += [
             dataclasses.asdict(Row("refusal", world.origin, f"{what}, n = {len(windows)}", f"{k} [%]", v))

@@ -130,6 +130,35 @@ def made_up(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
     }
 
 
+def teeth_and_breaths(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    """Sawtooths that rise or fall, as they are and with noise, at pulse rates; breathing, 8 to 30 breaths a minute."""
+    seconds = np.arange(SAMPLES) / FS
+    phase = (rng.uniform(40, 160, (n, 1)) / 60 * seconds + rng.uniform(0, 1, (n, 1))) % 1.0
+    noise = 0.02 * rng.standard_normal((n, SAMPLES))
+    pace = rng.uniform(8, 30, (n, 1)) / 60
+    turns = pace * seconds + rng.uniform(0, 1, (n, 1)) + rng.uniform(0, 0.05, (n, 1)) * np.sin(0.5 * pace * seconds)
+    share = rng.uniform(0.3, 0.5, (n, 1))  # of a breath that is breathed in
+    within = turns % 1.0
+    breath = np.where(within < share, 0.5 * within / share, 0.5 + 0.5 * (within - share) / (1 - share))
+    breath = 0.5 - 0.5 * np.cos(2 * np.pi * breath)
+    return {
+        "sawtooth, rising": as_arterial(phase, rng),
+        "sawtooth, falling": as_arterial(-phase, rng),
+        "sawtooth, rising, with noise": as_arterial(phase + noise, rng),
+        "sawtooth, falling, with noise": as_arterial(-phase + noise, rng),
+        "respiration": as_arterial(breath + noise, rng),
+    }
+
+
+def breathing(real: Path) -> np.ndarray:
+    """Real respiration by impedance, in units of its own."""
+    files = [
+        real / "bidmc" / "bidmc_01_Signals.csv",
+        *(real / WFDB / f"{name}.hea" for name in ("mixedsignals", "041s")),
+    ]
+    return np.concatenate([cut(read(path), "RESP") for path in files])
+
+
 def _venous(rng: np.random.Generator, n: int, seconds: np.ndarray) -> np.ndarray:
     """a, c and v waves, x and y descents, breathing, noise; from 0 to 25 mmHg."""
     beats = rng.uniform(50, 120, (n, 1)) / 60 * seconds + rng.uniform(0, 1, (n, 1))

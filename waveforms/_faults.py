@@ -59,7 +59,7 @@ class Signal(NamedTuple):
 
 
 def sample_faults(signal: Signal) -> tuple[Fault | None, tuple[Seen, ...]]:
-    r"""First fault among flat, ramp, railed, clipped and flush, and what was seen besides."""
+    r"""First fault among flat, ramp or sawtooth, railed, clipped and flush, and what was seen besides."""
     for check in (_flat, _ramp, _railed, _flush):
         fault = check(signal)
         if fault is not None:
@@ -107,22 +107,26 @@ def _flat(signal: Signal) -> Fault | None:
 
 
 def _ramp(signal: Signal) -> Fault | None:
-    r"""A straight line explains 99.5 % of the variance, or nearly every step goes the same way."""
+    r"""A straight line explains 99.5 % of the variance, or nearly every step goes the same way: a ramp, or teeth."""
     wave = signal.wave
     time = np.arange(len(wave)) - (len(wave) - 1) / 2
     centred = wave - wave.mean()
     total = float(centred @ centred)
-    line = float(time @ centred) ** 2 / float(time @ time)
-    steps = np.sign(np.diff(wave))
-    moving = steps[steps != 0]
+    straight = float(time @ centred) ** 2 / float(time @ time) >= 0.995 * total
+    steps = np.diff(wave)
+    moving = np.sign(steps[steps != 0])
     one_way = len(moving) > 10 and abs(float(moving.mean())) > 0.97
-    if line < 0.995 * total and not one_way:
+    if not (straight or one_way):
         return None
-    way = "rises" if time @ centred > 0 else "falls"
-    message = (
-        f"the signal {way} in a straight line from {wave[0]:.4g} to {wave[-1]:.4g}, as an index or time column does"
-    )
-    return Fault("ramp", message, f'choose another column, such as --channel "NAME={signal.role}"', 0.0)
+    up = float(time @ centred) > 0 if straight else float(moving.mean()) > 0
+    forth, back = np.maximum(steps if up else -steps, 0.0), np.maximum(-steps if up else steps, 0.0)
+    way, hint = "rises" if up else "falls", f'choose another column, such as --channel "NAME={signal.role}"'
+    if not straight and float(back.sum()) > 0.1 * float(forth.sum()):
+        jumps = max(1, round(float(back.sum() / np.ptp(wave))))
+        seen = f"the signal {way} in {100 * len(forth[forth > 0]) / len(moving):.1f} % of its steps and jumps back"
+        return Fault("shape", f"{seen} {jumps} times: a sawtooth, which no artery draws", hint, 0.0)
+    how = f"in a straight line from {wave[0]:.4g} to" if straight else f"all the time, from {wave[0]:.4g} to"
+    return Fault("ramp", f"the signal {way} {how} {wave[-1]:.4g}, as an index or time column does", hint, 0.0)
 
 
 class _Plateau(NamedTuple):

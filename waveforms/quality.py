@@ -66,7 +66,7 @@ REASONS: dict[str, str] = {
     "too-short": "the window is too short to hold two beats",
     "gap": "samples are missing for longer than can be interpolated",
     "flat": "the signal does not move",
-    "ramp": "the signal is a straight line, such as an index or time column",
+    "ramp": "the signal goes one way, such as an index or time column",
     "railed": "the signal is held at the end of its range",
     "clipped": "too many peaks or troughs are cut off at the end of the range",
     "flush": "the line is being flushed, opened or disconnected",

@@ -69,7 +69,9 @@ def nonsense() -> dict[str, tuple[np.ndarray, set[str]]]:
         "sine at 130 /min": (90 + 20 * np.sin(2 * np.pi * 2.17 * T), {"shape"}),
         "square": (90 + 20 * np.sign(np.sin(2 * np.pi * 1.1 * T)), {"shape", "railed", "clipped"}),
         "triangle": (70 + 80 * np.abs((T * 1.2) % 1 - 0.5), {"shape"}),
-        "sudden rises": (70 + 50 * (1 - (T * 1.2) % 1), {"shape", "ramp"}),
+        "sudden rises": (70 + 50 * (1 - (T * 1.2) % 1), {"shape"}),
+        "sudden falls": (70 + 25 * ((T * 1.2) % 1), {"shape"}),
+        "curve that only rises": (70 + 50 * np.exp((T - 8) / 5), {"ramp"}),
         "rises within a sample": (70 + 50 * np.exp(-beat / 0.4) + 0.2 * rng.standard_normal(1000), {"shape"}),
         "narrow pulses": (
             70 + 60 * np.exp(-(((beat - 0.3) / np.where(beat < 0.3, 0.032, 0.05)) ** 2)) + 0.2 * np.sin(2 * T),
@@ -97,6 +99,21 @@ def test_nonsense_is_refused_for_the_right_reason(case):
     assert verdict.hint
     assert 100.0 <= verdict.at_s <= 108.0
     assert verdict.message.startswith(f"ART at {verdict.at_s:.2f} s: ")
+
+
+@pytest.mark.parametrize("rate", [0.6, 1.2, 2.6])
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_sawtooth_is_not_told_as_a_line(rate, way):
+    verdict = assess(90 + way * 40 * ((T * rate) % 1), FS)
+    assert verdict.reason in ("shape", "inverted")
+    assert "straight line" not in verdict.message
+    if rate < 1.5:  # fewer than 1.5 % of the steps go back
+        assert f"jumps back {int(rate * T[-1])} times: a sawtooth" in verdict.message
+
+
+def test_a_line_is_told_as_a_line():
+    assert "rises in a straight line from 60 to 67.99" in assess(60 + T, FS).message
+    assert "rises all the time, from 80.09 to" in assess(70 + 50 * np.exp((T - 8) / 5), FS).message
 
 
 def faulty(pulse_train) -> dict[str, tuple[np.ndarray, str, float | None]]:
