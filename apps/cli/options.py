@@ -44,7 +44,7 @@ class Settings:
         device: Where the networks run.
         threads: Threads or processes to use; 0 leaves the choice to the verb.
         json: Print strict JSON on stdout.
-        quiet: Say nothing on stderr but errors.
+        quiet: Say nothing on stderr but warnings and errors; results are printed all the same.
         out: Where results are written; an empty path leaves the choice to the verb.
         force: Write over what is there.
 
@@ -88,7 +88,9 @@ _THREADS = Annotated[
     int | None, typer.Option("--threads", min=0, help="Threads to use; 0: the verb's choice [0].", show_default=False)
 ]
 _JSON = Annotated[bool | None, typer.Option("--json", help="Print strict JSON on stdout.", show_default=False)]
-_QUIET = Annotated[bool | None, typer.Option("--quiet", "-q", help="Say nothing but errors.", show_default=False)]
+_QUIET = Annotated[
+    bool | None, typer.Option("--quiet", "-q", help="No talk on stderr: only warnings and errors.", show_default=False)
+]
 _OUT = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)]
 _FORCE = Annotated[bool | None, typer.Option("--force", "-f", help="Write over what is there.", show_default=False)]
 _SHARED = {

@@ -24,9 +24,9 @@ _NAME = Annotated[bool, typer.Option("--show-name", help="Head the report with t
 def report(result: _RESULT, html: _HTML = True, show_name: _NAME = False, *, settings: Settings) -> None:
     r"""Write a result as a self-contained page.
 
-    The page needs no network and can be printed; it is written beside the result, or to the file given with --out. The
-    recording's name may identify a person, so it heads the page only with --show-name. Research use only. Not a
-    medical device.
+    The page needs no network and can be printed; it is written beside the result, or to the file given with --out,
+    which gets .html where it has no suffix. The recording's name may identify a person, so it heads the page only with
+    --show-name. Research use only. Not a medical device.
 
     Arguments:
         result: A netCDF file that `infer --out` wrote.
@@ -53,6 +53,7 @@ def report(result: _RESULT, html: _HTML = True, show_name: _NAME = False, *, set
         raise CommandError(f"{result.name} holds no window", code="result", hint="", exit_code=ExitCode.UNREADABLE)
     target = settings.out if settings.has_out else result.with_suffix(".html")
     target = target / f"{result.stem}.html" if target.is_dir() else target
+    target = target if target.suffix else target.with_suffix(".html")
     if target.exists() and not settings.force:
         raise CommandError(f"{target.name} is there already", code="exists", hint="--force, or another --out")
     text = _page(found, show_name=show_name)

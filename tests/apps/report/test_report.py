@@ -97,6 +97,13 @@ def test_name_heads_the_report_on_request_only(result: Path, tmp_path: Path) -> 
     assert "simulated_patient" in (tmp_path / "named.html").read_text(encoding="utf-8")
 
 
+def test_a_name_without_suffix_gets_one(result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(result), "--html", "--out", str(tmp_path / "rep")]) == 0
+    assert (tmp_path / "rep.html").is_file() and not (tmp_path / "rep").exists()
+    assert capsys.readouterr().out.startswith("rep.html: ")
+    assert run(["report", str(result), "--html", "--out", str(tmp_path / "rep")]) == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"time,ABP\n", b"\x89HDF\r\n\x1a\n"])
 def test_what_is_no_result_is_refused(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.nc"
