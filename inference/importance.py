@@ -235,13 +235,14 @@ def _with_mode(
     window = torch.from_numpy(np.asarray(x, np.float32))[None]
 
     def log_p(z: np.ndarray) -> np.ndarray:
-        return -0.5 * solver.misfits(x, z, first.start) - 0.5 * (z[:, :-1] ** 2).sum(1)
+        return np.asarray(-0.5 * solver.misfits(x, z, first.start) - 0.5 * (z[:, :-1] ** 2).sum(1))
 
     def estimator(z: np.ndarray) -> np.ndarray:
         outputs = reference.unknowns(z, first.start)
         theta = np.stack([outputs[name] for name in reference.outputs], axis=-1)
         own = bundle.npe.log_prob(theta, window) - space.subset(reference.outputs).log_prior(theta)
-        return own - 0.5 * (z[:, column] ** 2).sum(1) - constant + solver.completion_density(x, z, first.start, middle)
+        known = own - 0.5 * (z[:, column] ** 2).sum(1) - constant
+        return np.asarray(known + solver.completion_density(x, z, first.start, middle))
 
     density = log_p(first.z)
     law = mode_law(solver, x, first.z[np.argmax(density)], first.start)

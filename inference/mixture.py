@@ -78,7 +78,7 @@ class ModeLaw:
         step = np.linalg.solve(self.factor, (y - self.centre).T).T
         with jax.enable_x64(True):
             found = jax.vmap(student_density)(jnp.asarray(step))
-        return np.asarray(found) - np.log(np.diag(self.factor)).sum()
+        return np.asarray(np.asarray(found) - np.log(np.diag(self.factor)).sum())
 
 
 def mode_law(solver: Solver, x: Float[np.ndarray, " T"], z: Float[np.ndarray, " U"], start: float) -> ModeLaw:

@@ -269,7 +269,7 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         r"""Returns the recipe as a JSON-able dictionary; channels and a finer training stand in it where there are."""
-        absent = () if self.channels else ("channels", "given", "start")
+        absent: tuple[str, ...] = () if self.channels else ("channels", "given", "start")
         absent += () if self.finer else ("finer",)
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in absent}
 

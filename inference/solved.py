@@ -138,7 +138,7 @@ class Solver:
             with jax.enable_x64(True):
                 window, at = jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
                 found[free] = np.asarray(self._centre(jnp.asarray(c), jnp.asarray(found[free]), window, at))
-        return found
+        return np.asarray(found)
 
     def misfits(self, x: Float[np.ndarray, " T"], z: Float[np.ndarray, "N U"], start: float) -> Float[np.ndarray, " N"]:
         r"""Sums of squares of the standardised residuals of rows of unknowns.

@@ -374,7 +374,8 @@ class _Run:
         data = self.sets[i].rows(keep)
         rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
         take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
-        return _Pools(*(getattr(data, field.name)[take] for field in fields(data)), self.weights[i][keep][take])
+        taken: dict[str, Any] = {field.name: getattr(data, field.name)[take] for field in fields(data)}
+        return _Pools(**taken, weight=self.weights[i][keep][take])
 
     @torch.no_grad()
     def validate(self) -> None:
@@ -416,7 +417,7 @@ def _weights(
     known = [(g[n:][s.usable[n:]], e[n:][s.usable[n:]]) for g, e, s, n in zip(given, errors, sets, held, strict=True)]
     channels, error = (torch.cat(part) for part in zip(*known, strict=True))
     weights = [torch.zeros_like(e) for e in errors]
-    for row in channels.unique(dim=0):
+    for row in torch.unique(channels, dim=0):
         size = error[(channels == row).all(-1)].mean(0)
         for one, g in zip(weights, given, strict=True):
             one[(g == row).all(-1)] = 1 / size
