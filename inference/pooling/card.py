@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["render_pooling_card"]
 
 _SENSOR = {
-    "called elsewhere": "Recordings without a sensor change in which one was found",
+    "called elsewhere": "Changes found where there was none, by recording",
     "sensor changes": "Sensor changes found",
     "sensor changes taken for patients": "Sensor changes taken for a new patient",
 }
