@@ -375,7 +375,7 @@ class _Run:
         rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
         take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
         taken: dict[str, Any] = {field.name: getattr(data, field.name)[take] for field in fields(data)}
-        return _Pools(**taken, weight=self.weights[i][keep][take])
+        return _Pools(member=taken.pop("usable"), weight=self.weights[i][keep][take], **taken)
 
     @torch.no_grad()
     def validate(self) -> None:

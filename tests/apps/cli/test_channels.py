@@ -165,4 +165,4 @@ def test_a_file_without_any_of_the_channels_is_told(run: Run, model: Path, tmp_p
     path.write_text("time [s],ECG\n" + "\n".join(f"{i / 125:.3f},{i % 9}" for i in range(1500)) + "\n")
     ran = run("infer", path, "--model", model)
     assert ran.code == 6
-    assert "reads any of ART [mmHg], PLETH [1]" in ran.err
+    assert "expected a channel ART or PLETH, found ECG" in ran.err
