@@ -42,7 +42,10 @@ def measured_alike(
         if not names <= set(anchored.get("anchors", ())):
             return None
         return {**anchored, "not_calibrated": missed_coverage(anchored.get("coverage", {}), " with such a reference")}
-    told = {**measured, **measured.get("given", {}).get(given, {})}
+    own = measured.get("given", {}).get(given, {})
+    told = {**measured, **own}
+    if own:
+        told["recordings"] = sum(part["recordings"] for part in own.get("error", {}).values())
     by_pool = measured.get("coverage_by_pool", {})
     missed = {}
     if by_pool:

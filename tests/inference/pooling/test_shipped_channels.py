@@ -107,3 +107,12 @@ def test_a_file_with_both_is_pooled_by_default_and_says_so(
     assert all("pool" not in w for w in json.loads(capsys.readouterr().out)["windows"])
     assert run(words) == 0
     assert "Slow quantities from 5 windows" in capsys.readouterr().out
+
+
+def test_coverage_is_cited_of_windows_with_the_same_channels(shipped: Shipped) -> None:
+    from pulsebayes.inference.pooling.coverage import measured_alike
+
+    told = measured_alike(shipped[1].measured, 12, "ART")
+    own = shipped[1].measured["given"]["ART"]
+    assert told is not None and (told["n"], told["coverage"]) == (own["n"], own["coverage"])
+    assert told["recordings"] == sum(part["recordings"] for part in own["error"].values())
