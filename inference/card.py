@@ -8,7 +8,7 @@ from typing import Any
 from .contract import InputContract
 from .recipe import shipped_recipes
 
-__all__ = ["render_card"]
+__all__ = ["markdown_table", "render_card"]
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -108,7 +108,7 @@ def _results(measured: Mapping[str, Any], units: Mapping[str, str]) -> str:
     columns = ["quantity", "prior 5-95 %", "contraction", "median error", "90 % interval", "cover 50 %", "cover 90 %"]
     columns += ["SBC p", "SBC p (Holm)"]
     rows = [_result_row(quantity, measured, units) for quantity in measured["contraction"]]
-    return head + _table(columns, rows)
+    return head + markdown_table(columns, rows)
 
 
 def _given(found: Mapping[str, Mapping[str, Any]], units: Mapping[str, str]) -> str:
@@ -125,7 +125,7 @@ def _given(found: Mapping[str, Mapping[str, Any]], units: Mapping[str, str]) -> 
             held = (f"{100 * measured['coverage'][level][name]:.1f}" for level in ("0.5", "0.9"))
             row += [f"{measured['contraction'][name]:.2f}", *held]
         rows.append(row)
-    return head + _table(columns, rows)
+    return head + markdown_table(columns, rows)
 
 
 def _refused(shares: Mapping[str, Mapping[str, float]]) -> str:
@@ -139,7 +139,7 @@ def _refused(shares: Mapping[str, Mapping[str, float]]) -> str:
     rows = [
         [what, str(int(share["n"])), *(f"{100 * share[name]:.1f}" for name in names)] for what, share in shares.items()
     ]
-    return head + _table(["windows", "n", *names], rows)
+    return head + markdown_table(["windows", "n", *names], rows)
 
 
 def _result_row(quantity: str, measured: Mapping[str, Any], units: Mapping[str, str]) -> list[str]:
@@ -159,7 +159,19 @@ def _result_row(quantity: str, measured: Mapping[str, Any], units: Mapping[str, 
     ]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""A table as cards have it.
+
+    Arguments:
+        columns: Heads of the columns.
+        rows: Cells by row.
+
+    Example:
+        >>> print(markdown_table(["quantity"], [["HR"]]))
+        | quantity |
+        | --- |
+        | HR |
+    """
     lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)
 

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ...inference.coverage import LARGEST_MISS
 from .groups import Subgroup
 from .intervals import density_levels
 from .local import local_c2st
@@ -41,7 +42,7 @@ __all__ = ["Finding", "Judgement", "Miss", "Samples", "chance_of_miss", "judge"]
 
 LEVELS = (0.5, 0.9)
 """Levels at which coverage binds."""
-TOLERANCE, GROUP_TOLERANCE = 0.03, 0.05
+TOLERANCE, GROUP_TOLERANCE = LARGEST_MISS, 0.05
 LEAST_GROUP = 200
 """Rows from which on a subgroup binds."""
 MOST_LOCAL = 3000

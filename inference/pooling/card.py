@@ -2,8 +2,10 @@ r"""The card of a pooling layer: what was measured of pooled answers, beside the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from ..card import markdown_table
 
 __all__ = ["render_pooling_card"]
 
@@ -57,25 +59,24 @@ def _by_pool(measured: Mapping[str, Any]) -> str:
     recordings = measured.get("recordings_by_pool", {})
     told = ", ".join(f"{n} of {size}" for size, n in recordings.items())
     head = "## Coverage\n\nShares of truths held by 50 and 90 % intervals, in per cent, by windows of the pool"
-    return head + (f" (recordings: {told}).\n\n" if told else ".\n\n") + _table(heads, rows)
+    return head + (f" (recordings: {told}).\n\n" if told else ".\n\n") + markdown_table(heads, rows)
 
 
 def _by_channel(given: Mapping[str, Mapping[str, Any]]) -> str:
     """Error of stroke volume and output by the channels given."""
     heads = ["given", "in pools", "recordings", "SV alone", "SV pooled", "CO alone", "CO pooled"]
     rows = [
-        [channels, kind, str(error["recordings"]), *(_error(error, name) for name in ("SV", "CO"))]
+        [channels, kind, str(error["recordings"]), *_errors(error)]
         for channels, found in given.items()
         for kind, error in found["error"].items()
     ]
-    rows = [[*row[:3], *row[3].split("/"), *row[4].split("/")] for row in rows]
     head = "## By channels\n\nMedian error of the logarithm of the posterior median, of windows with these channels,\n"
     head += "alone and pooled: in pools alike, and in pools that hold windows with other channels.\n\n"
-    return head + _table(heads, rows)
+    return head + markdown_table(heads, rows)
 
 
-def _error(error: Mapping[str, Any], name: str) -> str:
-    return "/".join(f"{error[kind][name]:.3f}" for kind in ("window", "recording"))
+def _errors(error: Mapping[str, Any]) -> list[str]:
+    return [f"{error[kind][name]:.3f}" for name in ("SV", "CO") for kind in ("window", "recording")]
 
 
 def _others(measured: Mapping[str, Any]) -> str:
@@ -97,8 +98,3 @@ def _others(measured: Mapping[str, Any]) -> str:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
