@@ -256,7 +256,9 @@ class ReferenceNetwork:
         from .clinical import CLINICAL
         from .patient import typical_parameters
 
-        return typical_parameters()[0], np.array([CLINICAL.index(name) for name in NETWORK_FREE])
+        # Of float32 at any width: outlets are matched where their factor is exactly 1, and .9999999999 is not.
+        medians = typical_parameters()[0].astype(np.float32)
+        return medians, np.array([CLINICAL.index(name) for name in NETWORK_FREE])
 
     def coefficients(self, theta: Float[Array, " D"]) -> tuple[Float[Array, ""], Complex[Array, " K1"]]:
         r"""Period and coefficients of one row.

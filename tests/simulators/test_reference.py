@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pulsebayes.simulators.network.linear import LinearNetwork
+from pulsebayes.simulators.network.linear import LinearNetwork, make_tubes
+from pulsebayes.simulators.network.outlets import make_outlets
 from pulsebayes.simulators.normal_scores import from_normal, to_normal
 from pulsebayes.simulators.parameters import Parameter, ParameterSpace
 from pulsebayes.simulators.priors import Beta
@@ -64,3 +65,17 @@ def test_network_is_the_steady_beat_of_the_linear_network():
         assert float(period) == pytest.approx(60 / row[0], rel=1e-5)
         np.testing.assert_allclose(periodic_wave(c, jnp.arange(64) / 64), wave, atol=0.05)
     assert model.space.names == NETWORK_FREE
+
+
+def test_likelihood_has_the_outlets_of_the_simulator():
+    model = ReferenceNetwork()
+    theta = model.space.sample(np.random.default_rng(0), 64)
+
+    def outlets(whole):
+        subject, _ = model._network.subjects(whole)
+        return make_outlets(subject, make_tubes(subject)).r1
+
+    simulated = outlets(jnp.asarray(model._whole(theta), jnp.float32))
+    with jax.enable_x64(True):  # as samplers have it
+        likely = outlets(jax.vmap(model._completed)(jnp.asarray(theta, jnp.float64)))
+    np.testing.assert_allclose(simulated, likely, rtol=1e-4)
