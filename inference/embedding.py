@@ -93,6 +93,9 @@ class EmbeddingConfig:
         harmonics: Harmonics that are read, below the number of samples; ``"harmonic"`` only.
         guess: Number of outputs, all of which are measured from a computed guess that the context ends in, see
             [`HarmonicGuess`][pulsebayes.inference.harmonic_guess.HarmonicGuess]; ``"harmonic"`` only; 0 for none.
+        law: ``"clinical"``: the guess reads what deviations of the clinical population stand for, see
+            [`ClinicalLaw`][pulsebayes.inference.clinical_law.ClinicalLaw], and its emulator is fitted to windows
+            without a sensor; empty for neither.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -122,6 +125,7 @@ class EmbeddingConfig:
     linear: bool = False
     harmonics: int = 12
     guess: int = 0
+    law: Literal["", "clinical"] = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -150,6 +154,8 @@ class EmbeddingConfig:
             raise ValueError(f"stages and blocks must have the same length, got {self.stages} and {self.blocks}")
 
     def _check_guess(self) -> None:
+        if self.law not in ("", "clinical") or (self.law and not self.guess):
+            raise ValueError(f"law must be 'clinical' or none and goes with a guess, got {self.law!r}")
         if not self.guess:
             return
         least = guess_size(self.guess) + 1 if self.guess >= 2 else 0
@@ -184,9 +190,9 @@ class EmbeddingConfig:
             )
 
     def to_json(self) -> dict[str, Any]:
-        r"""Returns the configuration as a JSON-able dictionary; channels, linear, guess and harmonics where used."""
+        r"""Returns the configuration as a JSON-able dictionary; what only some embeddings use, where used."""
         fields = dataclasses.asdict(self)
-        for name in ("channels", "linear", "guess"):
+        for name in ("channels", "linear", "guess", "law"):
             if not fields[name]:
                 del fields[name]
         if self.harmonics == EmbeddingConfig.harmonics:

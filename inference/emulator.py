@@ -4,8 +4,7 @@ Three hidden layers, fitted once by least squares to training rows, then fixed. 
 are carried forward through the layers beside the values.
 
 References:
-    | Muon: an optimizer for hidden layers in neural networks (Jordan et al., 2024),
-      https://kellerjordan.github.io/posts/muon/
+    | SOAP: improving and stabilizing Shampoo using Adam (Vyas et al., 2024), https://arxiv.org/abs/2409.11321
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 
 __all__ = ["Emulator"]
 
-_RATE, _HIDDEN_RATE, _MOMENTUM, _WARMUP, _BATCH = 4e-3, 0.02, 0.95, 200, 512
+_RATE, _DECAY, _WARMUP, _BATCH, _BATCHES = 0.02, 0.95, 200, 1024, 8
+_TURNED = 10  # steps between turns of an optimizer's axes
 
 
 class Emulator(nn.Module):
@@ -49,8 +49,8 @@ class Emulator(nn.Module):
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
 
-    def _layer(self, i: int) -> tuple[Tensor, Tensor]:
-        return getattr(self, f"weight{i}").double(), getattr(self, f"bias{i}").double()
+    def _layer(self, i: int, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+        return getattr(self, f"weight{i}").to(kind), getattr(self, f"bias{i}").to(kind)
 
     def forward(
         self, x: Float[Tensor, "N inputs"], wanted: int
@@ -58,12 +58,12 @@ class Emulator(nn.Module):
         r"""Features, and their slopes with respect to the last inputs, in float64.
 
         Arguments:
-            x: Inputs.
+            x: Inputs; it is computed in their precision.
             wanted: Number of last inputs that slopes are wanted of; 0 for none.
         """
-        h, slopes = x.double(), torch.zeros(0)
+        h, slopes = x, torch.zeros(0)
         for i in range(self.layers):
-            weight, bias = self._layer(i)
+            weight, bias = self._layer(i, x.dtype)
             if wanted:
                 slopes = weight[:, -wanted:].T.expand(len(x), -1, -1) if i == 0 else slopes @ weight.T
             h = h @ weight.T + bias
@@ -72,17 +72,18 @@ class Emulator(nn.Module):
                 slopes = slopes * (gate * (1 + h * (1 - gate)))[:, None] if wanted else slopes
                 h = h * gate
         spread = self.spread.double()
-        return self.centre.double() + h * spread, (slopes * spread).transpose(-1, -2) if wanted else slopes
+        slopes = (slopes.double() * spread).transpose(-1, -2) if wanted else slopes
+        return self.centre.double() + h.double() * spread, slopes
 
     def fit(
         self, x: Float[Tensor, "N inputs"], y: Float[Tensor, "N features"], unit: Float[Tensor, " features"],
         *, epochs: int, seed: int = 0,
     ) -> None:  # fmt: skip
-        r"""Fits the network by least squares: Muon for the inner layers, AdamW for all else, a cosine schedule.
+        r"""Fits the network by least squares: SOAP with a cosine schedule.
 
         Arguments:
             x: Inputs of rows.
-            y: Their features, with noise.
+            y: Their features.
             unit: What an error of each feature counts as one.
             epochs: Passes over the rows.
             seed: Seed of weights and order.
@@ -106,20 +107,17 @@ class Emulator(nn.Module):
         return nn.Sequential(*layers[:-1])
 
     def _descend(self, net: nn.Sequential, x: Tensor, goal: Tensor, pull: Tensor, epochs: int) -> None:
-        inner: list[Tensor] = [layer.weight for layer in _linear(net)[1:]]
-        rest = [p for p in net.parameters() if all(p is not q for q in inner)]
-        adam = torch.optim.AdamW(rest, lr=_RATE, weight_decay=0.0, betas=(0.9, 0.99))
-        pace = [torch.zeros_like(weight) for weight in inner]
-        batch = min(_BATCH, len(x))
+        batch = max(1, min(_BATCH, len(x) // _BATCHES))
         total, step = epochs * (len(x) // batch), 0
+        scale = pull.square().mean()
+        states = [_State(p) for p in net.parameters()]
         for _ in range(epochs):
             for rows in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):  # type: ignore[no-untyped-call]
                 share = min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / total))
-                adam.param_groups[0]["lr"] = _RATE * share
                 net.zero_grad()
-                ((net(x[rows]) - goal[rows]) * pull).square().mean().backward()
-                adam.step()
-                _step_evenly(inner, pace, _HIDDEN_RATE * share)
+                (((net(x[rows]) - goal[rows]) * pull).square().mean() / scale).backward()
+                for state in states:
+                    state.step(_RATE * share)
                 step += 1
 
 
@@ -127,16 +125,45 @@ def _linear(net: nn.Sequential) -> list[nn.Linear]:
     return [layer for layer in net if isinstance(layer, nn.Linear)]
 
 
-@torch.no_grad()
-def _step_evenly(weights: list[Tensor], pace: list[Tensor], rate: float) -> None:
-    """Muon's step: momentum with all its singular values brought near one, so that none of the directions lags."""
-    for weight, moving in zip(weights, pace, strict=True):
-        slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
-        moving.mul_(_MOMENTUM).add_(slope)
-        step = slope.add(moving, alpha=_MOMENTUM)
-        tall = step.shape[0] > step.shape[1]
-        even = (step.T if tall else step) / (step.norm() + 1e-7)
-        for _ in range(5):
-            square = even @ even.T
-            even = 3.4445 * even + (-4.7750 * square + 2.0315 * square @ square) @ even
-        weight.add_(even.T if tall else even, alpha=-rate * max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5)
+class _State:
+    """SOAP of one parameter: Adam on the principal axes of its gradients, which are turned every few steps."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter, self.steps = parameter, 0
+        shape = parameter.shape if parameter.ndim == 2 else (1, len(parameter))
+        self.pace, self.square = torch.zeros(shape), torch.zeros(shape)
+        sides = shape if parameter.ndim == 2 else ()  # a vector keeps its own axes
+        self.spread = [torch.zeros(size, size) for size in sides]
+        self.axes = [torch.eye(size) for size in sides]
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        """One step against the gradient."""
+        grad = self.parameter.grad
+        slope = torch.zeros_like(self.pace) if grad is None else grad.view(self.pace.shape)
+        for spread, product in zip(self.spread, (slope @ slope.T, slope.T @ slope)):
+            spread.lerp_(product, 1 - _DECAY)
+        if self.steps % _TURNED == 0:
+            self._turn()
+        self.steps += 1
+        self.pace.lerp_(slope, 1 - _DECAY)
+        self.square.lerp_(self._turned(slope).square(), 1 - _DECAY)
+        size = (self.square / (1 - _DECAY**self.steps)).sqrt() + 1e-8
+        move = self._turned(self._turned(self.pace) / size, back=True) / (1 - _DECAY**self.steps)
+        self.parameter.add_(move.view_as(self.parameter), alpha=-rate)
+
+    def _turned(self, slope: Tensor, *, back: bool = False) -> Tensor:
+        if not self.axes:
+            return slope
+        left, right = self.axes
+        return left @ slope @ right.T if back else left.T @ slope @ right
+
+    def _turn(self) -> None:
+        """Axes closer to those of the mean square gradient by a step of subspace iteration; sizes go with them."""
+        for side, (spread, axes) in enumerate(zip(self.spread, self.axes)):
+            if not self.steps:
+                axes.copy_(torch.linalg.eigh(spread)[1].flip(1))
+                continue
+            order = ((axes.T @ spread) * axes.T).sum(1).argsort(descending=True)
+            axes.copy_(torch.linalg.qr(spread @ axes[:, order])[0])
+            self.square = self.square.index_select(side, order)

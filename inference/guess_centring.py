@@ -22,6 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
+from .clinical_law import PRESSURE, SPEED, ClinicalLaw
+
 __all__ = ["GuessCentring", "bend_places", "bounded", "guess_size", "solved", "unbounded"]
 
 _SLOPE = 0.02  # of the part that grows without limit
@@ -117,6 +119,8 @@ class GuessCentring(nn.Module):
 
     Arguments:
         dim: Number of outputs.
+        law: Whether the wave speed is counted from nothing, see
+            [`ClinicalLaw`][pulsebayes.inference.clinical_law.ClinicalLaw].
 
     Example:
         >>> step = GuessCentring(2)(torch.zeros(3, 9))
@@ -130,15 +134,18 @@ class GuessCentring(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, law: bool = False) -> None:
         super().__init__()
         self.dim = dim
+        self.law = ClinicalLaw() if law else None
         self.register_buffer("place", torch.tensor([[0.0, 1.0, 0.5, 0.25]]).repeat(dim, 1).double())
         self.register_buffer("rotation", torch.eye(dim).double())
         self.register_buffer("shift", torch.zeros(guess_size(dim)))
         self.register_buffer("scale", torch.ones(guess_size(dim)))
 
-    def fit(self, place: Tensor, rotation: Tensor, shift: Tensor, scale: Tensor) -> None:
+    def fit(
+        self, place: Tensor, rotation: Tensor, shift: Tensor, scale: Tensor, law: ClinicalLaw | None = None
+    ) -> None:
         r"""Takes over the scales of a guess.
 
         Arguments:
@@ -146,7 +153,10 @@ class GuessCentring(nn.Module):
             rotation: Typical axes of a posterior, the widest first.
             shift: Mean of each number of the guess.
             scale: Standard deviation of each.
+            law: What the guess counts the wave speed by.
         """
+        if self.law is not None and law is not None:
+            self.law.load_state_dict(law.state_dict())
         for own, given in zip((self.place, self.rotation, self.shift, self.scale), (place, rotation, shift, scale)):
             own.copy_(given)
 
@@ -157,7 +167,7 @@ class GuessCentring(nn.Module):
             context: Contexts; the last part is the standardised guess.
         """
         guess = (context[..., -len(self.shift) :].detach() * self.scale + self.shift).double()
-        return _Bent(guess, self.place, self.rotation)
+        return _Bent(guess, self.place, self.rotation, self.law)
 
 
 class _Bent(Transform):
@@ -167,7 +177,7 @@ class _Bent(Transform):
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, guess: Tensor, place: Tensor, rotation: Tensor) -> None:
+    def __init__(self, guess: Tensor, place: Tensor, rotation: Tensor, law: ClinicalLaw | None) -> None:
         super().__init__()
         dim = len(place)
         low = torch.tril_indices(dim, dim, -1, device=guess.device)
@@ -177,10 +187,19 @@ class _Bent(Transform):
         factor[..., low[0], low[1]] = slant
         self.factor = (factor + torch.eye(dim, dtype=guess.dtype)) * self.log_widths.exp()[..., :, None]
         self.bends = bends
-        self.place, self.rotation = place, rotation
+        self.place, self.rotation, self.law = place, rotation, law
+
+    def _risen(self, law: ClinicalLaw, u: Tensor) -> Tensor:
+        """What mean pressure adds to the coordinate of the wave speed, as a last column."""
+        mean, sd = self.place[PRESSURE, 0], self.place[PRESSURE, 1]
+        return law.shift(torch.sigmoid(u[..., PRESSURE : PRESSURE + 1] * sd + mean))[0] / self.place[SPEED, 3]
 
     def _call(self, x: Tensor) -> Tensor:
         n = bounded(x.double(), self.place) + _SLOPE * x
+        if self.law is not None:
+            n = torch.cat(
+                (n[..., :SPEED], n[..., SPEED : SPEED + 1] + self._risen(self.law, x.double()), n[..., SPEED + 1 :]), -1
+            )
         off = ((n - self.mode) @ self.rotation.T)[..., None]
         w = torch.linalg.solve_triangular(self.factor, off, upper=False)[..., 0]
         return (torch.asinh(_TAIL * (w + self._bend(w))) / _TAIL).to(x.dtype)
@@ -191,7 +210,12 @@ class _Bent(Transform):
         for axis in range(1, t.shape[-1]):
             w = torch.cat((w[..., :axis], (t - self._bend(w))[..., axis : axis + 1], t[..., axis + 1 :]), -1)
         n = self.mode + (self.factor @ w[..., None])[..., 0] @ self.rotation
-        return solved(n, self.place).to(y.dtype)
+        u = solved(n, self.place)
+        if self.law is not None:
+            level = n[..., SPEED : SPEED + 1] - self._risen(self.law, u)
+            own = solved(level, self.place[SPEED : SPEED + 1])
+            u = torch.cat((u[..., :SPEED], own, u[..., SPEED + 1 :]), -1)
+        return u.to(y.dtype)
 
     def _bend(self, w: Tensor) -> Tensor:
         dim = w.shape[-1]

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .clinical_law import PRESSURE, SPEED, ClinicalLaw
 from .emulator import Emulator
 from .guess_centring import bend_places, bounded, unbounded
 
@@ -31,7 +32,7 @@ _NOISES = (30.0, 10.0, 4.0, 2.0, 1.0, 1.0, 1.0)  # times the noise, step by step
 _LONGEST, _FARTHEST = 1.5, 3.2  # of a step and from the prior's mean, in its standard deviations
 _APART = 1.5  # standard deviations between the places of differences
 _BLOCK = 2048
-_EPOCHS = 60
+_EPOCHS, _NOISY_EPOCHS, _WIDTH = 100, 25, 256  # of the emulator
 _HELD = 0.08  # share of the rows that the noise is measured on
 _TYPICAL = 0.98  # share of the rows that count for that
 _SOME = 4096
@@ -44,6 +45,8 @@ class HarmonicGuess(nn.Module):
         dim: Number of outputs D.
         harmonics: Number of harmonics K; features are the log rate, the mean, the first harmonic's amplitude, and real
             and imaginary parts of the others, turned by the first one's phase.
+        law: Whether the emulator reads what the outputs stand for, see
+            [`ClinicalLaw`][pulsebayes.inference.clinical_law.ClinicalLaw].
 
     Example:
         >>> guess = HarmonicGuess(2, 4)
@@ -58,11 +61,14 @@ class HarmonicGuess(nn.Module):
     gain: Tensor
     turn: Tensor
 
-    def __init__(self, dim: int, harmonics: int) -> None:
+    def __init__(self, dim: int, harmonics: int, law: bool = False) -> None:
         super().__init__()
         self.dim, self.harmonics = dim, harmonics
         features = 2 * harmonics
-        self.emulator = Emulator(1 + dim, features)
+        self.emulator = Emulator(1 + dim, features, _WIDTH) if law else Emulator(1 + dim, features)
+        self.law = ClinicalLaw() if law else None
+        if law:
+            self.register_buffer("span", torch.tensor([[0.0], [1.0]]).repeat(1, dim).double())
         self.register_buffer("rate", torch.tensor([0.0, 1.0]))
         self.register_buffer("place", torch.tensor([[0.0, 1.0, 0.5, 0.25]]).repeat(dim, 1).double())
         self.register_buffer("rotation", torch.eye(dim).double())
@@ -71,8 +77,9 @@ class HarmonicGuess(nn.Module):
         self.register_buffer("turn", torch.zeros(()).double())
 
     def fit(
-        self, u: Float[Tensor, "N D"], known: Float[Tensor, "N F"], mean: Float[Tensor, " D"], sd: Float[Tensor, " D"]
-    ) -> None:
+        self, u: Float[Tensor, "N D"], known: Float[Tensor, "N F"], mean: Float[Tensor, " D"], sd: Float[Tensor, " D"],
+        clean: tuple[Float[Tensor, "M D"], Float[Tensor, "M F"]] | None = None,
+    ) -> None:  # fmt: skip
         r"""Fits the emulator and measures noise, gain and the typical posterior.
 
         Arguments:
@@ -80,18 +87,27 @@ class HarmonicGuess(nn.Module):
             known: Features of the same rows.
             mean: Mean of the unconstrained outputs.
             sd: Their standard deviation.
+            clean: Outputs and features without noise of other rows, which the emulator is then fitted to; None where
+                it is fitted to the first of these.
         """
-        share = torch.sigmoid(u.double() * sd + mean)
-        spread = torch.stack((mean, sd, share.mean(0), share.std(0)), 1)
-        self.place.copy_(spread)
-        self.rate.copy_(torch.stack((known[:, 0].mean(), known[:, 0].std())))
-        v, y = bounded(u.double(), self.place), known[:, 1:].double()
-        held = max(1, int(_HELD * len(u)))
+        held = len(u) if clean else max(1, int(_HELD * len(u)))
+        own_u, own = clean or (u[:-held], known[:-held])
+        every = torch.cat((own_u, u[-held:])).double() if clean else u.double()
+        share = torch.sigmoid(every * sd + mean)
+        self.place.copy_(torch.stack((mean, sd, share.mean(0), share.std(0)), 1))
+        self.rate.copy_(torch.stack((own[:, 0].mean(), own[:, 0].std())))
+        if self.law is not None:
+            self.law.fit()
+            found = self._read_law(self.law, own, self._straight(bounded(own_u.double(), self.place)))[0]
+            self.span.copy_(torch.stack((found.mean(0), found.std(0))))
+        y = own[:, 1:].double()
         unit = torch.full((y.shape[1],), float(y[:, 1].std()) / 100, dtype=torch.float64)
         unit[0] = 0.1 * y[:, 0].std()
-        x = torch.cat((self._rate(known)[:, None], v), 1)
-        self.emulator.fit(x[:-held], y[:-held], unit, epochs=_EPOCHS)
-        self._measure(x[-held:], y[-held:])
+        self.emulator.fit(
+            self._inputs(own, bounded(own_u.double(), self.place)), y, unit, epochs=_EPOCHS if clean else _NOISY_EPOCHS
+        )
+        last = known[-held:]
+        self._measure(self._inputs(last, bounded(u[-held:].double(), self.place)), last[:, 1:].double())
         some = known[-_SOME:].double()
         centre, precision, _ = self._mode(some)
         width = self._covariance(centre, precision)
@@ -115,14 +131,65 @@ class HarmonicGuess(nn.Module):
         low = torch.tril_indices(self.dim, self.dim, -1)
         slant = (factor / diagonal[:, :, None])[:, low[0], low[1]]
         bends = self._bends(known, mode, self.rotation.T @ factor)
-        return torch.cat((unbounded(mode, self.place)[0], diagonal.log(), slant, bends, misfit[:, None]), 1)
+        return torch.cat((self._coordinates(mode), diagonal.log(), slant, bends, misfit[:, None]), 1)
 
     def _rate(self, known: Tensor) -> Tensor:
         return ((known[:, 0] - self.rate[0]) / self.rate[1]).double()
 
-    def _emulated(self, known: Tensor, v: Tensor, wanted: int = 0) -> tuple[Tensor, Tensor]:
-        values, slopes = self.emulator(torch.cat((self._rate(known)[:, None], v), 1), wanted)
-        return values, slopes
+    def _inputs(self, known: Tensor, v: Tensor) -> Tensor:
+        """Inputs of the emulator from outputs on the bounded scale."""
+        if self.law is None:
+            return torch.cat((self._rate(known)[:, None], v), 1)
+        found = self._read_law(self.law, known, self._straight(v))[0]
+        return torch.cat((self._rate(known)[:, None], (found - self.span[0]) / self.span[1]), 1)
+
+    def _read_law(self, law: ClinicalLaw, known: Tensor, straight: Tensor) -> tuple[Tensor, Tensor]:
+        """What straight coordinates stand for, with slopes."""
+        places = straight * self.place[:, 3] + self.place[:, 2]
+        found, slopes = law.inputs(60 * known[:, 0].double().exp(), places)
+        return found, slopes * self.place[:, 3]
+
+    def _emulated(self, known: Tensor, straight: Tensor, wanted: int = 0) -> tuple[Tensor, Tensor]:
+        """Features at straight coordinates, and their slopes."""
+        rate = self._rate(known)[:, None]
+        if self.law is None:
+            values, slopes = self.emulator(torch.cat((rate, straight), 1), wanted)
+            return values, slopes
+        found, turned = self._read_law(self.law, known, straight)
+        x = torch.cat((rate, (found - self.span[0]) / self.span[1]), 1)
+        values, slopes = self.emulator(x.float(), wanted)  # its error is far above that of float32
+        return values, (slopes @ (turned / self.span[1][:, None]) if wanted else slopes)
+
+    def _risen(self, law: ClinicalLaw, v: Tensor) -> tuple[Tensor, Tensor]:
+        """What mean pressure adds to the coordinate of the wave speed, and the slope of that."""
+        own, speed = self.place[PRESSURE], self.place[SPEED]
+        found, slope = law.shift(v[:, PRESSURE] * own[3] + own[2])
+        return found / speed[3], slope * own[3] / speed[3]
+
+    def _straight(self, v: Tensor, sign: int = 1) -> Tensor:
+        """Straight coordinates from the bounded scale, or with a sign of -1 the other way."""
+        if self.law is None:
+            return v
+        moved = v.clone()
+        moved[:, SPEED] += sign * self._risen(self.law, v)[0]
+        return moved
+
+    def _back(self, straight: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounded scale from straight coordinates, and its slopes."""
+        slopes = torch.eye(self.dim, dtype=straight.dtype, device=straight.device).repeat(len(straight), 1, 1)
+        if self.law is not None:
+            slopes[:, SPEED, PRESSURE] = -self._risen(self.law, straight)[1]
+        return self._straight(straight, -1), slopes
+
+    def _coordinates(self, straight: Tensor) -> Tensor:
+        """The flow's coordinates from straight ones: both differ by a part without limit, little and slowly."""
+        v = self._straight(straight, -1)
+        return straight + unbounded(v, self.place)[0] - v
+
+    def _coordinate_slopes(self, straight: Tensor) -> Tensor:
+        v, slopes = self._back(straight)
+        one = torch.eye(self.dim, dtype=v.dtype, device=v.device)
+        return one + (unbounded(v, self.place)[1] - 1)[:, :, None] * slopes
 
     def _turned(self, y: Tensor) -> Tensor:
         """What a turn of the first harmonic by one mmHg does to the others."""
@@ -141,7 +208,7 @@ class HarmonicGuess(nn.Module):
 
     def _measure(self, x: Tensor, y: Tensor) -> None:
         """Noise, gain and turn from rows that the emulator was not fitted to."""
-        off = y - self.emulator(x, 0)[0]
+        off = torch.cat([part - self.emulator(own, 0)[0] for own, part in zip(x.split(_BLOCK), y.split(_BLOCK))])
         rows = torch.stack((y, self._turned(y)), 2)[:, 1:]
         found = torch.linalg.lstsq(rows, off[:, 1:, None]).solution
         left = off[:, 1:] - (rows @ found)[:, :, 0]
@@ -151,28 +218,49 @@ class HarmonicGuess(nn.Module):
         self.turn.copy_(1.4826 * found[:, 1, 0].abs().median())
         squares[0] = (squares[0] - (self.gain * y[:, 0].mean()) ** 2).clamp_min(0.1 * squares[0])
         self.variance.copy_(squares.clamp_min(1e-12))
+        if self.law is not None:
+            self._sharpen(y, off)
+
+    def _sharpen(self, y: Tensor, off: Tensor) -> None:
+        """Noise, gain and turn by likelihood, of the rows that these leave possible."""
+        for _ in range(2):
+            lost = self._whitened(self._root(y, 1.0), off)[:, :, 0].square().sum(1)
+            kept = lost < 2.5 * y.shape[1]
+            start = torch.cat((self.variance, self.gain[None] ** 2, self.turn[None] ** 2)).clamp_min(1e-12).log()
+            found = _most_likely(y[kept], off[kept], self._turned(y[kept]), start).exp()
+            self.variance.copy_(found[:-2])
+            self.gain.copy_(found[-2].sqrt())
+            self.turn.copy_(found[-1].sqrt())
 
     def _mode(self, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mode on the bounded scale, precision there, and half the log of the misfit."""
+        """Mode in straight coordinates, precision there, and half the log of the misfit."""
         y, v = known[:, 1:], torch.zeros(len(known), self.dim, dtype=torch.float64, device=known.device)
-        one = torch.eye(self.dim, dtype=torch.float64, device=known.device)
+        straight = self._straight(v)
         for larger in _NOISES:
             root = self._root(y, larger)
-            value, slopes = self._emulated(known, v, self.dim)
-            off, pull = self._whitened(root, y - value)[:, :, 0], self._whitened(root, slopes)
-            precision = pull.transpose(1, 2) @ pull + one
-            step = torch.linalg.solve(precision, (pull.transpose(1, 2) @ off[:, :, None])[:, :, 0] - v)
+            off, pull, prior, turned = self._pulls(known, straight, root)
+            precision = pull.transpose(1, 2) @ pull + turned.transpose(1, 2) @ turned
+            drawn = pull.transpose(1, 2) @ off[:, :, None] - turned.transpose(1, 2) @ prior[:, :, None]
+            step = torch.linalg.solve(precision, drawn)[:, :, 0]
             length = step.abs().amax(1, keepdim=True).clamp_min(1e-12)
-            v = (v + step * (_LONGEST / length).clamp(max=1.0)).clamp(-_FARTHEST, _FARTHEST)
-        value, slopes = self._emulated(known, v, self.dim)
-        off, pull = self._whitened(root, y - value)[:, :, 0], self._whitened(root, slopes)
-        return v, pull.transpose(1, 2) @ pull + one, 0.5 * off.square().sum(1).log1p()
+            there = straight + step * (_LONGEST / length).clamp(max=1.0)
+            straight = self._straight(self._straight(there, -1).clamp(-_FARTHEST, _FARTHEST))
+        off, pull, _, turned = self._pulls(known, straight, root)
+        precision = pull.transpose(1, 2) @ pull + turned.transpose(1, 2) @ turned
+        return straight, precision, 0.5 * off.square().sum(1).log1p()
 
-    def _nearby(self, v: Tensor, centre: Tensor, n: Tensor) -> Tensor:
-        """Bounded scale from the flow's, the two of which differ by little and slowly."""
-        there = v + n - centre
+    def _pulls(self, known: Tensor, straight: Tensor, root: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Misfit and its slopes in units of the noise, then the same of the prior."""
+        value, slopes = self._emulated(known, straight, self.dim)
+        off, pull = self._whitened(root, known[:, 1:] - value)[:, :, 0], self._whitened(root, slopes)
+        return off, pull, *self._back(straight)
+
+    def _nearby(self, straight: Tensor, centre: Tensor, n: Tensor) -> Tensor:
+        """Straight coordinates from the flow's."""
+        there = straight + n - centre
         for _ in range(4):
-            there = (there + n - unbounded(there, self.place)[0]).clamp(-_FARTHEST, _FARTHEST)
+            there = there + n - self._coordinates(there)
+            there = self._straight(self._straight(there, -1).clamp(-_FARTHEST, _FARTHEST))
         return there
 
     @staticmethod
@@ -181,27 +269,30 @@ class HarmonicGuess(nn.Module):
         solution: Tensor = torch.linalg.solve_triangular(root, right, upper=False)
         return solution
 
-    def _covariance(self, v: Tensor, precision: Tensor) -> Tensor:
-        """Covariance on the unbounded scale of the flow."""
-        slope = unbounded(v, self.place)[1]
-        found = torch.linalg.inv(precision) * slope[:, :, None] * slope[:, None]
+    def _covariance(self, straight: Tensor, precision: Tensor) -> Tensor:
+        """Covariance in the coordinates of the flow."""
+        slope = self._coordinate_slopes(straight)
+        found = slope @ torch.linalg.inv(precision) @ slope.transpose(1, 2)
         covariance: Tensor = 0.5 * (found + found.transpose(1, 2))
         return covariance
 
-    def _bends(self, known: Tensor, v: Tensor, axes: Tensor) -> Tensor:
+    def _bends(self, known: Tensor, straight: Tensor, axes: Tensor) -> Tensor:
         """How far each axis moves with squares, cubes and products of the coordinates of wider ones."""
-        root, centre = self._root(known[:, 1:], 1.0), unbounded(v, self.place)[0]
-        value, slopes = self._emulated(known, v, self.dim)
-        scaled = axes / unbounded(v, self.place)[1][:, :, None]
+        root, centre = self._root(known[:, 1:], 1.0), self._coordinates(straight)
+        value, slopes = self._emulated(known, straight, self.dim)
+        v, turned = self._back(straight)
+        scaled = torch.linalg.solve(self._coordinate_slopes(straight), axes)
         pull = self._whitened(root, slopes @ scaled)
+        bound = turned @ scaled
 
         def off(*along: tuple[int, float]) -> Tensor:
             step = torch.zeros(self.dim, dtype=torch.float64, device=v.device)
             for axis, far in along:
                 step[axis] = far
-            there = self._nearby(v, centre, centre + axes @ step)
+            there = self._nearby(straight, centre, centre + axes @ step)
             moved = self._whitened(root, self._emulated(known, there)[0] - value)
-            found = pull.transpose(1, 2) @ moved + scaled.transpose(1, 2) @ (there - v)[:, :, None]
+            away = (self._straight(there, -1) - v)[:, :, None]
+            found = pull.transpose(1, 2) @ moved + bound.transpose(1, 2) @ away
             return (found[:, :, 0] - step).clamp(-20.0, 20.0)
 
         wide = range(self.dim - 1)
@@ -214,3 +305,23 @@ class HarmonicGuess(nn.Module):
         every = torch.stack((*even, *odd, *mixed), 1).clamp(-3.0, 3.0)
         term, axis = bend_places(self.dim)
         return every[:, term, axis]
+
+
+def _most_likely(y: Tensor, off: Tensor, turned: Tensor, start: Tensor) -> Tensor:
+    """Logarithms of the variances of features, gain and turn under which errors are the likeliest."""
+    logs = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([logs], max_iter=40, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        own = logs.exp()
+        wide = own[-2] * y[:, :, None] * y[:, None] + own[-1] * turned[:, :, None] * turned[:, None]
+        root = torch.linalg.cholesky(torch.diag(own[:-2]) + wide)
+        white = torch.linalg.solve_triangular(root, off[:, :, None], upper=False)
+        total = root.diagonal(dim1=1, dim2=2).log().sum(1).mean() + 0.5 * white.square().sum((1, 2)).mean()
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    return logs.detach()

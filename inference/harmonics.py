@@ -9,6 +9,7 @@ by the phase of the first, they do not depend on where in a beat the window star
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -118,7 +119,7 @@ class HarmonicEmbedding(nn.Module):
         self.config = config
         features, own = 3 + 2 * (config.harmonics - 1), config.context
         if config.guess:
-            self.guess = HarmonicGuess(config.guess, config.harmonics)
+            self.guess = HarmonicGuess(config.guess, config.harmonics, bool(config.law))
             features, own = features + guess_size(config.guess) + 1, own - guess_size(config.guess)
         self.register_buffer("shift", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
@@ -163,8 +164,9 @@ class HarmonicEmbedding(nn.Module):
 
     @torch.no_grad()
     def fit_guess(
-        self, x: Float[Tensor, "N T"], u: Float[Tensor, "N D"], mean: Float[Tensor, " D"], sd: Float[Tensor, " D"]
-    ) -> None:
+        self, x: Float[Tensor, "N T"], u: Float[Tensor, "N D"], mean: Float[Tensor, " D"], sd: Float[Tensor, " D"],
+        clean: Iterable[tuple[Tensor, Tensor]] = (),
+    ) -> None:  # fmt: skip
         r"""Fits the guess to training rows, and sets centre and spread of all features.
 
         Arguments:
@@ -172,13 +174,19 @@ class HarmonicEmbedding(nn.Module):
             u: Standardised unconstrained outputs of the same rows.
             mean: Mean of the unconstrained outputs.
             sd: Their standard deviation.
+            clean: Blocks of outputs and windows without noise of other rows, which the emulator is then fitted to.
         """
-        beats = torch.cat([self.beat(part) for part in x.split(_ROWS)])  # type: ignore[no-untyped-call]
-        self.guess.fit(u, beats, mean, sd)
+        beats = self._beats(x)
+        read = [(own_u, self._beats(own)) for own_u, own in clean]
+        pairs = (torch.cat([part for part, _ in read]), torch.cat([part for _, part in read])) if read else None
+        self.guess.fit(u, beats, mean, sd, pairs)
         some = beats[-_SOME:]
         values = torch.cat((some, self.guess.read(some)), 1)
         self.shift.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp_min(1e-6))
+
+    def _beats(self, x: Tensor) -> Tensor:
+        return torch.cat([self.beat(part) for part in x.split(_ROWS)])  # type: ignore[no-untyped-call]
 
     def forward(self, x: Float[Tensor, "N T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
         r"""Embeds windows.

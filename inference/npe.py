@@ -20,7 +20,7 @@ References:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from .beat_rate import RateCentring
 from .centring import Centring
+from .clinical_law import LAW_OUTPUTS
 from .embedding import EmbeddingConfig, WaveEmbedding, build_embedding
 from .guess_centring import GuessCentring, guess_size
 from .harmonics import HarmonicEmbedding
@@ -131,21 +132,24 @@ class NPE(nn.Module):
             _start_at_identity(self.flow)
 
     def fit_scales(
-        self, z: Float[Tensor, "N D"], x: Float[Tensor, "M *window"], z_of_x: Float[Tensor, "M D"] | None = None
-    ) -> None:
+        self, z: Float[Tensor, "N D"], x: Float[Tensor, "M *window"], z_of_x: Float[Tensor, "M D"] | None = None,
+        clean: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    ) -> None:  # fmt: skip
         r"""Standardises the unconstrained outputs and the embedding's inputs on the training set.
 
         Arguments:
             z: Unconstrained outputs of training rows.
             x: Some training windows.
             z_of_x: Unconstrained outputs of those windows, which a linear embedding and a guess need.
+            clean: Blocks of windows without a sensor and their unconstrained outputs, of other rows: what a guess by
+                a law fits its emulator to.
 
         Raises:
             ValueError: If the embedding is linear or guesses and ``z_of_x`` is not given.
         """
         self.z_mean.copy_(z.mean(0))
         self.z_sd.copy_(z.std(0).clamp_min(1e-6))
-        self._fit_embedding(x, z_of_x)
+        self._fit_embedding(x, z_of_x, clean)
         for step in self.flow.transform.transforms:  # type: ignore[union-attr]
             if isinstance(step, Centring):
                 step.fit(self.z_mean[step.index], self.z_sd[step.index])
@@ -156,19 +160,36 @@ class NPE(nn.Module):
                     seen = self.embedding(x)[:, -self.config.embedding.samples :]
                 step.fit((z_of_x - self.z_mean) / self.z_sd, seen)
 
-    def _fit_embedding(self, x: Tensor, z_of_x: Tensor | None) -> None:
+    def pairs(self, rows: int) -> int:
+        r"""Windows with their outputs that `fit_scales` wants of so many training rows.
+
+        Arguments:
+            rows: Rows that there are.
+
+        Example:
+            >>> NPE(OutputSpace.from_names(("HR", "SV")), PRESETS["small"]).pairs(10000)
+            4096
+        """
+        shape = self.config.embedding
+        if shape.law:  # the others are read without a sensor
+            return min(8192, rows // 2)
+        return min(65536, rows) if shape.linear or shape.guess else 4096
+
+    def _fit_embedding(self, x: Tensor, z_of_x: Tensor | None, clean: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         embedding = self.embedding
         if not isinstance(embedding, HarmonicEmbedding) or not embedding.config.guess:
             embedding.fit(x)
             return
         if z_of_x is None:
             raise ValueError("a guess is fitted to pairs: give the outputs z_of_x of the windows x")
-        embedding.fit_guess(x, (z_of_x - self.z_mean) / self.z_sd, self.z_mean, self.z_sd)
+        mean, sd = self.z_mean, self.z_sd
+        blocks = (((torch.from_numpy(z) - mean) / sd, torch.from_numpy(own)) for own, z in clean)
+        embedding.fit_guess(x, (z_of_x - mean) / sd, mean, sd, blocks)
         where = slice(-1 - guess_size(embedding.config.guess), -1)
         for step in self.flow.transform.transforms:  # type: ignore[union-attr]
             if isinstance(step, GuessCentring):
                 guess = embedding.guess
-                step.fit(guess.place, guess.rotation, embedding.shift[where], embedding.scale[where])
+                step.fit(guess.place, guess.rotation, embedding.shift[where], embedding.scale[where], guess.law)
 
     def take_over(self, one: NPE) -> None:
         r"""Takes over an estimator of one pressure, so that the first of several channels alone is answered as there.
@@ -208,7 +229,9 @@ class NPE(nn.Module):
         if shape.guess and shape.guess != space.dim:
             raise ValueError(f"guess must be the number of outputs, {space.dim}, got {shape.guess}")
         if shape.guess:
-            return [GuessCentring(space.dim)]
+            if shape.law and names != LAW_OUTPUTS:
+                raise ValueError(f"law 'clinical' is of the outputs {LAW_OUTPUTS}, got {names}")
+            return [GuessCentring(space.dim, bool(shape.law))]
         steps: list[nn.Module] = []
         if shape.rate and "HR" in names:
             i = names.index("HR")

@@ -107,7 +107,7 @@ def invert_flows(
     each = contexts.repeat_interleave(n, 0)
     z = noise.permute(2, 0, 1).reshape(dim, -1)
     for transform in reversed(flow.transform.transforms):
-        if isinstance(transform, (Centring, LinearCentring)):
+        if isinstance(transform, (Centring, GuessCentring, LinearCentring)):
             z = transform(each).inv(z.T).T
             continue
         kept, moved = transform.mask.nonzero().squeeze(-1), (~transform.mask).nonzero().squeeze(-1)

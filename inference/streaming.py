@@ -7,6 +7,7 @@ resumed after an epoch sees the same batches as one that never stopped. A thread
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -293,6 +294,18 @@ class Batches:
         return self._observe(
             self.source.rows(start, stop)[keep], self.targets[start:stop][keep], np.random.default_rng([seed, 1])
         )
+
+    def clean(self, start: int, stop: int, *, at_once: int = 8192) -> Iterator[Batch]:
+        r"""Yields a range of rows without a sensor, block by block.
+
+        Arguments:
+            start: First row.
+            stop: Row after the last.
+            at_once: Rows of a block.
+        """
+        plain = dataclasses.replace(self, sensor=WholeWindow())
+        for at in range(start, stop, at_once):
+            yield plain.fixed(slice(at, min(at + at_once, stop)), seed=self.seed)
 
     def _observe(
         self, waves: Float[np.ndarray, "B *wave"], targets: Float[np.ndarray, "B D"], rng: np.random.Generator

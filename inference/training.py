@@ -302,9 +302,12 @@ class _Run:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = NPE(outputs, network)
-        some = min(65536, len(keep) - held) if network.embedding.linear or network.embedding.guess else 4096
+        some = self.npe.pairs(len(keep) - held)
         first, z_first = whole.fixed(slice(0, some), seed=config.seed)
-        self.npe.fit_scales(torch.from_numpy(z[training]), torch.from_numpy(first), torch.from_numpy(z_first))
+        self.npe.fit_scales(
+            torch.from_numpy(z[training]), torch.from_numpy(first), torch.from_numpy(z_first),
+            whole.clean(some, len(keep) - held),
+        )  # fmt: skip
         self.npe.to(ranks.device)
         if config.fresh:
             self._read_once()
