@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..bundle import Bundle
 from ..sealing import LayerFiles, narrow_state, widen_state
 from .card import render_pooling_card
-from .network import POWERS, PooledNPE, PoolingConfig
+from .network import PooledNPE, PoolingConfig
 from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_FILES = LayerFiles("pooling layer", "pooling", 4)
+_FILES = LayerFiles("pooling layer", "pooling", 5)
 CARD = "pooling.md"
 """Card of a layer, beside the card of its window model."""
 
@@ -96,15 +95,11 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
     def build(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> PoolingLayer:
         npe = PooledNPE(bundle.outputs.space.dim, PoolingConfig.from_json(info["network"]))
         detector = ChangeDetector(**info["detector"])
-        state = {name: _with_all_powers(name, value) for name, value in widen_state(arrays).items()}
+        state = widen_state(arrays)
+        for name in ("shared_spread", "window_spread"):  # up to schema 4 both sides of draws were stretched alike
+            setattr(npe, name, torch.zeros_like(state[f"npe/{name}"]))
         for name, module in (("npe", npe), ("detector", detector)):
             module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
         return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"])
 
     return _FILES.read(folder, build, oldest=3)
-
-
-def _with_all_powers(name: str, value: Tensor) -> Tensor:
-    """Schema 3 stretched draws along lines: no second power."""
-    missing = POWERS - value.shape[1] if name.endswith("_spread") else 0
-    return torch.nn.functional.pad(value, (0, 0, 0, missing)) if missing else value

@@ -129,12 +129,9 @@ def measure_pooling(
         400
     """
     found = _Found({**{str(size): [] for size in SIZES}, "anchored": []}, {"window": [], "recording": []}, [])
-    rng = np.random.default_rng(0)
-    for data in sets:
+    for number, data in enumerate(sets):
         for r in range(len(data.context)):
-            here = [one for one in SIZES if one <= data.context.shape[1]]
-            for size in (one for one in here for _ in range(_POOLS[one])):
-                found.add(rng, bundle, layer, data, r, size, draws)
+            found.add_recording(np.random.default_rng([number, r]), bundle, layer, data, r, draws)
     held, anchored = {k: v for k, v in found.held.items() if k != "anchored"}, found.held["anchored"]
     return {
         "n": sum(len(part["SV"]) for parts in held.values() for part in parts),
@@ -239,6 +236,19 @@ class _Found:
     held: dict[str, list[dict[str, np.ndarray]]]
     trend: dict[str, list[tuple[float, float]]]
     given: list[_Told]
+
+    def add_recording(
+        self,
+        rng: np.random.Generator,
+        bundle: Bundle,
+        layer: PoolingLayer,
+        data: EmbeddedRecordings,
+        r: int,
+        draws: int,
+    ) -> None:
+        for size in SIZES:
+            for _ in range(_POOLS[size] if size <= data.context.shape[1] else 0):
+                self.add(rng, bundle, layer, data, r, size, draws)
 
     def add(
         self,

@@ -46,13 +46,12 @@ from ..embedding import EmbeddingConfig
 from ..npe import NPE, NPEConfig, coupling_flow
 from ..sampling import invert_flow
 from .pools import SCALES_S, pool_averages
+from .spread import NODES, QUANTILES, stretch, stretch_evenly
 
-__all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts", "stretch"]
+__all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts"]
 
 SLOW = ("C90", "PWV90")
 """Slow quantities beside the shared errors, on their logarithm: compliance and wave speed at 90 mmHg."""
-POWERS = 3
-"""Powers of the size of a pool, from none on, that its stretching follows."""
 _LEAST, _MOST = -5.0, 1.0  # logarithm of sigma
 
 
@@ -116,7 +115,7 @@ class PoolContext:
         scale: Size of what is left of them.
         window: Contexts of the flow of the windows.
         shared: Contexts of the flow of what a pool shares.
-        size: Logarithm of the number of windows, over that of the most that are told apart.
+        size: Logarithm of the number of windows.
 
     Example:
         >>> PoolContext(*torch.zeros(5, 1, 2)).row(0).centre.shape
@@ -169,8 +168,8 @@ class PooledNPE(nn.Module):
         for name, size in (("h", config.inputs - outputs), ("z", outputs), ("shared", shared)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_sd", torch.ones(size))
-        self.register_buffer("shared_spread", torch.zeros(2, POWERS, shared))
-        self.register_buffer("window_spread", torch.zeros(2, POWERS, outputs))
+        self.register_buffer("shared_spread", torch.zeros(len(QUANTILES), len(NODES), shared))
+        self.register_buffer("window_spread", torch.zeros(len(QUANTILES), len(NODES), outputs))
         self.course_features = _perceptron(config.inputs, config.hidden, f)
         self.course = _perceptron(config.inputs + scales * (f + 1) + 1, config.hidden, 2 * outputs)
         self.course_size = nn.Parameter(torch.zeros(2, outputs))
@@ -250,16 +249,9 @@ class PooledNPE(nn.Module):
             span_s: Time from a pool's first window to its last [s].
         """
         centre, scale = self.courses(unit, pools[..., : self.config.features], counts, span_s)
-        return PoolContext(centre, scale, *self.contexts(unit, pools, counts, span_s), self.share(counts[..., 0]))
-
-    def share(self, count: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-        r"""Logarithm of the number of windows of pools, over that of the most that are told apart.
-
-        Arguments:
-            count: Number of windows.
-        """
-        most = float(self.config.most)
-        return count.clamp(1.0, most).log() / math.log(most)
+        return PoolContext(
+            centre, scale, *self.contexts(unit, pools, counts, span_s), counts[..., 0].clamp_min(1.0).log()
+        )
 
     def contexts(
         self, unit: Tensor, pools: Tensor, counts: Tensor, span_s: Tensor
@@ -289,7 +281,7 @@ class PooledNPE(nn.Module):
             generator: Source of randomness.
         """
         noise = torch.randn(n, len(self.shared_sd), generator=generator)
-        return stretch(invert_flow(self.shared_flow, known.shared, noise), self.shared_spread, known.size)
+        return self.stretched(invert_flow(self.shared_flow, known.shared, noise), self.shared_spread, known.size)
 
     def slow(self, shared: Float[Tensor, "n S"]) -> Float[np.ndarray, "n slow"]:
         r"""Logarithms of the slow quantities in draws of what a pool shares.
@@ -328,44 +320,22 @@ class PooledNPE(nn.Module):
         noise = torch.randn(len(shared), self.outputs, generator=generator)
         left = invert_flow(self.window_flow, known.window, noise, shared)
         errors = (shared * self.shared_sd + self.shared_mean)[:, : self.outputs]
-        return stretch(known.centre + errors + known.scale * left, self.window_spread, known.size)
+        return self.stretched(known.centre + errors + known.scale * left, self.window_spread, known.size)
 
+    def stretched(
+        self, draws: Float[Tensor, "n K"], spread: Float[Tensor, "..."], size: Float[Tensor, ""]
+    ) -> Float[Tensor, "n K"]:
+        r"""Draws of a pool, moved as told.
 
-def stretch(
-    draws: Float[Tensor, "n K"], spread: Float[Tensor, "2 powers K"], size: Float[Tensor, ""]
-) -> Float[Tensor, "n K"]:
-    r"""Stretches draws about their medians; their ranks stay as they are.
-
-    Distances within which half and nine tenths of the draws lie become $e^{a_0 + a_1 x + a_2 x^2}$ and
-    $e^{b_0 + b_1 x + b_2 x^2}$ times what they were, $x$ the size of the pool; in between linearly, beyond as at nine
-    tenths.
-
-    Arguments:
-        draws: Draws of several quantities.
-        spread: The coefficients, by level (half, nine tenths), power of the size and quantity.
-        size: Size of the pool, from ``PooledNPE.share``.
-
-    Example:
-        >>> draws = torch.linspace(-1, 1, 101)[:, None]
-        >>> wider = stretch(draws, torch.full((2, 2, 1), math.log(2.0)), torch.tensor(0.0))
-        >>> round(float(wider.max()), 3)
-        2.0
-    """
-    if not bool(spread.any()):
-        return draws
-    middle = draws.median(0).values
-    apart = draws - middle
-    distance = apart.abs()
-    half, most = torch.quantile(distance, torch.tensor([0.5, 0.9]), dim=0).clamp_min(1e-9)
-    most = torch.maximum(most, half * (1 + 1e-6))
-    powers = size ** torch.arange(spread.shape[1])
-    inner, outer = torch.exp((spread * powers[:, None]).sum(1))
-    outer = torch.maximum(outer, inner * half / most)
-    slope = (outer * most - inner * half) / (most - half)
-    between = inner * half + slope * (distance - half)
-    beyond = outer * most + outer * (distance - most)
-    far = torch.where(distance <= half, inner * distance, torch.where(distance <= most, between, beyond))
-    return middle + apart.sign() * far
+        Arguments:
+            draws: Draws of several quantities.
+            spread: The factors, ``shared_spread`` or ``window_spread``.
+            size: Logarithm of the number of windows of the pool.
+        """
+        if len(spread) == len(QUANTILES):
+            return stretch(draws, spread, size)
+        most = math.log(self.config.most)
+        return stretch_evenly(draws, spread, (size / most).clamp(max=1.0))
 
 
 @torch.no_grad()

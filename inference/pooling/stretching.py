@@ -1,19 +1,19 @@
-r"""How draws of pools must be stretched so that their intervals hold what they say, from recordings not trained on.
+r"""How draws of pools must be moved so that their intervals hold what they say, from recordings not trained on.
 
 A network that has seen few patients knows them by heart, most of all in large pools, and a flow has not quite the shape
-that the truth has. With $q_p$ the distance from the median within which a share $p$ of a quantity's draws lies and $t$
-the distance of the truth, quantile regression (Koenker and Bassett 1978, Econometrica 46:33) of
+that the truth has: too narrow here, too wide there, one end too near and the other too far. With $m$ the median of a
+quantity's draws, $r_p$ the distance from it to their quantile $p$ and $t$ how far the truth lies on that side of it,
+quantile regression (Koenker and Bassett 1978, Econometrica 46:33) of
 
 $$
-\ln (t / q_p) \sim a + b x + 4 c\, x (1 - x)
+\ln (t / r_p) \sim a_p(\ln n)
 $$
 
-on the size $x$ of the pool says by how much. First one curve serves several shares $p$ together (Zou and Yuan 2008, Ann
-Stat 36:1108), which takes fewer patients than each alone for the same error: a line, and how far it bends between; then
-$p = .5$ and $.9$ go their own ways from it, drawn back to it as far as the patients do not bear them out. First for
-what pools share, then, that stretched, for their windows. Lines are told by their values at a pool of one and at the
-largest that is told apart, each between a factor of $e^{-.9}$ and $e^{.9}$, and bend by $e^{\pm .2}$ at most: no size
-of pool leads beyond.
+on the number of windows $n$ says how much further that quantile must lie, and of $t / r$, with $r$ half the distance
+between the quartiles, by how much the median is off (see ``spread``). Each $a$ is drawn to none, to those of
+neighbouring sizes of pool, of the other quantile on its side and of its like on the other, as if the differences had
+the standard deviations `_SD` a priori, and factors stay within three. First for what pools share, then, that moved,
+for their windows.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from torch import Tensor
 
 from ..npe import NPE
 from .features import EmbeddedRecordings
-from .network import POWERS, PoolContext, PooledNPE, pool_contexts, stretch
+from .network import PoolContext, PooledNPE, pool_contexts
+from .spread import NODES, QUANTILES, node_shares, reach_of
 
-__all__ = ["RecordingTensors", "fit_stretching", "quantile_line", "recording_tensors"]
+__all__ = ["RecordingTensors", "fit_factors", "fit_stretching", "recording_tensors"]
 
-_LEVELS = (0.5, 0.9)
-_TOGETHER = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
-_COMMON = np.arange(-0.5, 0.501, 0.025)  # logarithm of a factor at the smallest and at the largest pool
-_OWN = np.arange(-0.2, 0.201, 0.025)
-_AGAIN = np.arange(-0.1, 0.101, 0.025)
-_BENDS = np.arange(-0.2, 0.201, 0.025)  # the same halfway between, beside the line
-_LONG = 32  # windows of recordings of which pools of several sizes are drawn
-_RIDGE, _BEND_RIDGE, _OWN_RIDGE = 0.005, 0.01, 0.1  # on squares of those: a priori .25, .18, .05, of 600 patients
+_SD = {"none": 0.3, "size": 0.1, "tail": 0.1, "side": 0.2}
+"""Standard deviations a priori of logarithms of factors, or of the median's move, and of their differences."""
+_MOST = 1.1  # of a factor's logarithm
+_WEIGHT = 0.3  # half the share of quantiles' variance over the density there: turns precision into pinball loss
+_SMOOTH = 0.03  # width of the kink of the pinball loss
+_LEAST = 1e-6
+_ASKED = 3  # windows of a pool
 
 
 @dataclass(frozen=True)
@@ -124,20 +124,22 @@ def fit_stretching(
         >>> fit_stretching.__annotations__["draws"]
         'int'
     """
-    npe.shared_spread.zero_()
-    npe.window_spread.zero_()
+    shape = len(QUANTILES), len(NODES)
+    npe.shared_spread, npe.window_spread = torch.zeros(*shape, len(npe.shared_sd)), torch.zeros(*shape, npe.outputs)
     pools = [_drawn(npe, *pool, draws) for pool in _pools(sets, seed)]
     tell(f"stretching: {len(pools)} pools")
-    size = np.array([float(one.known.size[0]) for one in pools])
-    npe.shared_spread.copy_(_curves(np.stack([_ratios(one.shared, one.shared_truth) for one in pools]), size))
-    rows, sizes = [], []
+    size = torch.stack([one.known.size[0] for one in pools])
+    ratios = np.stack([_ratios(one.shared, one.shared_truth) for one in pools])
+    npe.shared_spread.copy_(fit_factors(ratios, size))
+    rows, sizes, weights = [], [], []
     for i, one in enumerate(pools):
-        shared = stretch(one.shared, npe.shared_spread, one.known.size[0])
+        shared = npe.stretched(one.shared, npe.shared_spread, size[i])
         generator = torch.Generator().manual_seed(i)
         for k, z in enumerate(one.z):
             rows.append(_ratios(npe.standardised(one.known.row(k), shared, generator), z))
             sizes.append(size[i])
-    npe.window_spread.copy_(_curves(np.stack(rows), np.array(sizes)))
+            weights.append(1.0 / len(one.z))
+    npe.window_spread.copy_(fit_factors(np.stack(rows), torch.stack(sizes), np.array(weights)))
 
 
 @dataclass(frozen=True)
@@ -153,18 +155,16 @@ class _Drawn:
 def _pools(
     sets: Sequence[RecordingTensors], seed: int
 ) -> Iterator[tuple[RecordingTensors, int, Int[np.ndarray, " W"], np.random.Generator]]:
-    """Recordings and windows of their pools: of long recordings all, and some of any size."""
+    """Recordings and windows of their pools: all of them, as many as factors are told at, and any number."""
     for number, data in enumerate(sets):
         width = data.h.shape[1]
-        several = 3 if width >= _LONG else 1
+        told = [int(node) for node in NODES if 2 < node < width]
         for r in range(len(data.h)):
             rng = np.random.default_rng([seed, 41, number, r])
-            for k in range(several):
-                n = min(int(np.exp(rng.uniform(np.log(2.0), np.log(width + 1)))), width)
-                n = width if several > 1 and k == 0 else n
+            drawn = min(int(np.exp(rng.uniform(np.log(2.0), np.log(width + 1)))), width)
+            for n in (*told, width, drawn):
                 start = int(rng.integers(width - n + 1))
-                random = rng.random() < 0.5
-                rows = np.sort(rng.choice(width, n, replace=False)) if random else np.arange(start, start + n)
+                rows = np.arange(start, start + n)
                 rows = rows[data.usable[r, rows].numpy()]
                 if len(rows) > 1:
                     yield data, r, rows, rng
@@ -173,81 +173,84 @@ def _pools(
 def _drawn(
     npe: PooledNPE, data: RecordingTensors, r: int, rows: Int[np.ndarray, " W"], rng: np.random.Generator, draws: int
 ) -> _Drawn:
-    """What a pool shares, and two of its windows."""
+    """What a pool shares, and some of its windows."""
     h, z, time_s = data.h[r, rows], data.z[r, rows], data.time_s[r, rows].double().numpy()
     known = pool_contexts(npe, h, time_s, causal=False, states=data.states[r, rows].numpy())
     truth = torch.cat(((z - known.centre).mean(0), data.slow[r, rows].mean(0)))
     shared = npe.sample_shared(known.row(0), draws, torch.Generator().manual_seed(int(rng.integers(2**31))))
-    at = torch.from_numpy(rng.choice(len(rows), 2, replace=False))
+    at = torch.from_numpy(rng.choice(len(rows), min(_ASKED, (len(rows) + 2) // 3), replace=False))
     few = PoolContext(*(getattr(known, field.name)[at] for field in fields(known)))
     return _Drawn(few, shared, (truth - npe.shared_mean) / npe.shared_sd, z[at])
 
 
-def _ratios(draws: Float[Tensor, "n K"], truth: Float[Tensor, " K"]) -> Float[np.ndarray, "L K"]:
-    """Logarithm of the truth's distance from the median over that of shares of the draws."""
-    middle = draws.median(0).values
-    reach = torch.quantile((draws - middle).abs(), torch.tensor(_TOGETHER), dim=0).clamp_min(1e-9)
-    return ((truth - middle).abs().clamp_min(1e-9) / reach).log().numpy()
+def _ratios(draws: Float[Tensor, "n K"], truth: Float[Tensor, " K"]) -> Float[np.ndarray, "quantile K"]:
+    """How far the truth lies from the median over the distance of a quantile, its logarithm but for the median."""
+    middle, reach = reach_of(draws)
+    apart = (truth - middle) / reach
+    side = torch.tensor(QUANTILES).sub(0.5).sign()[:, None]
+    far = torch.where(side == 0, apart, (side * apart).clamp_min(_LEAST).log())
+    return far.double().numpy()
 
 
-def _curves(ratios: Float[np.ndarray, "N L K"], size: Float[np.ndarray, " N"]) -> Float[Tensor, "2 powers K"]:
-    """Coefficients of the powers of the size, at half and nine tenths."""
-    found = np.empty((2, POWERS, ratios.shape[2]))
-    for k in range(ratios.shape[2]):
-        common, left, bend = np.zeros(2), ratios[:, :, k].copy(), 0.0
-        for ends in (_COMMON, _AGAIN, _AGAIN):  # the line, how far it bends, and either again given the other
-            line = quantile_line(left, size, _TOGETHER, ends, _RIDGE)
-            left -= line[0] + line[1] * size[:, None]
-            more = _bend(left, size, bend)
-            left -= (4 * more * size * (1 - size))[:, None]
-            common, bend = common + line, bend + more
-        for i, level in enumerate(_LEVELS):
-            at = _TOGETHER.index(level)
-            first, slope = common + quantile_line(left[:, at, None], size, (level,), _OWN, _OWN_RIDGE)
-            found[i, :, k] = first, slope + 4 * bend, -4 * bend
-    return torch.from_numpy(found.astype(np.float32))
-
-
-def _bend(left: Float[np.ndarray, "N L"], x: Float[np.ndarray, " N"], so_far: float) -> float:
-    """How much further a curve below which shares of values lie bends halfway along a line."""
-    hump, share = (4 * x * (1 - x))[:, None], np.asarray(_TOGETHER)
-    costs = [_pinball(left - (bend - so_far) * hump, share) + _BEND_RIDGE * bend**2 for bend in _BENDS]
-    return float(_BENDS[int(np.argmin(costs))]) - so_far
-
-
-def _pinball(apart: Float[np.ndarray, "N L"], share: Float[np.ndarray, " L"]) -> float:
-    return float(np.maximum(share * apart, (share - 1) * apart).mean())
-
-
-def quantile_line(
-    values: Float[np.ndarray, "N L"],
-    x: Float[np.ndarray, " N"],
-    levels: Sequence[float],
-    ends: Float[np.ndarray, " G"],
-    ridge: float,
-) -> Float[np.ndarray, " 2"]:
-    r"""Offset and slope of one line below which shares of values lie, of each column its own, drawn to 0.
+def fit_factors(
+    ratios: Float[np.ndarray, "N quantile K"],
+    size: Float[Tensor, " N"],
+    weights: Float[np.ndarray, " N"] | None = None,
+) -> Float[Tensor, "quantile node K"]:
+    r"""How draws must be moved, by quantile, node and quantity, so that intervals hold what they say.
 
     Arguments:
-        values: Values, a column for each share.
-        x: Where they were taken, from 0 to 1.
-        levels: The shares.
-        ends: What the line may be at 0 and at 1.
-        ridge: Cost of the squares of both.
+        ratios: How far truths lie from the median over the distance of the draws, as a logarithm but for the median.
+        size: Logarithm of the number of windows of each pool.
+        weights: Weight of each row; 1 where None.
 
     Example:
-        >>> rng = np.random.default_rng(0)
-        >>> x = rng.random(4000)
-        >>> values = (rng.random(4000) - 0.5 + 0.2 * x)[:, None]
-        >>> round(float(quantile_line(values, x, (0.5,), np.arange(-0.5, 0.51, 0.05), 0.0)[1]), 1)
-        0.2
+        >>> t = 1.5 * np.random.default_rng(0).standard_normal((4000, 1))
+        >>> reach = np.array([-1.6449, -0.6745, 0.6745, 0.6745, 1.6449])  # of standard normal draws
+        >>> ratios = np.where(np.arange(5) == 2, t / reach, np.log(np.maximum(t / reach, 1e-6)))[..., None]
+        >>> found = fit_factors(ratios, torch.full((4000,), 64.0).log())[:, 2, 0]
+        >>> bool((found[[0, 1, 3, 4]].exp() - 1.5).abs().max() < 0.1), bool(found[2].abs() < 0.1)
+        (True, True)
     """
-    best, found = np.inf, np.zeros(2)
-    share = np.asarray(levels)
-    for first in ends:
-        for last in ends:
-            apart = values - (first + (last - first) * x)[:, None]
-            cost = _pinball(apart, share) + ridge * (first**2 + last**2)
-            if cost < best:
-                best, found = cost, np.array([first, last - first])
-    return found
+    from scipy.optimize import minimize
+
+    basis, pull = node_shares(size).double().numpy(), _pull()
+    weights = np.ones(len(basis)) if weights is None else weights
+    found = np.empty((len(QUANTILES), len(NODES), ratios.shape[2]))
+    for k in range(ratios.shape[2]):
+        given = (ratios[..., k], basis, weights, pull)
+        best = minimize(_cost, np.zeros(len(pull)), given, jac=True, method="L-BFGS-B")
+        found[..., k] = best.x.reshape(found.shape[:2])
+    return torch.from_numpy(np.clip(found, -_MOST, _MOST).astype(np.float32))
+
+
+def _cost(
+    flat: Float[np.ndarray, " P"],
+    ratios: Float[np.ndarray, "N quantile"],
+    basis: Float[np.ndarray, "N node"],
+    weights: Float[np.ndarray, " N"],
+    pull: Float[np.ndarray, "P P"],
+) -> tuple[float, Float[np.ndarray, " P"]]:
+    """Smoothed pinball loss of all quantiles with what draws their moves together, and its slope."""
+    from scipy.special import expit
+
+    share = np.maximum(QUANTILES, 1 - np.array(QUANTILES))
+    left = ratios - basis @ flat.reshape(len(QUANTILES), -1).T
+    loss = share * left + _SMOOTH * np.logaddexp(0.0, -left / _SMOOTH)
+    slope = (share - expit(-left / _SMOOTH)) * weights[:, None]
+    cost = float((loss * weights[:, None]).sum() + flat @ pull @ flat)
+    return cost, -(slope.T @ basis).ravel() + 2 * pull @ flat
+
+
+def _pull() -> Float[np.ndarray, "P P"]:
+    """Quadratic form that draws moves to none and to each other."""
+    shape = len(QUANTILES), len(NODES)
+    at = np.arange(shape[0] * shape[1]).reshape(shape)
+    eye, last = np.eye(at.size), shape[0] - 1
+    pairs = {
+        "none": eye,
+        "size": eye[at[:, 1:].ravel()] - eye[at[:, :-1].ravel()],
+        "tail": eye[at[[0, last]].ravel()] - eye[at[[1, last - 1]].ravel()],
+        "side": eye[at[[0, 1]].ravel()] - eye[at[[last, last - 1]].ravel()],
+    }
+    return np.asarray(sum(_WEIGHT / _SD[name] ** 2 * rows.T @ rows for name, rows in pairs.items()))

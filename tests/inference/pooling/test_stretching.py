@@ -1,4 +1,4 @@
-"""Stretched draws: ranks stay, distances become what they should, and a fit brings coverage home."""
+"""Moved draws: ranks stay, quantiles come where they are told, and a fit brings coverage home."""
 
 from __future__ import annotations
 
@@ -7,32 +7,71 @@ import math
 import numpy as np
 import torch
 
-from pulsebayes.inference.pooling.network import PooledNPE, PoolingConfig, stretch
-from pulsebayes.inference.pooling.stretching import RecordingTensors, _curves, fit_stretching, quantile_line
+from pulsebayes.inference.pooling.network import PooledNPE, PoolingConfig
+from pulsebayes.inference.pooling.spread import NODES, QUANTILES, node_shares, reach_of, stretch, stretch_evenly
+from pulsebayes.inference.pooling.stretching import RecordingTensors, fit_factors, fit_stretching
+
+SIZE = torch.tensor(64.0).log()
 
 
-def test_half_and_nine_tenths_move_and_ranks_stay() -> None:
+def test_quantiles_come_where_they_are_told_and_ranks_stay() -> None:
     draws = torch.randn(4001, 2, generator=torch.Generator().manual_seed(0))
-    spread = torch.zeros(2, 2, 2)
-    spread[0, 0, 0], spread[1, 1, 0] = math.log(1.2), math.log(1.6)
-    made = stretch(draws, spread, torch.tensor(0.5))
-    before, after = ((x - x.median(0).values).abs() for x in (draws, made))
-    ratio = torch.quantile(after, torch.tensor([0.5, 0.9]), dim=0) / torch.quantile(
-        before, torch.tensor([0.5, 0.9]), dim=0
-    )
-    torch.testing.assert_close(ratio[:, 0], torch.tensor([1.2, 1.6**0.5]), rtol=1e-3, atol=1e-3)
+    spread = torch.zeros(len(QUANTILES), len(NODES), 2)
+    told = torch.tensor([0.5, 0.2, 0.1, -0.1, 0.3])
+    spread[:, 2, 0] = told
+    made = stretch(draws, spread, SIZE)
+    middle, reach = reach_of(draws)
+    side = torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0])
+    expected = middle[0] + side * reach[:, 0] * told.exp()
+    expected[2] = middle[0] + 0.1 * reach[2, 0]
+    torch.testing.assert_close(torch.quantile(made[:, 0], torch.tensor(QUANTILES)), expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(made[:, 1], draws[:, 1])
     assert bool((draws[:, 0].argsort() == made[:, 0].argsort()).all())
 
 
-def test_a_line_of_quantiles_is_found() -> None:
+def test_ranks_stay_however_wild_the_moves() -> None:
+    draws = torch.randn(500, 40, generator=torch.Generator().manual_seed(1))
+    spread = 2 * torch.rand(len(QUANTILES), len(NODES), 40, generator=torch.Generator().manual_seed(2)) - 1
+    made = stretch(draws, spread, SIZE)
+    rising = made.gather(0, draws.argsort(0)).diff(dim=0)
+    assert float(rising.min()) >= -1e-5
+
+
+def test_pools_beyond_the_nodes_take_the_nearest() -> None:
+    shares = node_shares(torch.tensor([1.0, 2.0, math.sqrt(20.0), 200.0, 1e4]).log())
+    torch.testing.assert_close(shares.sum(-1), torch.ones(5))
+    assert shares[0].tolist() == shares[1].tolist() == [1.0, 0.0, 0.0, 0.0]
+    torch.testing.assert_close(shares[2], torch.tensor([0.5, 0.5, 0.0, 0.0]))
+    torch.testing.assert_close(shares[3], shares[4])
+
+
+def test_layers_up_to_schema_4_stretch_as_they_did() -> None:
+    draws = torch.randn(4001, 2, generator=torch.Generator().manual_seed(0))
+    spread = torch.zeros(2, 3, 2)
+    spread[0, 0, 0], spread[1, 1, 0] = math.log(1.2), math.log(1.6)
+    made = stretch_evenly(draws, spread, torch.tensor(0.5))
+    before, after = ((x - x.median(0).values).abs() for x in (draws, made))
+    levels = torch.tensor([0.5, 0.9])
+    ratio = torch.quantile(after, levels, dim=0) / torch.quantile(before, levels, dim=0)
+    torch.testing.assert_close(ratio[:, 0], torch.tensor([1.2, 1.6**0.5]), rtol=1e-3, atol=1e-3)
+    npe = PooledNPE(2, PoolingConfig(inputs=6, features=4, hidden=8))
+    torch.testing.assert_close(npe.stretched(draws, spread, 0.5 * SIZE), made)
+    assert npe.stretched(draws, spread, torch.tensor(1e4).log()).equal(stretch_evenly(draws, spread, torch.tensor(1.0)))
+
+
+def test_skewed_truths_are_found_at_both_ends_and_in_the_middle() -> None:
+    """Truths of a gamma distribution, draws normal."""
     rng = np.random.default_rng(0)
-    x, normal = rng.random(6000), np.abs(rng.standard_normal(6000))
-    reach = np.array([0.3186, 0.6745, 1.6449])  # of a quarter, half and nine tenths of normal draws
-    values = np.log(normal)[:, None] - np.log(reach) + (0.3 - 0.2 * x)[:, None]
-    offset, slope = quantile_line(values, x, (0.25, 0.5, 0.9), np.arange(-0.5, 0.51, 0.05), 0.005)
-    assert abs(offset - 0.3) < 0.1
-    assert abs(offset + 0.5 * slope - 0.2) < 0.05
+    truth = torch.from_numpy(0.5 * rng.gamma(4.0, size=6000)).float()
+    draws = 2.0 + torch.randn(2001, 1, generator=torch.Generator().manual_seed(0))
+    middle, reach = reach_of(draws)
+    apart = ((truth[:, None] - middle) / reach[:, 0]).double().numpy()
+    side = np.array([-1.0, -1.0, 0.0, 1.0, 1.0])
+    ratios = np.where(side == 0, apart, np.log(np.maximum(side * apart, 1e-6)))[..., None]
+    spread = fit_factors(ratios, SIZE.expand(6000))
+    made = torch.quantile(stretch(draws, spread, SIZE)[:, 0], torch.tensor(QUANTILES))
+    held = [float((truth < end).float().mean()) for end in made]
+    np.testing.assert_allclose(held, QUANTILES, atol=0.02)
 
 
 def test_what_is_too_narrow_is_widened() -> None:
@@ -53,19 +92,6 @@ def test_what_is_too_narrow_is_widened() -> None:
         torch.zeros(n, windows).long(),
     )
     fit_stretching(npe, [data], draws=100)
-    sizes = torch.linspace(0, 1, 11)[:, None] ** torch.arange(npe.shared_spread.shape[1])
-    factors = torch.einsum("xp,lpk->xlk", sizes, npe.shared_spread)
-    assert bool((factors[5] > 0.2).all())
-    assert float(factors.abs().max()) <= 1.1 + 1e-6  # bounded at any size of pool
-
-
-def test_a_bend_between_small_and_large_pools_is_found() -> None:
-    """Right for the smallest and the largest pools, too narrow by a fifth halfway."""
-    rng = np.random.default_rng(0)
-    x, normal = rng.uniform(0.16, 1.0, 4000), np.abs(rng.standard_normal(4000))
-    reach = np.array([0.3186, 0.6745, 1.0364, 1.2816, 1.6449, 1.96])  # of shares of normal draws
-    ratios = (np.log(normal)[:, None] - np.log(reach) + (0.8 * x * (1 - x))[:, None])[..., None]
-    powers = np.array([0.2, 0.5, 1.0])[:, None] ** np.arange(3)
-    curve = powers @ _curves(ratios, x)[:, :, 0].numpy().T
-    np.testing.assert_allclose(curve[1], 0.2, atol=0.05)
-    assert bool((curve[1] - curve[2] > 0.08).all())  # a line alone holds both at .13 or so
+    ends = npe.shared_spread[[0, 1, 3, 4]]
+    assert bool((ends[:, :2] > 0.2).all())
+    assert float(npe.shared_spread.abs().max()) <= 1.1 + 1e-6
