@@ -89,6 +89,13 @@ def _others(measured: Mapping[str, Any]) -> str:
     if changes.get("splices"):
         share, of = changes["splices"]["share"], changes["splices"]["of"]
         lines.append(f"- Two patients spliced: {100 * share:.1f} % of {of} found within three windows.")
+    if quiet := changes.get("quiet"):
+        low, high = quiet["between"]
+        lines.append(
+            f"- False splits: {quiet['false_splits']} in {quiet['hours']:.0f} h that nothing was set on, "
+            f"{100 * quiet['an_hour']:.1f} % an hour (95 %: {100 * low:.1f} to {100 * high:.1f}); "
+            f"there {100 * quiet['splices']['share']:.1f} % of {quiet['splices']['of']} splices found."
+        )
     for what, found in (changes.get("sensors") or {}).items():
         lines.append(
             f"- {_SENSOR.get(what, f'Sensor changes {what} found')}: {100 * found['share']:.1f} % of {found['of']}."

@@ -25,7 +25,14 @@ from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_alike, measure_pooling
 from .network import PooledNPE, PoolingConfig
-from .segment_training import DetectorTraining, all_states, measure_detector, set_limits, train_detector
+from .segment_training import (
+    DetectorTraining,
+    all_states,
+    measure_detector,
+    measure_quiet,
+    set_limits,
+    train_detector,
+)
 from .segments import ChangeDetector
 from .stretching import fit_stretching, recording_tensors
 from .training import PoolTraining, context_scales, train_pooled
@@ -50,6 +57,7 @@ class PoolingRecipe:
         test: Sets on which the layer is measured.
         alike: Names of those whose waves are recorded again with each set of channels in all windows, to compare pools
             with windows alone.
+        quiet: The set on which the detector's false splits are counted; none where empty.
         draws: Draws of each window there.
         network: Settings of the network.
         train: Settings of the training.
@@ -71,6 +79,7 @@ class PoolingRecipe:
     fit: Sequence[Mapping[str, Any]]
     test: Sequence[Mapping[str, Any]]
     alike: Sequence[str] = ()
+    quiet: Mapping[str, Any] = field(default_factory=dict)
     draws: int = 300
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -126,7 +135,7 @@ def produce_pooling(
     tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
     calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
     measured = measure_pooling(bundle, PoolingLayer(npe, detector), tests, calm=calm, draws=recipe.draws)
-    measured["changes"] = found
+    measured["changes"] = found | _quiet(recipe, bundle, simulated, detector, work, tell)
     if recipe.alike:
         measured["alike"] = _alike(recipe, bundle, PoolingLayer(npe, detector), work, tell)
     out.mkdir(parents=True, exist_ok=True)
@@ -135,6 +144,23 @@ def produce_pooling(
             shutil.copyfile(path, out / path.name)
     save_pooling(PoolingLayer(npe, detector, measured, training), out)
     return measured
+
+
+def _quiet(
+    recipe: PoolingRecipe,
+    bundle: Bundle,
+    simulated: _Simulated,
+    detector: ChangeDetector,
+    work: Path,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """What the detector invents in recordings that it was not made with."""
+    if not recipe.quiet:
+        return {}
+    data = _embedded(bundle, work, {"name": "quiet", **recipe.quiet}, tell)
+    found = measure_quiet(detector, simulated.signatures(data), data)
+    tell(f"detector in quiet recordings: {found}")
+    return {"quiet": found}
 
 
 def _alike(
@@ -237,7 +263,8 @@ def _detector(
     recipe: PoolingRecipe, simulated: _Simulated, work: Path, tell: Callable[[str], None]
 ) -> tuple[ChangeDetector, dict[str, Any]]:
     """The detector, from its file if there is one, its limits, and what it finds."""
-    path = work / f"detector-{simulated.key(recipe.detector)}.safetensors"
+    trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "sensor_an_hour")}
+    path = work / f"detector-{simulated.key(trained)}.safetensors"
     config = DetectorTraining(**recipe.detector)
     pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, simulated.changing)]
     if path.is_file():

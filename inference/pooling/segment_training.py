@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from .features import EmbeddedRecordings
 from .segments import BLOCK, NEAR_S, Change, ChangeDetector, Judge, sensor_states, told
 
-__all__ = ["DetectorTraining", "all_states", "measure_detector", "set_limits", "train_detector"]
+__all__ = [
+    "DetectorTraining",
+    "all_states",
+    "measure_detector",
+    "measure_quiet",
+    "set_limits",
+    "train_detector",
+]
 
 _SHOWN = 12  # windows of a pool in the first steps
 _TOGETHER, _MOST = 25, 200  # splices after as many windows, and the most of those
@@ -339,6 +346,40 @@ def measure_detector(
     hits += [_split(detector, h, data.time_s, np.random.default_rng([31, i])) for i in range(-(-splices // _TOGETHER))]
     counted["splices"] = [float(x) for x in np.concatenate(hits)[:splices]]
     return {name: {"share": round(float(np.mean(v)), 4), "of": len(v)} for name, v in counted.items() if v}
+
+
+def measure_quiet(
+    detector: ChangeDetector, h: Float[Tensor, "R W inputs"], data: EmbeddedRecordings, *, splices: int = 1000
+) -> dict[str, Any]:
+    r"""False splits an hour in recordings of one patient each, and the share of splices of two of them that is found.
+
+    Arguments:
+        detector: The detector.
+        h: Signatures of recordings on which neither detector nor limits were made.
+        data: The recordings.
+        splices: Number of splices.
+
+    Returns:
+        JSON-able: ``hours``, ``false_splits``, ``an_hour`` with its 95 % Poisson interval ``between``, ``splices`` as
+            ``measure_detector`` tells them.
+
+    Example:
+        >>> measure_quiet.__kwdefaults__["splices"]
+        1000
+    """
+    from scipy.stats import chi2
+
+    _, found = all_states(detector, h, data.time_s)
+    false = sum(change.kind == "patient" for changes in found for change in changes)
+    hours = float((data.time_s[:, -1] - data.time_s[:, 0] + 8.0).sum()) / 3600.0
+    between = chi2.ppf(0.025, 2 * false) / 2 if false else 0.0, chi2.ppf(0.975, 2 * false + 2) / 2
+    return {
+        "hours": round(hours, 1),
+        "false_splits": false,
+        "an_hour": round(false / hours, 4),
+        "between": [round(float(x) / hours, 4) for x in between],
+        "splices": measure_detector(detector, h, data, splices=splices)["splices"],
+    }
 
 
 def _sizes(step_mmhg: float) -> list[str]:

@@ -11,6 +11,7 @@ from pulsebayes.inference.pooling.segment_training import (
     DetectorTraining,
     all_states,
     measure_detector,
+    measure_quiet,
     set_limits,
     train_detector,
 )
@@ -60,6 +61,19 @@ def test_a_new_patient_and_a_new_sensor_are_told_apart(detector: ChangeDetector)
     assert found["of the zero by 10 to 40 mmHg"]["of"] == found["sensor changes"]["of"]
     assert found["sensor changes taken for patients"]["share"] < 0.1
     assert found["called elsewhere"]["share"] < 0.2
+
+
+def test_false_splits_are_counted_with_their_interval(detector: ChangeDetector) -> None:
+    data = _recordings(30, seed=5)
+    h = torch.from_numpy(data.context)
+    found = measure_quiet(detector, h, data, splices=50)
+    hours = 30 * 16 * 8.0 / 3600
+    assert found["hours"] == round(hours, 1)
+    low, high = found["between"]
+    assert low <= found["an_hour"] <= high
+    assert found["splices"]["of"] == 50
+    if not found["false_splits"]:
+        assert low == 0 and high == pytest.approx(3.689 / hours, abs=1e-3)
 
 
 def test_changes_are_the_same_as_windows_come_and_in_batches(detector: ChangeDetector) -> None:
