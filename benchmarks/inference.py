@@ -123,24 +123,6 @@ def _pooled(
     return pooled_draws(*_model(), context, time_s, N_DRAWS, causal=causal, seed=seed, at=at)
 
 
-def _rivals(alone: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Simpler pooling of the windows' own draws: product by importance weights, and a smoother of stroke volume."""
-    bundle, _ = _model()
-    names = bundle.outputs.names
-    c, p, v = (names.index(name) for name in ("C", "MAP", "SV"))
-    log_c, pressure = np.log(alone[..., c]), np.maximum(alone[..., p], 20.0)
-    reference = log_c + rivals.PRESSURE_POWER * np.log(pressure / 90.0)
-    prior = np.log(bundle.prior[:, c]) + rivals.PRESSURE_POWER * np.log(np.maximum(bundle.prior[:, p], 20.0) / 90.0)
-    target = rivals.product(log_c, pressure, float(prior.mean()), float(prior.std()))
-    rng = np.random.default_rng(seed)
-    weighted = np.stack([rivals.reweighted(rng, d, r, target) for d, r in zip(alone, reference, strict=True)])
-    log_v = np.log(alone[..., v])
-    mean, sd = rivals.smoothed(log_v.mean(1), log_v.std(1))
-    drawn = alone.copy()
-    drawn[..., v] = np.exp(mean[:, None] + sd[:, None] * rng.standard_normal(log_v.shape))
-    return {"product over the prior": weighted, "random-walk smoother": drawn}
-
-
 @dataclass
 class _Score:
     """Coverage and trends of one method, recording by recording."""
@@ -184,14 +166,16 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _compare(task: str, data: Recordings) -> Iterator[Row]:
-    names = _model()[0].outputs.names
+    bundle, _ = _model()
+    distinct: list[int] = []
     scores: dict[str, _Score] = {}
     ranks: dict[str, list[float]] = {}
     for r in range(len(data.context)):
         ok = np.flatnonzero(data.usable[r])
         truth, context, time_s = data.theta[r, ok], data.context[r, ok], data.time_s[r, ok]
         alone = _windows_alone(context, r)
-        answers = {"window": alone, **_rivals(alone, r)}
+        answers = {"window": alone, **rivals.pooled(alone, bundle.prior, bundle.outputs.names, r)}
+        distinct += [len(np.unique(one)) for one in answers["importance re-weighting"][..., 1]]
         answers["causal"] = _pooled(context, time_s, r, causal=True)[1]
         answers["recording"] = _pooled(context, time_s, r, causal=False)[1]
         for name, draws in answers.items():
@@ -200,7 +184,9 @@ def _compare(task: str, data: Recordings) -> Iterator[Row]:
             ranks.setdefault(name, []).append(rank)
     setting = f"{len(data.context)} recordings of 30 min, {data.context.shape[1]} windows"
     for name, score in scores.items():
-        yield from score.rows(task, name, setting, names)
+        yield from score.rows(task, name, setting, bundle.outputs.names)
+    measure = f"distinct draws of {N_DRAWS}, median"
+    yield Row(task, "importance re-weighting", setting, measure, float(np.median(distinct)))
     for name, values in ranks.items():
         yield Row(task, name, setting, "CO Spearman within patients, median", float(np.median(values)))
 

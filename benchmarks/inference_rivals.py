@@ -5,7 +5,8 @@ follows rate and pressure (Wesseling et al. 1983), SV = k A_s (163 + HR - .48 MA
 (Mukkamala et al. 2006 in its beat form), SV = k (PP + MAP T/tau). Each is right up to one factor for the patient, so
 only trends count. Pooled: the product of the windows' posteriors of log compliance at 90 mmHg over the prior, as
 importance weights on every window's draws (compliance taken to fall as pressure to the power -.7), and a random-walk
-smoother.
+smoother. Importance re-weighting: every window's draws weighted by the densities that the other windows give to their
+compliance and wave speed at 90 mmHg, over the prior, all normal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-PRESSURE_POWER = 0.7  # log compliance falls by this times log(pressure/90), roughly
+PRESSURE_POWER = 0.7  # log compliance falls by this times log(pressure/90), roughly; log wave speed rises by half
 
 
 def beats(wave: np.ndarray, fs: float) -> dict[str, float] | None:
@@ -52,9 +53,30 @@ def rules(found: dict[str, float]) -> dict[str, float]:
     }
 
 
-def product(log_c: np.ndarray, pressure: np.ndarray, prior_mean: float, prior_sd: float) -> tuple[float, float]:
+def pooled(alone: np.ndarray, prior: np.ndarray, names: tuple[str, ...], seed: int) -> dict[str, np.ndarray]:
+    """Windows' own draws (W, n, D) pooled by each of the simpler ways."""
+    volume = names.index("SV")
+    shared, before = _at_90_mmhg(alone, names), _at_90_mmhg(prior, names)
+    target = product(shared[..., 0], float(before[:, 0].mean()), float(before[:, 0].std()))
+    rng = np.random.default_rng(seed)
+    weighted = np.stack([reweighted(rng, d, r[:, 0], target) for d, r in zip(alone, shared, strict=True)])
+    log_v = np.log(alone[..., volume])
+    mean, sd = smoothed(log_v.mean(1), log_v.std(1))
+    drawn = alone.copy()
+    drawn[..., volume] = np.exp(mean[:, None] + sd[:, None] * rng.standard_normal(log_v.shape))
+    resampled = importance(np.random.default_rng([seed, 1]), alone, shared, before)
+    return {"product over the prior": weighted, "importance re-weighting": resampled, "random-walk smoother": drawn}
+
+
+def _at_90_mmhg(theta: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """Logarithms of compliance and wave speed at 90 mmHg, as far as a power law of pressure tells them."""
+    c, speed, p = (names.index(name) for name in ("C", "PWV", "MAP"))
+    higher = PRESSURE_POWER * np.log(np.maximum(theta[..., p], 20.0) / 90.0)
+    return np.stack((np.log(theta[..., c]) + higher, np.log(theta[..., speed]) - 0.5 * higher), -1)
+
+
+def product(reference: np.ndarray, prior_mean: float, prior_sd: float) -> tuple[float, float]:
     """Mean and standard deviation of log compliance at 90 mmHg: windows (W, n) multiplied, the prior counted once."""
-    reference = log_c + PRESSURE_POWER * np.log(pressure / 90.0)
     mean, precision = reference.mean(1), 1 / reference.var(1)
     prior = 1 / prior_sd**2
     total = prior + np.maximum(precision - prior, 0.0).sum()
@@ -70,6 +92,26 @@ def reweighted(
     log = -0.5 * ((log_c - target[0]) / max(target[1], 0.02)) ** 2 + 0.5 * ((log_c - own_mean) / own_sd) ** 2
     weights = np.exp(log - log.max())
     return draws[rng.choice(len(draws), len(draws), p=weights / weights.sum())]
+
+
+def importance(rng: np.random.Generator, draws: np.ndarray, shared: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Draws of windows (W, n, D) resampled by what the other windows say of what all share, (W, n, S).
+
+    Weights are the product over the other windows of the densities of what is shared over its prior (N, S).
+    """
+    density = np.stack([_log_normal(shared, one.mean(0), np.cov(one.T)) for one in shared])  # (of window, W, n)
+    density -= _log_normal(shared, prior.mean(0), np.cov(prior.T))
+    own = np.stack([density[i, i] for i in range(len(density))])
+    log = density.sum(0) - own
+    weights = np.exp(log - log.max(1, keepdims=True))
+    weights /= weights.sum(1, keepdims=True)
+    return np.stack([d[rng.choice(len(d), len(d), p=w)] for d, w in zip(draws, weights, strict=True)])
+
+
+def _log_normal(x: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    apart = x - mean
+    far = np.einsum("...i,ij,...j->...", apart, np.linalg.inv(covariance), apart)
+    return np.asarray(-0.5 * (far + np.linalg.slogdet(2 * np.pi * covariance)[1]))
 
 
 def smoothed(mean: np.ndarray, sd: np.ndarray, walk: float = 0.03) -> tuple[np.ndarray, np.ndarray]:
