@@ -285,15 +285,15 @@ def produce(
     if out.exists() and any(out.iterdir()) and not force:
         raise FileExistsError(f"{out.name} already holds files: choose another name or use --force")
     outputs = OutputSpace.from_names(recipe.outputs, extra=training.training_set.space)
-    data = read_rows(training, recipe)
     held = held_out_windows(test, recipe, outputs, seed=recipe.test.seed)
-    config = dataclasses.replace(TrainConfig(**recipe.train), max_time=max_time)
+    data, config = _learned(recipe, training, recipe.train)
+    config = dataclasses.replace(config, max_time=max_time)
     going: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume, "ranks": ranks}
     going |= {"progress": progress, "should_stop": should_stop}
     result = train(data, outputs, network_of(recipe), config, start=_start(recipe, training, outputs), **going)
     record = {**describe_training(training.training_set, test.training_set, config, result), **_about(recipe)}
     if finer is not None and recipe.finer is not None and not result.interrupted:
-        data, config = read_rows(finer, recipe), TrainConfig(**recipe.finer.train)
+        data, config = _learned(recipe, finer, recipe.finer.train)
         result = train_finer(result, data, outputs, config, **going)
         record["finer"] = describe_training(finer.training_set, test.training_set, config, result)
     if result.interrupted or not ranks.is_first:
@@ -322,6 +322,15 @@ def _about(recipe: Recipe) -> dict[str, Any]:
     """What a bundle keeps of its recipe."""
     start = {"start": recipe.start} if recipe.start else {}
     return {"recipe": recipe.to_json(), **start, "sensor": sensor_of(recipe).to_json()}
+
+
+def _learned(recipe: Recipe, held: Held, train: Mapping[str, Any]) -> tuple[TrainData, TrainConfig]:
+    """Rows as they are drawn for training, and how sets of their channels are learned."""
+    data, config = read_rows(held, recipe), TrainConfig(**train)
+    if not config.sets:
+        return data, config
+    sensor = dataclasses.replace(data.sensor, sizes=recipe.drawn or recipe.given)
+    return dataclasses.replace(data, sensor=sensor), dataclasses.replace(config, sizes=recipe.given)
 
 
 def _start(recipe: Recipe, training: Held, outputs: OutputSpace) -> NPE | None:

@@ -6,9 +6,11 @@ coordinate by attention over the channels that are given,
 
 $$ m_i = \sum_{c \in G} \frac{e^{s_i(h_c)}}{\sum_{c' \in G} e^{s_i(h_{c'})}} \, v_i(h_c) , $$
 
-the mean over $G$ as it starts, so that each coordinate can listen to the channel that knows it. A code of the set $G$
-itself is added. A missing channel, a row that holds a NaN, is neither computed nor looked at. The cost grows with the
-channels given, the number of weights hardly with the number of channels.
+the mean over $G$ as it starts, so that each coordinate can listen to the channel that knows it. Independent Gaussian
+measurements are joined so, $e^{s_i}$ being their precisions; these add up, and with ``amount`` the logarithm of the
+sum, $\ln \sum_{c \in G} e^{s_i(h_c)}$, is passed on beside the mean, for the width of a posterior to follow. A code of
+the set $G$ itself is added. A missing channel, a row that holds a NaN, is neither computed nor looked at. The cost
+grows with the channels given, the number of weights hardly with the number of channels.
 
 The beat rate that centres the heart rate (see `beat_rate`) is that of the channel which repeats itself most clearly,
 or the mean of the counts which agree with it, where a channel without a unit must be clearer by `_DOUBT`: beats are
@@ -21,6 +23,7 @@ each one's slope with that of the mean channel, as far as their clocks agree.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import cast
 
 import torch
@@ -40,6 +43,20 @@ _DOUBT = 0.2
 """By how much clearer a channel without a unit must repeat itself than one with, for its rate to be believed."""
 _AGREED = 0.015
 """Difference of logarithms below which a channel's rate agrees with the one that is believed."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What waves tell, each by itself and without learning."""
+
+    waves: Float[Tensor, "K T"]
+    summaries: Float[Tensor, "K S"]
+    lines: Tensor
+    rate: Float[Tensor, " K"]
+    clarity: Float[Tensor, " K"]
+
+    def rows(self, at: Int[Tensor, " L"]) -> _Own:
+        return _Own(*(getattr(self, field.name)[at] for field in fields(self)))
 
 
 class ChannelEmbedding(nn.Module):
@@ -83,9 +100,12 @@ class ChannelEmbedding(nn.Module):
         self.middle = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden, config.hidden), nn.SiLU())
         self.change = nn.Linear(config.hidden, config.hidden)
         self.last = nn.Linear(config.hidden, config.context - config.computed)
-        for layer in (self.weight, self.given, self.change):  # the mean of the channels, passed on, as it starts
+        self.amount = nn.Linear(config.hidden, config.hidden, bias=False) if config.amount else None
+        quiet = [self.weight, self.given, self.change, *([self.amount] if self.amount else [])]
+        for layer in quiet:  # the mean of the channels, passed on, as it starts
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def _lay_scales(self, config: EmbeddingConfig) -> None:
         n = len(config.channels)
@@ -123,19 +143,24 @@ class ChannelEmbedding(nn.Module):
             x: Windows; NaN where a channel is missing.
         """
         rows, which, waves = self._present(x)
-        values = self._summaries(waves, rows, len(x))
+        own = _Own(waves, summaries(waves, self.config.fs), *self._slopes_and_rates(waves, which))
+        values = self._summaries(own, rows, len(x))
         for c in range(x.shape[1]):
             own = values[which == c]
             if len(own) > 1:
                 self.shift[c] = own.mean(0)
                 self.scale[c] = own.std(0).clamp_min(1e-3)
 
-    def forward(self, x: Float[Tensor, "N C T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+    def forward(
+        self, x: Float[Tensor, "N C T"], low_precision: bool = False, sets: Bool[Tensor, "S N C"] | None = None
+    ) -> Float[Tensor, "N context"] | Float[Tensor, "S*N context"]:
         r"""Embeds windows.
 
         Arguments:
             x: Windows, each channel in its unit; NaN where one is missing.
             low_precision: Whether the convolutions run in bfloat16.
+            sets: Sets of channels to embed each window with, set by set, as if no others had been given; what each
+                channel tells by itself is computed once. None for those given alone.
 
         Raises:
             ValueError: If the windows have another shape, or one has no channel.
@@ -143,17 +168,30 @@ class ChannelEmbedding(nn.Module):
         rows, which, waves = self._present(x)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=low_precision):
             pooled = self._pool(self._trunk(waves, which))
-        tokens = self.head(self.norm(pooled.float()) * self.gains[which]) + self.code[which]
-        known = self._summaries(waves, rows, len(x))
-        known = ((known - self.shift[which]) / self.scale[which]).clamp(-6.0, 6.0)
-        at = torch.searchsorted(which, torch.arange(1, len(self.known), device=x.device)).tolist()
-        own = [layer(part) for layer, part in zip(self.known, known.tensor_split(at), strict=True)]
-        joined = self._join(F.silu(tokens + torch.cat(own)), rows, which, len(x))
+        heads = self.head(self.norm(pooled.float()) * self.gains[which]) + self.code[which]
+        with torch.no_grad():
+            own = _Own(waves, summaries(waves, self.config.fs), *self._slopes_and_rates(waves, which))
+        n = len(x)
+        if sets is not None:
+            places = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
+            places[rows, which] = torch.arange(len(waves), device=x.device)
+            taken = (sets & x.isfinite().all(-1)).flatten(0, 1)
+            which, rows = taken.t().nonzero(as_tuple=True)
+            at = places[rows % n, which]
+            heads, own, n = heads[at], own.rows(at), len(taken)
+        joined = self._join(F.silu(heads + self._known(own, rows, which, n)), rows, which, n)
         joined = joined + self.change(self.middle(joined))
         context: Float[Tensor, "N context"] = self.last(F.silu(joined))
         if self.config.rate:
-            context = torch.cat((context, self._computed(waves, rows, which, len(x))), -1)
+            context = torch.cat((context, self._computed(own, rows, which, n)), -1)
         return context
+
+    def _known(self, own: _Own, rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int) -> Float[Tensor, "K hidden"]:
+        """What is computed and not learned, as each channel's layer reads it."""
+        known = ((self._summaries(own, rows, n) - self.shift[which]) / self.scale[which]).clamp(-6.0, 6.0)
+        at = torch.searchsorted(which, torch.arange(1, len(self.known), device=which.device)).tolist()
+        parts = [layer(part) for layer, part in zip(self.known, known.tensor_split(at), strict=True)]
+        return torch.cat(parts)
 
     def take_over(self, one: WaveEmbedding) -> None:
         r"""Takes over an embedding of one pressure, so that the first channel alone is embedded as there.
@@ -251,52 +289,57 @@ class ChannelEmbedding(nn.Module):
         weights = torch.cat((weights, torch.full_like(weights[..., :1], 1.0 / h.shape[1])), -1).to(h.dtype)
         return torch.bmm(weights.transpose(1, 2), h).flatten(1)
 
-    def _summaries(self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], n: int) -> Float[Tensor, "K S"]:
-        """What is computed of each wave, and its delay against the mean channel of its window."""
-        with torch.no_grad():
-            slope = waves.diff(dim=-1)
-            slope = slope / slope.std(-1, keepdim=True).clamp_min(1e-6)
-            length = slope.shape[-1]
-            lines = torch.fft.rfft(slope, n=2 * length)
-            mean = torch.zeros(n, lines.shape[-1], dtype=lines.dtype, device=waves.device).index_add(0, rows, lines)
-            count = torch.bincount(rows, minlength=n).clamp_min(1)
-            cross = torch.fft.irfft(lines * (mean / count[:, None])[rows].conj(), n=2 * length) / length
-            return torch.cat((summaries(waves, self.config.fs), cross[:, self._lags()]), -1)
-
-    def _computed(
-        self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
-    ) -> Float[Tensor, "N computed"]:
-        """Mean pressure of the first channel, and the beat rate."""
-        fs = self.config.fs
-        with torch.no_grad():
-            found = self._beat_rate(waves, rows, which, n)
-            coordinates = [coordinate_of(found[:, None])]
-            if self.config.level:
-                level, first = waves.new_full((n, 1), UNKNOWN), which == 0
-                pressure = self.centre[0] + self.spread[0] * waves[first]
-                level[rows[first]] = level_coordinate(pressure, found[rows[first]], fs)
-                coordinates.insert(0, level)
-            return torch.cat(coordinates, -1)
-
-    def _beat_rate(
-        self, waves: Float[Tensor, "K T"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
-    ) -> Float[Tensor, " N"]:
-        """Rate of the channel that repeats itself most clearly, or of all whose counts agree with it [1/min]."""
+    def _slopes_and_rates(
+        self, waves: Float[Tensor, "K T"], which: Int[Tensor, " K"]
+    ) -> tuple[Tensor, Float[Tensor, " K"], Float[Tensor, " K"]]:
+        """Lines of every wave's slope, its beat rate [1/min], and how clearly it repeats itself."""
         fs, agreed = self.config.fs, self.config.rate == "agreed"
+        slope = waves.diff(dim=-1)
+        slope = slope / slope.std(-1, keepdim=True).clamp_min(1e-6)
+        lines = torch.fft.rfft(slope, n=2 * slope.shape[-1])
+        if not self.config.rate:
+            return lines, waves.new_zeros(len(waves)), waves.new_zeros(len(waves))
         rate, clarity = rate_and_repetition(waves, fs)
         if agreed:
             rate, clarity = counted_rate(waves, fs, rate), clarity - _DOUBT * self.relative[which]
-        laid = waves.new_full((n, len(self.config.channels)), -torch.inf)
-        laid[rows, which] = clarity
-        place = torch.zeros(laid.shape, dtype=torch.long, device=waves.device)
-        place[rows, which] = torch.arange(len(waves), device=waves.device)
+        return lines, rate, clarity
+
+    def _summaries(self, own: _Own, rows: Int[Tensor, " K"], n: int) -> Float[Tensor, "K S"]:
+        """What is computed of each wave, and its delay against the mean channel of its window."""
+        with torch.no_grad():
+            length = own.waves.shape[-1] - 1
+            mean = own.lines.new_zeros(n, own.lines.shape[-1]).index_add(0, rows, own.lines)
+            count = torch.bincount(rows, minlength=n).clamp_min(1)
+            cross = torch.fft.irfft(own.lines * (mean / count[:, None])[rows].conj(), n=2 * length) / length
+            return torch.cat((own.summaries, cross[:, self._lags()]), -1)
+
+    def _computed(
+        self, own: _Own, rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
+    ) -> Float[Tensor, "N computed"]:
+        """Mean pressure of the first channel, and the beat rate."""
+        with torch.no_grad():
+            found = self._beat_rate(own, rows, which, n)
+            coordinates = [coordinate_of(found[:, None])]
+            if self.config.level:
+                level, first = own.waves.new_full((n, 1), UNKNOWN), which == 0
+                pressure = self.centre[0] + self.spread[0] * own.waves[first]
+                level[rows[first]] = level_coordinate(pressure, found[rows[first]], self.config.fs)
+                coordinates.insert(0, level)
+            return torch.cat(coordinates, -1)
+
+    def _beat_rate(self, own: _Own, rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int) -> Float[Tensor, " N"]:
+        """Rate of the channel that repeats itself most clearly, or of all whose counts agree with it [1/min]."""
+        laid = own.rate.new_full((n, len(self.config.channels)), -torch.inf)
+        laid[rows, which] = own.clarity
+        place = torch.zeros(laid.shape, dtype=torch.long, device=rows.device)
+        place[rows, which] = torch.arange(len(rows), device=rows.device)
         clearest = place.gather(1, laid.argmax(1, keepdim=True))[:, 0]
-        found = rate[clearest]
+        found = own.rate[clearest]
         if self.config.rate == "counted":
-            found = counted_rate(waves[clearest], fs, found)
-        if agreed:
-            near = ((rate / found[rows]).log().abs() < _AGREED).to(waves.dtype)
-            off = torch.zeros_like(found).index_add(0, rows, near * (rate / found[rows]).log())
+            found = counted_rate(own.waves[clearest], self.config.fs, found)
+        if self.config.rate == "agreed":
+            near = ((own.rate / found[rows]).log().abs() < _AGREED).to(own.rate.dtype)
+            off = torch.zeros_like(found).index_add(0, rows, near * (own.rate / found[rows]).log())
             found = found * (off / torch.zeros_like(found).index_add(0, rows, near)).exp()
         return found
 
@@ -315,5 +358,6 @@ class ChannelEmbedding(nn.Module):
         spread = scores.new_full(shape, -torch.inf).index_put((rows, which), scores)
         laid = values.new_zeros(shape).index_put((rows, which), values)
         joined: Float[Tensor, "N hidden"] = (spread.softmax(1) * laid).sum(1)
-        joined = joined + self.given(given.to(joined.dtype))
-        return joined
+        if self.amount:
+            joined = joined + self.amount(spread.logsumexp(1))
+        return joined + self.given(given.to(joined.dtype))  # type: ignore[no-any-return]

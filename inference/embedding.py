@@ -87,6 +87,8 @@ class EmbeddingConfig:
         level: Whether the coordinate before it is the window's mean pressure, of several channels that of the first;
             with a rate only.
         channels: The channels in their order, at least two; ``"channels"`` only.
+        amount: Whether the channels' joined vector also tells how much they weigh together, as precisions of
+            independent measurements add up; ``"channels"`` only.
         linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
             ``"dense"`` only.
@@ -122,6 +124,7 @@ class EmbeddingConfig:
     rate: bool | Literal["counted", "agreed"] = False
     level: bool = False
     channels: tuple[ChannelScale, ...] = ()
+    amount: bool = False
     linear: bool = False
     harmonics: int = 12
     guess: int = 0
@@ -188,11 +191,13 @@ class EmbeddingConfig:
                 f"kind 'channels' takes two channels or more, each name once, and other kinds none, got {names} for "
                 f"{self.kind!r}"
             )
+        if self.amount and self.kind != "channels":
+            raise ValueError(f"amount is for kind 'channels', got {self.kind!r}")
 
     def to_json(self) -> dict[str, Any]:
         r"""Returns the configuration as a JSON-able dictionary; what only some embeddings use, where used."""
         fields = dataclasses.asdict(self)
-        for name in ("channels", "linear", "guess", "law"):
+        for name in ("channels", "amount", "linear", "guess", "law"):
             if not fields[name]:
                 del fields[name]
         if self.harmonics == EmbeddingConfig.harmonics:

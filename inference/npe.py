@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from .beat_rate import RateCentring
@@ -242,7 +242,12 @@ class NPE(nn.Module):
         return steps
 
     def loss(
-        self, z: Float[Tensor, "N D"], x: Float[Tensor, "N *window"], *, low_precision: bool = False
+        self,
+        z: Float[Tensor, "N D"],
+        x: Float[Tensor, "N *window"],
+        *,
+        low_precision: bool = False,
+        sets: Bool[Tensor, "S N C"] | None = None,
     ) -> Float[Tensor, ""]:
         r"""Mean negative log density of standardised unconstrained outputs, in nats a window.
 
@@ -250,8 +255,13 @@ class NPE(nn.Module):
             z: Unconstrained outputs.
             x: Windows.
             low_precision: Whether the convolutions run in bfloat16.
+            sets: Sets of channels with each of which every window is looked at; of several channels only, None for
+                those given alone.
         """
-        context = self.embedding(x, low_precision)
+        if sets is None:
+            context = self.embedding(x, low_precision)
+        else:
+            context, z = self.embedding(x, low_precision, sets), z.repeat(len(sets), 1)
         return -self.flow(context).log_prob((z - self.z_mean) / self.z_sd).mean()  # type: ignore[no-any-return]
 
     @torch.no_grad()

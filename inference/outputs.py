@@ -9,7 +9,8 @@ $$
 $$
 
 with the positive differences $\delta_s$ (``SBP-MAP``) and $\delta_d$ (``MAP-DBP``), so that systolic, mean and
-diastolic pressure are in order in every draw.
+diastolic pressure are in order in every draw. Where pulse pressure is known far better than either difference it is
+estimated itself, with the form factor $f$ (``FF``): $\delta_d = f\,\mathrm{PP}$, $\delta_s = (1 - f)\,\mathrm{PP}$.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ OUTPUTS: Mapping[str, Parameter] = {
         Parameter("D_AorticRoot", "mm", 8.0, 80.0, scale="log", description="Diameter of the aortic root."),
         Parameter("D_Femoral", "mm", 1.5, 20.0, scale="log", description="Diameter of the femoral artery."),
         Parameter("PP", "mmHg", 1.0, 250.0, scale="log", description="Aortic pulse pressure."),
+        Parameter("FF", "1", 0.02, 0.98, description="Form factor of the aortic pulse, (MAP - DBP) / PP."),
     )
 }
 """Every quantity that can be estimated, with the interval it is confined to and the scale it is learned on."""
@@ -151,7 +153,7 @@ class OutputSpace:
         theta = np.asarray(theta)
         values = derive_columns({name: theta[..., d] for d, name in enumerate(self.names)})
         shown = {name: values[name] for name in q.QUANTITIES if name in values}
-        rest = {name: v for name, v in values.items() if name not in shown and not _is_difference(name)}
+        rest = {name: v for name, v in values.items() if name not in shown and not _is_pulse_shape(name)}
         return {**shown, **rest}
 
     def to_json(self) -> dict[str, object]:
@@ -173,24 +175,37 @@ def _is_difference(name: str) -> bool:
     return bool(dash) and first in q.QUANTITIES and second in q.QUANTITIES
 
 
+def _is_pulse_shape(name: str) -> bool:
+    """Whether an output only says how pressures lie to each other, and is not shown."""
+    return name == "FF" or _is_difference(name)
+
+
 def _column(name: str, columns: Mapping[str, Float[np.ndarray, " N"]]) -> Float[np.ndarray, " N"]:
     if name in columns:
         return np.asarray(columns[name], dtype=np.float64)
     if _is_difference(name):
         first, _, second = name.partition("-")
         return np.asarray(_column(first, columns) - _column(second, columns))
+    if name == "PP" and {"SBP", "DBP"} <= columns.keys():
+        return _column("SBP-DBP", columns)
+    if name == "FF" and {"SBP", "MAP", "DBP"} <= columns.keys():
+        return np.asarray(_column("MAP-DBP", columns) / _column("SBP-DBP", columns))
     raise ValueError(f"output {name!r} must be among the simulated columns {sorted(columns)}: choose other outputs")
 
 
 def derive_columns(values: Mapping[str, Any]) -> dict[str, Any]:
     """Every quantity that follows from some outputs; arrays and tensors alike, so gradients pass."""
     have = dict(values)
+    if {"PP", "FF"} <= have.keys():
+        have["MAP-DBP"] = have["FF"] * have["PP"]
+        have["SBP-MAP"] = have["PP"] - have["MAP-DBP"]
     if {"MAP", "SBP-MAP"} <= have.keys():
         have["SBP"] = have["MAP"] + have["SBP-MAP"]
     if {"MAP", "MAP-DBP"} <= have.keys():
         have["DBP"] = have["MAP"] - have["MAP-DBP"]
     if {"SBP-MAP", "MAP-DBP"} <= have.keys():
         have["PP"] = have["SBP-MAP"] + have["MAP-DBP"]
+        have["FF"] = have["MAP-DBP"] / have["PP"]
     if "CO" not in have and {"HR", "SV"} <= have.keys():
         have["CO"] = q.cardiac_output(have["HR"], have["SV"])
     if "SVR" not in have and {"MAP", "CVP", "CO"} <= have.keys():

@@ -178,6 +178,8 @@ class Recipe:
             ``sensor``, which are then the first channel's.
         given: Weights with which one, two, ... of several channels are given in training; empty for as many as there
             are down to 1.
+        drawn: Weights with which one, two, ... channels are simulated for a window of training, of which ``train.sets``
+            sets are drawn by ``given`` and learned from; empty for ``given`` itself.
         start: Model of the first channel alone whose weights the training starts from; empty for fresh ones.
         finer: A second training on a better simulator; None for one training.
 
@@ -207,6 +209,7 @@ class Recipe:
     uninformative: float = 0.8
     channels: tuple[ChannelRecipe, ...] = ()
     given: tuple[float, ...] = ()
+    drawn: tuple[float, ...] = ()
     start: str = ""
     finer: Finer | None = None
 
@@ -223,6 +226,7 @@ class Recipe:
         channels = tuple(c if isinstance(c, ChannelRecipe) else ChannelRecipe(**c) for c in self.channels)
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "given", tuple(self.given))
+        object.__setattr__(self, "drawn", tuple(self.drawn))
         if not channels and self.start:
             raise ValueError(f"start is for recipes of several channels, got {self.start!r}")
         if not channels:
@@ -271,6 +275,7 @@ class Recipe:
         r"""Returns the recipe as a JSON-able dictionary; channels and a finer training stand in it where there are."""
         absent: tuple[str, ...] = () if self.channels else ("channels", "given", "start")
         absent += () if self.finer else ("finer",)
+        absent += () if self.drawn else ("drawn",)
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in absent}
 
 

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..simulators.status import count_status, usable
+from .channel_sets import drawn_sets
 from .checkpoint import Checkpoint, CheckpointError
 from .harmonics import HarmonicEmbedding
 from .npe import NPE, NPEConfig
@@ -57,6 +58,9 @@ class TrainConfig:
             embedding of kind `harmonic`, which then reads each draw once.
         settle: Epochs after those, in which the flow alone learns, from the best weights on and at a tenth of the
             rate: how wide its narrowest posteriors are it learns last.
+        sets: Sets of its channels that are learned from each window beside all it has, see
+            [`drawn_sets`][pulsebayes.inference.channel_sets.drawn_sets]; of several channels only.
+        sizes: Weights with which such a set has one, two, ... channels; empty for any alike.
 
     Raises:
         ValueError: If a number is out of range.
@@ -82,6 +86,8 @@ class TrainConfig:
     exact: int = 2
     fresh: int = 0
     settle: int = 0
+    sets: int = 0
+    sizes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
@@ -91,10 +97,9 @@ class TrainConfig:
             raise ValueError(
                 f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
             )
-        if min(self.exact, self.fresh, self.settle) < 0:
-            raise ValueError(
-                f"exact, fresh and settle must not be negative, got {self.exact}, {self.fresh} and {self.settle}"
-            )
+        for name in ("exact", "fresh", "settle", "sets"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
 
@@ -336,8 +341,7 @@ class _Run:
             return embedding.features(torch.from_numpy(x).to(self.ranks.device)).cpu().numpy()
 
         x, z = self.held_out
-        parts = [embedding.features(x[i : i + 512]) for i in range(0, len(x), 512)]
-        self.held_out = (torch.cat(parts), z)
+        self.held_out = (torch.cat([embedding.features(part) for part in x.split(512)]), z)
         self.batches = ReadBatches(self.batches, read, self.config.fresh)
 
     def start_from(self, npe: NPE) -> None:
@@ -404,7 +408,7 @@ class _Run:
         x, z = self.held_out
         with torch.no_grad():
             parts = [
-                float(self.average.loss(z[i : i + 512], x[i : i + 512])) * len(x[i : i + 512])
+                float(self._loss(self.average, z[i : i + 512], x[i : i + 512], -1 - i)) * len(x[i : i + 512])
                 for i in range(512 * self.ranks.rank, len(x), 512 * self.ranks.size)
             ]
         total = torch.tensor([sum(parts)], dtype=torch.float64, device=self.ranks.device)
@@ -435,20 +439,11 @@ class _Run:
 
     def _identity(self) -> dict[str, Any]:
         """What must agree for a run to go on; budget and patience may change."""
-        fixed = (
-            "batch",
-            "rate",
-            "warmup",
-            "weight_decay",
-            "clip",
-            "averaging",
-            "validation",
-            "validation_rows",
-            "seed",
-        )
-        settings = {name: getattr(self.config, name) for name in fixed}
+        settings = {name: getattr(self.config, name) for name in _FIXED}
         if self.config.fresh:
             settings["fresh"] = self.config.fresh
+        if self.config.sets:
+            settings |= {"sets": self.config.sets, "sizes": list(self.config.sizes)}
         return {**settings, "rows": self.counts["rows"], "kept": self.counts["kept"]}
 
     def _update(self, x: Tensor, z: Tensor) -> float:
@@ -459,7 +454,7 @@ class _Run:
         rough = self.low_precision and self.share < 1 - self.config.exact / self.config.epochs
         part = self.ranks.part(len(x))
         x, z = x[part].to(self.ranks.device), z[part].to(self.ranks.device)
-        loss = self.npe.loss(z, x, low_precision=rough) * (len(x) / n)
+        loss = self._loss(self.npe, z, x, self.step, low_precision=rough) * (len(x) / n)
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.detach()
         self.ranks.add([value, *(p.grad for p in self.fast if p.grad is not None)])
@@ -475,6 +470,14 @@ class _Run:
             for slow, fast in zip(self.slow, self.fast, strict=True):
                 slow.lerp_(fast, 1 - decay)
         return float(value)
+
+    def _loss(self, npe: NPE, z: Tensor, x: Tensor, step: int, *, low_precision: bool = False) -> Tensor:
+        """Loss of windows, and of sets of their channels, other ones every step."""
+        if not self.config.sets:
+            return npe.loss(z, x, low_precision=low_precision)
+        seed, given = (self.config.seed, step % 2**32, self.ranks.rank), x.isfinite().all(-1).cpu().numpy()
+        sets = drawn_sets(given, self.config.sets, np.random.default_rng(seed), sizes=self.config.sizes)
+        return npe.loss(z, x, low_precision=low_precision, sets=torch.from_numpy(sets).to(x.device))
 
     def _rate(self) -> float:
         """Learning rate of the next step."""
@@ -495,4 +498,5 @@ def _whole(data: TrainData, z: np.ndarray, keep: np.ndarray, network: NPEConfig,
     )
 
 
+_FIXED = ("batch", "rate", "warmup", "weight_decay", "clip", "averaging", "validation", "validation_rows", "seed")
 _SAVED = ("epoch", "step", "elapsed", "stale", "skipped", "best_loss", "last_loss", "settled_from", "history")

@@ -11,7 +11,13 @@ from pulsebayes.simulators.parameters import Parameter, ParameterSpace
 
 @pytest.mark.parametrize(
     "names",
-    [("HR", "SV", "CO"), ("MAP", "CVP", "CO", "SVR"), ("HR", "SV", "MAP", "CVP", "SVR"), ("SBP-MAP", "MAP-DBP", "PP")],
+    [
+        ("HR", "SV", "CO"),
+        ("MAP", "CVP", "CO", "SVR"),
+        ("HR", "SV", "MAP", "CVP", "SVR"),
+        ("SBP-MAP", "MAP-DBP", "PP"),
+        ("PP", "FF", "MAP-DBP"),
+    ],
 )
 def test_dependent_outputs_are_refused(names):
     with pytest.raises(ValueError, match="functionally independent"):
@@ -43,6 +49,17 @@ def test_encoding_and_deriving_are_inverse():
     outputs = OutputSpace.from_names()
     theta = outputs.space.sample(np.random.default_rng(0), 50)
     np.testing.assert_allclose(outputs.encode(outputs.derive(theta)), theta, rtol=1e-9)
+
+
+def test_pulse_pressure_and_form_factor_tell_what_the_differences_tell():
+    shape = OutputSpace.from_names(("HR", "MAP", "PP", "FF"))
+    theta = shape.space.sample(np.random.default_rng(0), 50)
+    told = shape.derive(theta)
+    assert set(told) == {"HR", "MAP", "SBP", "DBP", "PP"}
+    np.testing.assert_allclose(told["MAP"] - told["DBP"], theta[:, 3] * theta[:, 2], rtol=1e-9)
+    np.testing.assert_allclose(told["SBP"] - told["DBP"], told["PP"], rtol=1e-9)
+    simulated = {name: told[name] for name in ("HR", "MAP", "SBP", "DBP")}
+    np.testing.assert_allclose(shape.encode(simulated), theta, rtol=1e-6)
 
 
 def test_missing_column_is_named():
