@@ -327,6 +327,9 @@ def _about(recipe: Recipe) -> dict[str, Any]:
 def _learned(recipe: Recipe, held: Held, train: Mapping[str, Any]) -> tuple[TrainData, TrainConfig]:
     """Rows as they are drawn for training, and how sets of their channels are learned."""
     data, config = read_rows(held, recipe), TrainConfig(**train)
+    if recipe.channels and config.whole:
+        least = np.full(len(recipe.channels), 1e-9)
+        data = dataclasses.replace(data, whole=dataclasses.replace(data.sensor, sizes=(*least[1:], 1.0)))
     if not config.sets:
         return data, config
     sensor = dataclasses.replace(data.sensor, sizes=recipe.drawn or recipe.given)

@@ -41,7 +41,7 @@ _HOMES: dict[str, str] = {
     "Refusal": ".answer",
     "Result": ".result",
     "Sampler": ".mcmc",
-    "TrainConfig": ".training",
+    "TrainConfig": ".training_config",
     "TrainData": ".training",
     "TrainResult": ".training",
     "Weights": ".importance",

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,80 +28,11 @@ from .npe import NPE, NPEConfig
 from .outputs import OutputSpace
 from .ranks import Ranks
 from .streaming import Batches, ReadBatches, Sensor, Source
+from .training_config import TrainConfig
 
 _ALONE = Ranks()
 
 __all__ = ["Progress", "TrainConfig", "TrainData", "TrainResult", "low_precision_pays", "train"]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    r"""How long and how fast to train.
-
-    Arguments:
-        epochs: Most epochs.
-        max_time: Most seconds of training [s].
-        batch: Rows in a batch.
-        rate: Highest learning rate.
-        warmup: Steps of linear warm-up.
-        weight_decay: Decoupled weight decay.
-        clip: Largest norm of the gradient.
-        averaging: Decay of the averaged weights.
-        validation: Share of the rows held out, at most ``validation_rows``.
-        validation_rows: Most rows held out.
-        patience: Epochs without a better validation loss before stopping early.
-        seed: Seed of weights, order and sensors.
-        precision: ``"auto"`` takes bfloat16 convolutions where the processor is fast at them.
-        exact: Last epochs, always in float32: what bfloat16 rounds away is otherwise learned as noise, and the
-            sharpest quantities (heart rate) come out too wide.
-        fresh: Epochs with fresh draws of the sensors, which later epochs take again in turn; 0 for all. Only of an
-            embedding of kind `harmonic`, which then reads each draw once.
-        settle: Epochs after those, in which the flow alone learns, from the best weights on and at a tenth of the
-            rate: how wide its narrowest posteriors are it learns last.
-        sets: Sets of its channels that are learned from each window beside all it has, see
-            [`drawn_sets`][pulsebayes.inference.channel_sets.drawn_sets]; of several channels only.
-        sizes: Weights with which such a set has one, two, ... channels; empty for any alike.
-
-    Raises:
-        ValueError: If a number is out of range.
-
-    Example:
-        >>> TrainConfig(epochs=5).batch
-        512
-    """
-
-    epochs: int = 40
-    max_time: float = math.inf
-    batch: int = 512
-    rate: float = 1e-3
-    warmup: int = 300
-    weight_decay: float = 1e-3
-    clip: float = 5.0
-    averaging: float = 0.998
-    validation: float = 0.04
-    validation_rows: int = 4096
-    patience: int = 15
-    seed: int = 0
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    exact: int = 2
-    fresh: int = 0
-    settle: int = 0
-    sets: int = 0
-    sizes: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not 0 < self.validation < 1 or not 0 <= self.averaging < 1:
-            raise ValueError(
-                f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
-            )
-        for name in ("exact", "fresh", "settle", "sets"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {self.precision!r}")
 
 
 @dataclass(frozen=True)
@@ -114,6 +45,7 @@ class TrainData:
         sensor: Sensor model.
         status: Status code of every row.
         fs: Sampling rate of the waveforms [Hz].
+        whole: Sensor model of the last epochs (``TrainConfig.whole``); None for the same.
 
     Example:
         >>> from pulsebayes.inference.streaming import ArraySource, WholeWindow
@@ -127,6 +59,7 @@ class TrainData:
     sensor: Sensor
     status: np.ndarray
     fs: float = 125.0
+    whole: Sensor | None = None
 
     def usable(self, outputs: OutputSpace) -> tuple[Bool[np.ndarray, " N"], dict[str, Any]]:
         r"""Finds the rows to train on.
@@ -300,6 +233,8 @@ class _Run:
         training[len(keep) - held :] = False
         whole = _whole(data, z, keep, network, config)
         self.batches: Batches | ReadBatches = dataclasses.replace(whole, keep=training)
+        all_given = dataclasses.replace(whole, keep=training, sensor=data.whole or data.sensor)
+        self.whole: Batches | ReadBatches = all_given
         if min(config.batch, int(training.sum())) < ranks.size:
             raise ValueError(f"a batch must have a row for each of {ranks.size} processes, got {config.batch}")
         fixed = whole.fixed(slice(len(keep) - held, None), seed=config.seed)
@@ -325,7 +260,7 @@ class _Run:
         self.low_precision = config.precision == "bfloat16" or (config.precision == "auto" and pays)
         self.epoch, self.step, self.elapsed, self.stale, self.skipped = 0, 0, 0.0, 0, 0
         self.best_loss, self.last_loss = math.inf, math.nan
-        self.settled_from = -1  # step at which the flow began to settle
+        self.settled_from, self.whole_from = -1, -1  # steps at which the flow began to settle, and with all channels
         self.history: list[dict[str, float]] = []
 
     def _read_once(self) -> None:
@@ -342,7 +277,7 @@ class _Run:
 
         x, z = self.held_out
         self.held_out = (torch.cat([embedding.features(part) for part in x.split(512)]), z)
-        self.batches = ReadBatches(self.batches, read, self.config.fresh)
+        self.whole = self.batches = ReadBatches(self.batches, read, self.config.fresh)
 
     def start_from(self, npe: NPE) -> None:
         if (npe.config, npe.outputs) != (self.npe.config, self.npe.outputs):
@@ -364,24 +299,30 @@ class _Run:
         spent = self.share >= 1.0 or self.epoch >= self.config.epochs or self.stale >= self.config.patience
         return self.settled_from >= 0 or spent
 
+    def _done(self, begun: int, epochs: int) -> float:
+        """Share of some last epochs that is done."""
+        steps = epochs * self.batches.per_epoch
+        return 1.0 if not steps else min(1.0, (self.step - begun) / steps) if begun >= 0 else 0.0
+
     @property
     def settled(self) -> float:
         """Share of the settling that is done."""
-        if not self.settling or not self.config.settle:
-            return float(self.settling)
-        steps = self.config.settle * self.batches.per_epoch
-        return min(1.0, (self.step - self.settled_from) / steps) if self.settled_from >= 0 else 0.0
+        return self._done(self.settled_from, self.config.settle) if self.settling else 0.0
 
     @property
     def finished(self) -> bool:
-        return self.settling and self.settled >= 1.0
+        return self.settled >= 1.0 and self._done(self.whole_from, self.config.whole) >= 1.0
 
     def _settle(self) -> None:
-        """Leaves the embedding as it is, and begins at the best weights."""
+        """Leaves the embedding as it is, and begins at the best weights: to settle, and again with all channels."""
         self.npe.embedding.requires_grad_(False)
         self.optimizer.zero_grad(set_to_none=True)
+        begins = self.settled_from < 0 or (self.settled >= 1.0 and self.whole_from < 0)
         if self.settled_from < 0:
             self.settled_from = self.step
+        if self.settled >= 1.0 and self.whole_from < 0:
+            self.whole_from, self.best_loss = self.step, math.inf  # what is held out has few windows of all
+        if begins:
             for module in (self.npe, self.average):
                 module.load_state_dict(self.best.state_dict())
 
@@ -389,7 +330,8 @@ class _Run:
         total, rows, begun, before = 0.0, 0, time.monotonic(), self.elapsed
         if settling := self.settling:
             self._settle()
-        for i, (x, z) in enumerate(self.batches.epoch(self.epoch)):
+        batches = self.whole if self.whole_from >= 0 else self.batches
+        for i, (x, z) in enumerate(batches.epoch(self.epoch)):
             total += self._update(torch.from_numpy(x), torch.from_numpy(z)) * len(x)
             rows += len(x)
             self.elapsed = self.ranks.agree(before + time.monotonic() - begun)
@@ -464,7 +406,7 @@ class _Run:
             self.skipped += 1
             return 0.0
         self.optimizer.step()
-        steps = self.step - max(self.settled_from, 0)
+        steps = self.step - max(self.settled_from, self.whole_from, 0)
         decay = min(self.config.averaging, (1 + steps) / (10 + steps))
         with torch.no_grad():
             for slow, fast in zip(self.slow, self.fast, strict=True):
@@ -483,6 +425,7 @@ class _Run:
         """Learning rate of the next step."""
         warm = min(1.0, (self.step + 1) / self.config.warmup) if self.config.warmup else 1.0
         most, spent = (0.1, self.settled) if self.settled_from >= 0 else (warm, self.share)
+        spent = self._done(self.whole_from, self.config.whole) if self.whole_from >= 0 else spent
         return self.config.rate * most * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent)))
 
     def _where(self, loss: float, rate: float, *, done: bool = False) -> Progress:
@@ -499,4 +442,15 @@ def _whole(data: TrainData, z: np.ndarray, keep: np.ndarray, network: NPEConfig,
 
 
 _FIXED = ("batch", "rate", "warmup", "weight_decay", "clip", "averaging", "validation", "validation_rows", "seed")
-_SAVED = ("epoch", "step", "elapsed", "stale", "skipped", "best_loss", "last_loss", "settled_from", "history")
+_SAVED = (
+    "epoch",
+    "step",
+    "elapsed",
+    "stale",
+    "skipped",
+    "best_loss",
+    "last_loss",
+    "settled_from",
+    "whole_from",
+    "history",
+)
