@@ -110,22 +110,53 @@ def test_the_loss_of_sets_is_the_mean_of_theirs() -> None:
         assert float(npe.loss(z, x, sets=sets)) == pytest.approx(float(torch.stack(parts).mean()), abs=1e-4)
 
 
-def test_training_on_sets_is_the_same_when_it_goes_on_where_it_was_stopped(tmp_path) -> None:
+def data_of_three(n: int = 256) -> TrainData:
     rng = np.random.default_rng(0)
-    rate = rng.uniform(50, 110, 256)
+    rate = rng.uniform(50, 110, n)
     waves = 90 + 20 * np.sin(2 * np.pi * rate[:, None] / 60 * np.arange(350) / 31.25)[:, None].repeat(3, 1)
     sensed = [SensedChannel("ART", SensorModel.radial_line()), SensedChannel("PLETH", PPGSensor.finger())]
-    sensor = ChannelSensor((*sensed, SensedChannel("FEM", SensorModel.radial_line())), (0.1, 0.1, 9.0))
-    source = ArraySource(waves.astype(np.float32))
-    data = TrainData(source, {"HR": rate, "SV": rng.uniform(50, 90, 256)}, sensor, np.zeros(256, int), fs=31.25)
+    sensor = ChannelSensor((*sensed, SensedChannel("FEM", SensorModel.radial_line())), (0.1, 9.0, 0.1))
+    source, columns = ArraySource(waves.astype(np.float32)), {"HR": rate, "SV": rng.uniform(50, 90, n)}
+    all_given = dataclasses.replace(sensor, sizes=(1e-9, 1e-9, 1.0))
+    return TrainData(source, columns, sensor, np.zeros(n, int), fs=31.25, whole=all_given)
+
+
+def test_training_on_sets_is_the_same_when_it_goes_on_where_it_was_stopped(tmp_path, monkeypatch) -> None:
+    counts: list[float] = []
+    loss = NPE.loss
+
+    def counting(self, z, x, **more):
+        if self.training and torch.is_grad_enabled():
+            counts.append(float(x.isfinite().all(-1).sum(-1).float().mean()))
+            assert more["sets"].shape[0] == 3
+        return loss(self, z, x, **more)
+
+    monkeypatch.setattr(NPE, "loss", counting)
     outputs, shape = OutputSpace.from_names(("HR", "SV")), NPEConfig(SHAPE, transforms=1, hidden=(8,))
-    config = TrainConfig(epochs=2, batch=64, precision="float32", settle=1, sets=2, sizes=(3.0, 2.0, 1.0))
-    whole = train(data, outputs, shape, config)
+    config = TrainConfig(
+        epochs=2, batch=64, precision="float32", settle=1, whole=1, sets=2, sizes=(3.0, 2.0, 1.0), validation=0.1
+    )
+    data = data_of_three()
+    straight = train(data, outputs, shape, config)
+    assert len(straight.history) == 4
+    assert max(counts[: 3 * len(counts) // 4]) < 2.3 and counts[3 * len(counts) // 4 :] == [3.0] * (len(counts) // 4)
     checkpoint = Checkpoint(tmp_path)
-    stopped = train(data, outputs, shape, config, checkpoint=checkpoint, should_stop=lambda: True)
-    assert stopped.interrupted
+    for go_on in (False, True, True):
+        stopped = train(data, outputs, shape, config, checkpoint=checkpoint, resume=go_on, should_stop=lambda: True)
+        assert stopped.interrupted
     again = train(data, outputs, shape, config, checkpoint=checkpoint, resume=True)
-    for a, b in zip(whole.npe.parameters(), again.npe.parameters(), strict=True):
+    for a, b in zip(straight.npe.parameters(), again.npe.parameters(), strict=True):
         torch.testing.assert_close(a, b)
-    with pytest.raises(ValueError, match="sets must not be negative"):
-        TrainConfig(sets=-1)
+
+
+def test_the_last_epochs_move_the_flow_alone() -> None:
+    outputs, shape = OutputSpace.from_names(("HR", "SV")), NPEConfig(SHAPE, transforms=1, hidden=(8,))
+    config = TrainConfig(epochs=1, batch=64, precision="float32", sets=1, validation=0.1)
+    before, after = (
+        train(data_of_three(), outputs, shape, dataclasses.replace(config, whole=whole)).npe for whole in (0, 1)
+    )
+    same = [torch.equal(a, b) for a, b in zip(before.embedding.parameters(), after.embedding.parameters(), strict=True)]
+    assert all(same)
+    assert any(not torch.equal(a, b) for a, b in zip(before.flow.parameters(), after.flow.parameters(), strict=True))
+    with pytest.raises(ValueError, match="whole must not be negative"):
+        TrainConfig(whole=-1)
