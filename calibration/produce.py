@@ -65,6 +65,8 @@ LEAST_HELD_OUT = 100
 
 START_ROWS = 4096
 """Rows on which summaries of channels are scaled that the model a recipe starts from does not know."""
+_NEVER = 1e-9
+"""Weight of sets that must not be drawn: weights are positive."""
 
 PRIOR_DRAWS = 4000
 """Simulated rows that a bundle keeps as draws of its prior."""
@@ -327,13 +329,16 @@ def _about(recipe: Recipe) -> dict[str, Any]:
 def _learned(recipe: Recipe, held: Held, train: Mapping[str, Any]) -> tuple[TrainData, TrainConfig]:
     """Rows as they are drawn for training, and how sets of their channels are learned."""
     data, config = read_rows(held, recipe), TrainConfig(**train)
-    if recipe.channels and config.whole:
-        least = np.full(len(recipe.channels), 1e-9)
-        data = dataclasses.replace(data, whole=dataclasses.replace(data.sensor, sizes=(*least[1:], 1.0)))
-    if not config.sets:
+    sensor = data.sensor
+    if not isinstance(sensor, ChannelSensor):
         return data, config
-    sensor = dataclasses.replace(data.sensor, sizes=recipe.drawn or recipe.given)
-    return dataclasses.replace(data, sensor=sensor), dataclasses.replace(config, sizes=recipe.given)
+    if config.whole:
+        every = (*[_NEVER] * (len(recipe.channels) - 1), 1.0)
+        data = dataclasses.replace(data, whole=dataclasses.replace(sensor, sizes=every))
+    if config.sets:
+        data = dataclasses.replace(data, sensor=dataclasses.replace(sensor, sizes=recipe.drawn or recipe.given))
+        config = dataclasses.replace(config, sizes=recipe.given)
+    return data, config
 
 
 def _start(recipe: Recipe, training: Held, outputs: OutputSpace) -> NPE | None:

@@ -146,10 +146,10 @@ class ChannelEmbedding(nn.Module):
         own = _Own(waves, summaries(waves, self.config.fs), *self._slopes_and_rates(waves, which))
         values = self._summaries(own, rows, len(x))
         for c in range(x.shape[1]):
-            own = values[which == c]
-            if len(own) > 1:
-                self.shift[c] = own.mean(0)
-                self.scale[c] = own.std(0).clamp_min(1e-3)
+            seen = values[which == c]
+            if len(seen) > 1:
+                self.shift[c] = seen.mean(0)
+                self.scale[c] = seen.std(0).clamp_min(1e-3)
 
     def forward(
         self, x: Float[Tensor, "N C T"], low_precision: bool = False, sets: Bool[Tensor, "S N C"] | None = None

@@ -54,6 +54,7 @@ class HarmonicGuess(nn.Module):
         torch.Size([3, 8])
     """
 
+    span: Tensor
     rate: Tensor
     place: Tensor
     rotation: Tensor
@@ -208,7 +209,7 @@ class HarmonicGuess(nn.Module):
 
     def _measure(self, x: Tensor, y: Tensor) -> None:
         """Noise, gain and turn from rows that the emulator was not fitted to."""
-        off = torch.cat([part - self.emulator(own, 0)[0] for own, part in zip(x.split(_BLOCK), y.split(_BLOCK))])
+        off = torch.cat([part - self.emulator(own, 0)[0] for own, part in zip(x.split(_BLOCK), y.split(_BLOCK))])  # type: ignore[no-untyped-call]
         rows = torch.stack((y, self._turned(y)), 2)[:, 1:]
         found = torch.linalg.lstsq(rows, off[:, 1:, None]).solution
         left = off[:, 1:] - (rows @ found)[:, :, 0]
@@ -293,7 +294,7 @@ class HarmonicGuess(nn.Module):
             moved = self._whitened(root, self._emulated(known, there)[0] - value)
             away = (self._straight(there, -1) - v)[:, :, None]
             found = pull.transpose(1, 2) @ moved + bound.transpose(1, 2) @ away
-            return (found[:, :, 0] - step).clamp(-20.0, 20.0)
+            return (found[:, :, 0] - step).clamp(-20.0, 20.0)  # type: ignore[no-any-return]
 
         wide = range(self.dim - 1)
         up, down = [off((i, _APART)) for i in wide], [off((i, -_APART)) for i in wide]
@@ -320,8 +321,8 @@ def _most_likely(y: Tensor, off: Tensor, turned: Tensor, start: Tensor) -> Tenso
         white = torch.linalg.solve_triangular(root, off[:, :, None], upper=False)
         total = root.diagonal(dim1=1, dim2=2).log().sum(1).mean() + 0.5 * white.square().sum((1, 2)).mean()
         total.backward()
-        return total
+        return total  # type: ignore[no-any-return]
 
     with torch.enable_grad():
-        optimizer.step(loss)
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
     return logs.detach()

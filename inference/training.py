@@ -233,8 +233,8 @@ class _Run:
         training[len(keep) - held :] = False
         whole = _whole(data, z, keep, network, config)
         self.batches: Batches | ReadBatches = dataclasses.replace(whole, keep=training)
-        all_given = dataclasses.replace(whole, keep=training, sensor=data.whole or data.sensor)
-        self.whole: Batches | ReadBatches = all_given
+        with_all = dataclasses.replace(whole, keep=training, sensor=data.whole or data.sensor)
+        self.whole: Batches | ReadBatches = with_all
         if min(config.batch, int(training.sum())) < ranks.size:
             raise ValueError(f"a batch must have a row for each of {ranks.size} processes, got {config.batch}")
         fixed = whole.fixed(slice(len(keep) - held, None), seed=config.seed)
@@ -276,7 +276,7 @@ class _Run:
             return embedding.features(torch.from_numpy(x).to(self.ranks.device)).cpu().numpy()
 
         x, z = self.held_out
-        self.held_out = (torch.cat([embedding.features(part) for part in x.split(512)]), z)
+        self.held_out = (torch.cat([embedding.features(part) for part in x.split(512)]), z)  # type: ignore[no-untyped-call]
         self.whole = self.batches = ReadBatches(self.batches, read, self.config.fresh)
 
     def start_from(self, npe: NPE) -> None:
