@@ -229,12 +229,10 @@ class _Run:
         z = outputs.space.unconstrain(theta).astype(np.float32)
         held = max(1, min(config.validation_rows, int(config.validation * len(keep))))
         self.counts["validation"] = int(keep[len(keep) - held :].sum())
-        training = keep.copy()
-        training[len(keep) - held :] = False
+        training = keep & (np.arange(len(keep)) < len(keep) - held)
         whole = _whole(data, z, keep, network, config)
         self.batches: Batches | ReadBatches = dataclasses.replace(whole, keep=training)
-        with_all = dataclasses.replace(whole, keep=training, sensor=data.whole or data.sensor)
-        self.whole: Batches | ReadBatches = with_all
+        self.whole: Batches | ReadBatches = dataclasses.replace(whole, keep=training, sensor=data.whole or data.sensor)
         if min(config.batch, int(training.sum())) < ranks.size:
             raise ValueError(f"a batch must have a row for each of {ranks.size} processes, got {config.batch}")
         fixed = whole.fixed(slice(len(keep) - held, None), seed=config.seed)

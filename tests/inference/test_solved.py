@@ -99,19 +99,21 @@ def exact_density(solver, x, y, level):
 
 def test_network_density_is_exact_and_its_slope_that_of_finite_differences():
     solver, x, guide, centre, lower = guided(PLAIN)
-    u = np.random.default_rng(1).standard_normal(10)
-    y = centre + lower @ u
     with jax.enable_x64(True):
         density = jax.jit(jax.value_and_grad(guided_density(solver.reference)))
-        value, slope = density(jnp.asarray(y), jnp.asarray(x), jnp.asarray(0.0), guide)
-    step = 1e-3 * lower.T
-    there = exact_density(solver, x, np.concatenate([y + step, y - step, y[None]]), float(guide.level))
-    np.testing.assert_allclose(float(value), there[-1], rtol=1e-9)
-    expected = (there[:10] - there[10:20]) / 2e-3
-    # one unit along each whitened direction; the polynomial is of third degree, over the posterior's width
-    np.testing.assert_allclose(lower.T @ np.asarray(slope), expected, atol=0.1)
+    off, step = [], 1e-3 * lower.T
+    for u in np.random.default_rng(1).standard_normal((8, 10)):
+        y = centre + lower @ u
+        with jax.enable_x64(True):
+            value, slope = density(jnp.asarray(y), jnp.asarray(x), jnp.asarray(0.0), guide)
+        there = exact_density(solver, x, np.concatenate([y + step, y - step, y[None]]), float(guide.level))
+        np.testing.assert_allclose(float(value), there[-1], rtol=1e-9)
+        expected = (there[:10] - there[10:20]) / 2e-3  # one unit along each whitened direction
+        off.append(lower.T @ np.asarray(slope) - expected)
+    # On the whitened chart the posterior is nearly normal and a slope minus the place, of size one. A polynomial of
+    # third degree does not follow the outlets, which jump where a terminal's resistance falls below its impedance.
+    assert np.sqrt(np.square(off).mean()) < 0.2
     assert np.abs(expected).max() > 1.0
-    # on the whitened chart the posterior is nearly normal: its slope nearly minus the place
     np.testing.assert_allclose(expected, -u, atol=1.0)
 
 
