@@ -1,7 +1,8 @@
 r"""Training of an estimator: streamed batches, AdamW with a cosine schedule, averaged weights, checkpoints.
 
 The learning rate warms up linearly and then follows $\tfrac12 (1 + \cos \pi f)$, with $f$ the share of the budget that
-is spent: of the epochs, or of the time limit where that is further on. Validation rows, the last of the set, are
+is spent: of the epochs, or of the time limit where that is further on. With several cycles it does so in each, from half
+the height of the one before. Validation rows, the last of the set, are
 observed once with a fixed draw of the sensors; the averaged weights with the least validation loss are kept.
 """
 
@@ -382,6 +383,8 @@ class _Run:
         settings = {name: getattr(self.config, name) for name in _FIXED}
         if self.config.fresh:
             settings["fresh"] = self.config.fresh
+        if self.config.cycles > 1:
+            settings["cycles"] = self.config.cycles
         if self.config.sets:
             settings |= {"sets": self.config.sets, "sizes": list(self.config.sizes)}
         return {**settings, "rows": self.counts["rows"], "kept": self.counts["kept"]}
@@ -421,9 +424,15 @@ class _Run:
 
     def _rate(self) -> float:
         """Learning rate of the next step."""
-        warm = min(1.0, (self.step + 1) / self.config.warmup) if self.config.warmup else 1.0
-        most, spent = (0.1, self.settled) if self.settled_from >= 0 else (warm, self.share)
-        spent = self._done(self.whole_from, self.config.whole) if self.whole_from >= 0 else spent
+        cycles = self.config.cycles
+        cycle = min(int(self.share * cycles), cycles - 1)
+        first = cycle * self.config.epochs * self.batches.per_epoch // cycles
+        warm = min(1.0, (self.step - first + 1) / self.config.warmup) if self.config.warmup else 1.0
+        most, spent = 0.5**cycle * warm, self.share * cycles - cycle
+        if self.settled_from >= 0:
+            most, spent = 0.1, self.settled
+        if self.whole_from >= 0:
+            spent = self._done(self.whole_from, self.config.whole)
         return self.config.rate * most * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * spent)))
 
     def _where(self, loss: float, rate: float, *, done: bool = False) -> Progress:

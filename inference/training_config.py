@@ -19,6 +19,8 @@ class TrainConfig:
         batch: Rows in a batch.
         rate: Highest learning rate.
         warmup: Steps of linear warm-up.
+        cycles: Times that the rate falls from its highest, half as high every time, to nothing (Loshchilov and Hutter
+            2017, "SGDR"), the epochs being shared evenly.
         weight_decay: Decoupled weight decay.
         clip: Largest norm of the gradient.
         averaging: Decay of the averaged weights.
@@ -52,6 +54,7 @@ class TrainConfig:
     batch: int = 512
     rate: float = 1e-3
     warmup: int = 300
+    cycles: int = 1
     weight_decay: float = 1e-3
     clip: float = 5.0
     averaging: float = 0.998
@@ -68,7 +71,7 @@ class TrainConfig:
     sizes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "max_time", "batch", "rate", "clip", "validation_rows", "patience"):
+        for name in ("epochs", "max_time", "batch", "rate", "cycles", "clip", "validation_rows", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not 0 < self.validation < 1 or not 0 <= self.averaging < 1:

@@ -185,6 +185,22 @@ def test_the_flow_settles_alone_and_resumes_there_too(tmp_path):
     assert all(torch.equal(value, rest.npe.state_dict()[name]) for name, value in new.items())
 
 
+def test_rate_falls_in_cycles_each_half_as_high(tmp_path):
+    config = replace(CONFIG, epochs=4, cycles=2, warmup=2)
+    run = training._Run(make_data(), OUTPUTS, SHAPE, config)
+    steps, rates = 4 * run.batches.per_epoch, []
+    for run.step in range(steps):
+        rates.append(run._rate() / config.rate)
+    first, second = rates[: steps // 2], rates[steps // 2 :]
+    assert max(first) > 0.9 and max(second) == pytest.approx(0.5 * max(first))
+    np.testing.assert_allclose(second, 0.5 * np.array(first))
+    assert first[-1] < 0.05
+    folder = Checkpoint(tmp_path)
+    train(make_data(), OUTPUTS, SHAPE, config, checkpoint=folder, should_stop=lambda: True)
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(make_data(), OUTPUTS, SHAPE, replace(config, cycles=1), checkpoint=folder, resume=True)
+
+
 def test_same_seed_gives_the_same_weights():
     one, two = (train(make_data(), OUTPUTS, SHAPE, replace(CONFIG, epochs=1)).npe.state_dict() for _ in range(2))
     assert all(torch.equal(v, two[k]) for k, v in one.items())
