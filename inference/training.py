@@ -1,9 +1,9 @@
 r"""Training of an estimator: streamed batches, AdamW with a cosine schedule, averaged weights, checkpoints.
 
 The learning rate warms up linearly and then follows $\tfrac12 (1 + \cos \pi f)$, with $f$ the share of the budget that
-is spent: of the epochs, or of the time limit where that is further on. With several cycles it does so in each, from half
-the height of the one before. Validation rows, the last of the set, are
-observed once with a fixed draw of the sensors; the averaged weights with the least validation loss are kept.
+is spent: of the epochs, or of the time limit where that is further on; with several cycles in each of them, from half
+the height of the one before. Validation rows, the last of the set, are observed once with a fixed draw of the sensors;
+the averaged weights with the least validation loss are kept.
 """
 
 from __future__ import annotations

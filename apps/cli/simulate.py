@@ -229,8 +229,8 @@ def _hint(order: _Order, told: str) -> str:
     """The option that a simulator, or the lack of one, complains of."""
     if told.startswith("simulator must"):
         return f"pulsebayes simulate linear-network -n {order.n} --out SET.zarr"
-    if re.match(r"(a )?site must", told) and "sites" in order.config:
-        return "--sites AorticRoot"
+    if re.match(r"(a )?site must", told) and {"sites", "diameters"} & order.config.keys():
+        return "--set diameters=AorticRoot" if "sites" not in order.config else "--sites AorticRoot"
     key = next((key for key in order.config if re.match(rf"{key}\b", told)), "")
     option = {"duration_s": "--duration", "population": "--population", "beat": "--beat", "fs": "--fs"}.get(key, "")
     named = option or (f"--set {key}" if key else "the option")
@@ -294,10 +294,11 @@ def _split(text: str) -> list[str]:
 
 
 def _assignment(text: str) -> tuple[str, object]:
+    """A setting and its value: JSON, a list with commas in it, or else a word."""
     key, separator, value = text.partition("=")
     if not (key and separator):
         raise CommandError(f"--set must be KEY=VALUE, got {text!r}", code="usage", hint="--set n_frequencies=256")
     try:
         return key, json.loads(value)
     except ValueError:
-        return key, value
+        return key, _split(value) if "," in value else value

@@ -225,7 +225,8 @@ class LinearNetwork:
         _one_of("beat", self.beat, ("aperiodic", "periodic"))
         _one_of("precision", self.precision, ("float32", "float64"))
         for field in ("sites", "diameters"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+            given = getattr(self, field)
+            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
         for site in self.sites:
             parse_site(site)
         place_sites(adult_network(), self.diameters)

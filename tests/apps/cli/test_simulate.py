@@ -105,6 +105,7 @@ def test_a_folder_to_write_to_is_needed(capsys: pytest.CaptureFixture[str]) -> N
         (["closed-loop", "--sites", "Wrist"], "--sites AorticRoot"),
         (["linear-network", "--sites", "Wrist"], "--sites AorticRoot"),
         (["heart-network", "--sites", "Wrist"], "--sites AorticRoot"),
+        (["linear-network", "--set", "diameters=AorticRoot,Wrist"], "--set diameters=AorticRoot"),
         (["closed-loop", "--set", "septum=maybe"], "leave --set septum out"),
         (["windkessel", "--set", "heart_rate=-3"], "leave --set heart_rate out"),
         (["--recipe", "no-such"], "--recipe clinical-v1"),
