@@ -68,12 +68,13 @@ def _page(report: dict[str, Any]) -> str:
 
 def _models() -> dict[str, str]:
     r"""Every shipped model: whole, or what is wrong with it."""
-    from ...inference.bundle import Bundle, shipped_bundles
+    from ...calibration.load import load_calibrated
+    from ...inference.bundle import shipped_bundles
 
     found = {}
     for name, folder in shipped_bundles().items():
         try:
-            Bundle.load(folder)
+            load_calibrated(folder)
             found[name] = "whole"
         except ValueError as error:
             found[name] = str(error)

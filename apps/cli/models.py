@@ -72,14 +72,15 @@ def show(name: _NAME, *, settings: Settings) -> None:
 
 @with_settings
 def verify(names: _NAMES = None, *, settings: Settings) -> None:
-    """Check models against their hashes."""
-    from ...inference.bundle import Bundle, find_bundle, shipped_bundles
+    """Check models, and the layers beside them, against their hashes."""
+    from ...calibration.load import load_calibrated
+    from ...inference.bundle import find_bundle, shipped_bundles
 
     exit_code = 0
     rows: list[dict[str, Any]] = []
     for name in names or list(shipped_bundles()):
         try:
-            bundle = Bundle.load(find_bundle(name))
+            bundle = load_calibrated(find_bundle(name)).bundle
         except ValueError as error:
             exit_code = tell(describe(error), as_json=settings.json)
             continue

@@ -124,6 +124,21 @@ def test_models_are_listed_shown_and_checked(run: Run, model: Path, tmp_path: Pa
     assert ran.code == 6 and "weights.safetensors" in ran.err and "untrained: whole" in ran.out
 
 
+@pytest.mark.parametrize("layer", ["pooling.safetensors", "patient.json"])
+def test_a_changed_layer_beside_a_model_is_found(run: Run, tmp_path: Path, layer: str) -> None:
+    import shutil
+
+    from pulsebayes.inference.bundle import find_bundle
+
+    edited = tmp_path / "edited"
+    shutil.copytree(find_bundle("radial-abp"), edited)
+    held = bytearray((edited / layer).read_bytes())
+    held[len(held) * 2 // 3] ^= 1
+    (edited / layer).write_bytes(held)
+    ran = run("models", "verify", edited)
+    assert ran.code == 6 and f"the {layer.partition('.')[0]} layer of bundle edited" in ran.err
+
+
 def test_a_folder_with_a_pickle_is_no_model(run: Run, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
     ran = run("models", "show", tmp_path)
