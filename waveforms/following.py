@@ -2,7 +2,8 @@ r"""Files that grow while they are read: windows as soon as they are whole, as `
 
 Of a text table only the rows that are still needed are held: its header and those rows are read as a table of their
 own, placed in time after the rows before them. A WFDB record is opened anew when it has grown; it reads its samples on
-demand. A file that no longer grows for a while has ended; one that shrinks, disappears or is replaced is an error.
+demand. A file that no longer grows for a while has ended; one that shrinks or disappears, and a table that is
+replaced, is an error.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .windows import Window, cut_windows
 
 __all__ = ["Patience", "follow_windows"]
 
+_KNOWN = 512  # bytes read last, which must stand where they stood when the file has grown
 _FEWEST_ROWS = 20  # before the layout of a table is looked at
 _KEPT_S = 2.0  # [s] held before the next window, for the kernel that resamples
 _HELD_S = 60.0  # [s] of rows held longer, so that they are seldom read again to be counted
@@ -96,7 +98,8 @@ def follow_windows(
         An iterator that ends when the next window would pass `end_s`, or the file no longer grows.
 
     Raises:
-        RecordingError: If the file cannot be read or followed, holds no such channel, or shrinks (`shrunk`).
+        RecordingError: If the file cannot be read or followed, holds no such channel, shrinks (`shrunk`) or is a table
+            that was replaced (`replaced`).
 
     Example:
         >>> import tempfile
@@ -220,7 +223,7 @@ class _Table:
         self._folder = tempfile.TemporaryDirectory(prefix="pulsebayes-")
         self._head: list[bytes] | None = None
         self._rows: list[bytes] = []
-        self._read, self._tail, self._offset_s = 0, b"", 0.0
+        self._read, self._known, self._tail, self._offset_s = 0, b"", b"", 0.0
         self._recording: Recording | None = None
         self._looked_at = 0
 
@@ -229,9 +232,17 @@ class _Table:
         if size == self._read:
             return False
         with self._path.open("rb") as stream:
-            stream.seek(self._read)
-            text = stream.read(size - self._read)
+            stream.seek(self._read - len(self._known))
+            known, text = stream.read(len(self._known)), stream.read(size - self._read)
+        if known != self._known:
+            raise RecordingError(
+                "the file was replaced while it was followed: what was answered until then is kept",
+                code="replaced",
+                file=self._path.name,
+                hint="follow the new file from its start",
+            )
         self._read += len(text)
+        self._known = (known + text)[-_KNOWN:]
         *lines, self._tail = (self._tail + text).split(b"\n")
         self._rows += lines
         return True

@@ -129,6 +129,22 @@ def test_a_file_that_shrinks_or_disappears_is_told(tmp_path: Path, how: str) -> 
     assert caught.value.code == "shrunk"
 
 
+def test_a_longer_table_put_in_its_place_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "abp.csv"
+    path.write_text("time [s],ABP [mmHg]\n" + "".join(_rows(_pulse(10), FS)))
+
+    def put() -> None:
+        other = tmp_path / "other.csv"
+        other.write_text("time [s],ABP [mmHg]\n" + "".join(_rows(_pulse(30) + 0.002, FS)))
+        other.replace(path)
+
+    windows = _follow(path, iter([put]))
+    assert next(windows).start_s == 0.0
+    with pytest.raises(RecordingError, match="was replaced") as caught:
+        next(windows)
+    assert caught.value.code == "replaced"
+
+
 def test_what_cannot_be_followed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "abp.edf"
     path.write_bytes(b"0" + bytes(500))
