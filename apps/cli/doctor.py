@@ -70,11 +70,13 @@ def _models() -> dict[str, str]:
     r"""Every shipped model: whole, or what is wrong with it."""
     from ...calibration.load import load_calibrated
     from ...inference.bundle import shipped_bundles
+    from ...inference.symbolic.weights import load_symbolic_model, shipped_symbolic_models
 
+    bundles, equations = shipped_bundles(), shipped_symbolic_models()
     found = {}
-    for name, folder in shipped_bundles().items():
+    for name, folder in {**bundles, **equations}.items():
         try:
-            load_calibrated(folder)
+            load_symbolic_model(folder) if name in equations else load_calibrated(folder)
             found[name] = "whole"
         except ValueError as error:
             found[name] = str(error)

@@ -3,6 +3,7 @@ r"""`pulsebayes models`: the models that are there, what they read and say, and 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,13 +36,15 @@ def list_models(*, settings: Settings) -> None:
 
     bundles = [Bundle.load(folder) for folder in shipped_bundles().values()]
     rows = [_row(bundle) for bundle in bundles]
+    equations = list(shipped_symbolic_models())
     if settings.json:
-        typer.echo(json.dumps(rows, allow_nan=False))
+        blank = {"input": None, "window_s": None, "quantities": {}, "estimated": []}
+        typer.echo(json.dumps(rows + [{"name": name, **blank} for name in equations], allow_nan=False))
         return
     for bundle, row in zip(bundles, rows, strict=True):
         typer.echo(f"{row['name']}: {bundle.contract.reads}, windows of {row['window_s']:g} s")
         typer.echo(f"  {', '.join(row['quantities'])}")
-    for name in shipped_symbolic_models():
+    for name in equations:
         typer.echo(f"{name}: equations from trajectories, for `pulsebayes recover`")
     if not rows:
         typer.echo("no models are shipped with this version")
@@ -52,9 +55,9 @@ def show(name: _NAME, *, settings: Settings) -> None:
     """Show the card of a model, and of the pooling layer beside it."""
     from ...inference.bundle import Bundle, find_bundle
     from ...inference.pooling.layer import CARD
-    from ...inference.symbolic.weights import read_symbolic_info, shipped_symbolic_models
+    from ...inference.symbolic.weights import read_symbolic_info
 
-    equations = shipped_symbolic_models().get(name)
+    equations = _equations(name)
     if equations is not None:
         measured = {"name": name, "measured": read_symbolic_info(equations)["measured"]}
         card = (equations / "card.md").read_text(encoding="utf-8").rstrip()
@@ -73,18 +76,16 @@ def show(name: _NAME, *, settings: Settings) -> None:
 @with_settings
 def verify(names: _NAMES = None, *, settings: Settings) -> None:
     """Check models, and the layers beside them, against their hashes."""
-    from ...calibration.load import load_calibrated
-    from ...inference.bundle import find_bundle, shipped_bundles
+    from ...inference.bundle import shipped_bundles
+    from ...inference.symbolic.weights import shipped_symbolic_models
 
     exit_code = 0
     rows: list[dict[str, Any]] = []
-    for name in names or list(shipped_bundles()):
+    for name in names or [*shipped_bundles(), *shipped_symbolic_models()]:
         try:
-            bundle = load_calibrated(find_bundle(name)).bundle
+            rows.append({"name": _checked(name), "whole": True})
         except ValueError as error:
             exit_code = tell(describe(error), as_json=settings.json)
-            continue
-        rows.append({"name": bundle.name, "whole": True})
     if settings.json:
         typer.echo(json.dumps(rows))
     else:
@@ -94,6 +95,27 @@ def verify(names: _NAMES = None, *, settings: Settings) -> None:
 
 for _name, _verb in (("list", list_models), ("show", show), ("verify", verify)):
     models.command(_name, help=help_of(_verb))(_verb)
+
+
+def _equations(name: str) -> Path | None:
+    """Folder of an equation transformer, if that is what the name or folder means."""
+    from ...inference.symbolic.weights import is_symbolic_model, shipped_symbolic_models
+
+    folder = shipped_symbolic_models().get(name, Path(name))
+    return folder if is_symbolic_model(folder) else None
+
+
+def _checked(name: str) -> str:
+    """Name of a model that was read whole, with its layers."""
+    from ...calibration.load import load_calibrated
+    from ...inference.bundle import find_bundle
+    from ...inference.symbolic.weights import load_symbolic_model
+
+    equations = _equations(name)
+    if equations is None:
+        return load_calibrated(find_bundle(name)).bundle.name
+    load_symbolic_model(equations)
+    return equations.name
 
 
 def _row(bundle: Bundle) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def recover(
 
     Raises:
         CommandError: If the table cannot be used.
+        BundleError: If the model's weights or its description were changed.
 
     Example:
         >>> from pathlib import Path
@@ -82,6 +83,7 @@ def recover(
         yeast.csv: ...
         0
     """
+    from ...inference.bundle import BundleError
     from ...inference.symbolic.recover import RecoverConfig, recover_equations
     from ._trajectories import left_out, read_trajectories
 
@@ -92,6 +94,8 @@ def recover(
         found = recover_equations(
             table.trajectories, names=table.names, inputs=table.inputs, config=config, seed=settings.seed
         )
+    except BundleError:
+        raise
     except ValueError as error:
         raise CommandError(
             f"{file.name}: {error}",
@@ -132,10 +136,13 @@ def _chosen(proposers: str) -> tuple[str, ...]:
 def _known(model: str) -> str:
     """The model, if it is a shipped one or a folder."""
     if model != "symbolic-ode":
+        from ...inference.bundle import BundleError
         from ...inference.symbolic.weights import find_symbolic_model, read_symbolic_info
 
         try:
             read_symbolic_info(find_symbolic_model(Path(model)))
+        except BundleError:
+            raise
         except ValueError as error:
             raise CommandError(str(error), code="model", hint="--model symbolic-scalar") from error
     return model

@@ -107,13 +107,15 @@ def test_doctor_reports_the_machine(run: Run) -> None:
     report = json.loads(run("doctor", "--json").out)
     assert report["libraries"]["torch"] and report["cores"] >= 1
     assert set(report["models"].values()) <= {"whole"}
+    assert {"symbolic-ode", "symbolic-scalar"} <= report["models"].keys()
     assert "torch" in run("doctor").out
 
 
 def test_models_are_listed_shown_and_checked(run: Run, model: Path, tmp_path: Path) -> None:
     import shutil
 
-    assert isinstance(json.loads(run("models", "list", "--json").out), list)
+    assert "symbolic-ode" in [row["name"] for row in json.loads(run("models", "list", "--json").out)]
+    assert run("models", "verify", "symbolic-ode").out == "symbolic-ode: whole\n"
     shown = json.loads(run("models", "show", model, "--json").out)
     assert shown["input"]["role"] == "ART" and shown["quantities"]["CO"] == "L/min"
     assert run("models", "verify", model).out == "untrained: whole\n"

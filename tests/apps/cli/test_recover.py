@@ -3,12 +3,14 @@ r"""`pulsebayes recover`: what it prints, and what bad tables get."""
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pulsebayes.apps.cli.main import run
+from pulsebayes.inference.symbolic.weights import find_symbolic_model
 
 T = np.linspace(0.0, 8.0, 90)
 CELLS = 4.0 / (1.0 + 3.0 * np.exp(-T))
@@ -120,6 +122,19 @@ def test_the_scalar_mode_has_weights_of_its_own(table: Path, capsys: pytest.Capt
     assert "knows one state and no input, got 2 and 0; use symbolic-ode" in capsys.readouterr().err
     assert run([*line, "nowhere", "--dims", "cells"]) == 2
     assert "model must be one of" in capsys.readouterr().err
+
+
+def test_changed_weights_are_refused(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "edited"
+    shutil.copytree(find_symbolic_model(Path("symbolic-scalar")), folder)
+    assert run(["models", "verify", str(folder)]) == 0
+    held = bytearray((folder / "weights.safetensors").read_bytes())
+    held[len(held) // 2] ^= 1
+    (folder / "weights.safetensors").write_bytes(held)
+    line = ["recover", str(table), "--time", "clock [h]", "--dims", "cells", "--proposers", "transformer"]
+    for words in ([*line, "--model", str(folder)], ["models", "verify", str(folder)], ["models", "show", str(folder)]):
+        assert run(words) == 6
+        assert "the model edited was edited: weights.safetensors" in capsys.readouterr().err
 
 
 def test_rows_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pulsebayes.inference.bundle import BundleError
 from pulsebayes.inference.checkpoint import Checkpoint
 from pulsebayes.inference.symbolic import Trajectory
 from pulsebayes.inference.symbolic.decoding import decode, load_model
@@ -21,7 +22,12 @@ from pulsebayes.inference.symbolic.model import EquationTransformer, ModelConfig
 from pulsebayes.inference.symbolic.points import N_FEATURES, windows
 from pulsebayes.inference.symbolic.recipe import SymbolicRecipe, find_symbolic_recipe, shipped_symbolic_recipes
 from pulsebayes.inference.symbolic.training import SymbolicTraining, _losses, train_symbolic
-from pulsebayes.inference.symbolic.weights import find_symbolic_model, load_symbolic_model, read_symbolic_info
+from pulsebayes.inference.symbolic.weights import (
+    find_symbolic_model,
+    load_symbolic_model,
+    read_symbolic_info,
+    save_symbolic_model,
+)
 from pulsebayes.simulators.odes import Corruption, ShardConfig, System, make_shards, odebench_exclusions, simulate_named
 from pulsebayes.simulators.odes.packed import unpack
 from pulsebayes.simulators.odes.shards import Systems, read_shard, shard_paths
@@ -175,6 +181,28 @@ def test_models_of_another_version_or_kind_are_refused(tmp_path: Path) -> None:
         load_symbolic_model(tmp_path)
     with pytest.raises(ValueError, match="model must be one of"):
         find_symbolic_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "card.md", "symbolic.json"])
+def test_a_model_that_was_edited_is_refused(tmp_path: Path, file: str) -> None:
+    save_symbolic_model(EquationTransformer(SMALL), tmp_path / "mine", info={"name": "mine"}, card="What it does.")
+    load_symbolic_model(tmp_path / "mine")
+    held = bytearray((tmp_path / "mine" / file).read_bytes())
+    held[-5] ^= 1
+    (tmp_path / "mine" / file).write_bytes(held)
+    with pytest.raises(BundleError, match=f"the model mine (was edited: {file}|has a damaged {file})"):
+        load_symbolic_model(tmp_path / "mine")
+
+
+def test_a_model_without_hashes_or_of_another_schema_is_refused(tmp_path: Path) -> None:
+    save_symbolic_model(EquationTransformer(SMALL), tmp_path, info={}, card="")
+    path = tmp_path / "symbolic.json"
+    info = json.loads(path.read_text(encoding="utf-8"))
+    for change, code in (({"schema": 1}, "bundle-version"), ({"hash": None}, "bundle-edited"), ({"files": {}}, "")):
+        path.write_text(json.dumps({**info, **change}), encoding="utf-8")
+        with pytest.raises(BundleError) as caught:
+            read_symbolic_info(tmp_path)
+        assert caught.value.code == code or not code
 
 
 @pytest.mark.parametrize("name", shipped_symbolic_recipes())
