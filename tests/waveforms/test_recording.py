@@ -125,6 +125,15 @@ def test_unnamed_channels_are_refused_with_the_options_to_give() -> None:
     assert require_pressure_unit(labelled, "ART").name == "col 3"
 
 
+def test_a_channel_given_another_role_loses_that_of_its_name() -> None:
+    waves = {"ART": np.full(500, 8.0)}
+    recording = Recording.from_arrays("x.csv", waves, fs=125, roles={"ART": "CVP"}, units={"ART": "mmHg"})
+    assert recording.channel("CVP").name == "ART" and recording.channel("CVP").unit == "mmHg"
+    with pytest.raises(RecordingError, match=r"expected a channel ART, found ART \(CVP, 125 Hz\)") as caught:
+        recording.values("ART")
+    assert caught.value.code == "channel-missing"
+
+
 def test_a_missing_channel_names_what_is_there() -> None:
     error = refused(two_rates().channel, "CVP")
     assert error.code == "channel-missing"
