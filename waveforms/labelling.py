@@ -294,13 +294,24 @@ def _apply_units(file: str, channels: list[Channel], units: Mapping[str, str]) -
                 f"a unit was given for {name!r}, which is not in the file; there are {_names(channels)}",
                 code="unnamed-channels" if channels and not any(c.named for c in channels) else "channel-missing",
                 file=file,
-                hint=f'--channel "{channels[min(3, len(channels)) - 1].name}={name}"' if channels else None,
+                hint=_unit_hint(channels, name, unit),
             )
         for index in found:
             unread = None if stated[index] in (None, unit) else stated[index]
             new = replace(channels[index], unit=unit, unread_unit=unread)
             note = new.contradiction or f"unit {unit} as you say"
             channels[index] = replace(new, findings=(*new.findings, note))
+
+
+def _unit_hint(channels: Sequence[Channel], name: str, unit: str) -> str | None:
+    """The option that would fit where a unit was given for what is not there; a role is never moved to another."""
+    if not channels:
+        return None
+    unknown = [c for c in channels if c.role is None]
+    if unknown and name.strip().upper() in ROLES:
+        return f'--channel "{unknown[min(3, len(unknown)) - 1].name}={name}"'
+    meant = next((c for c in channels if (c.role in PRESSURE_ROLES) == is_pressure(unit)), channels[0])
+    return f'--unit "{meant.name}={unit}"'
 
 
 def _in_mmhg(channel: Channel) -> Channel:

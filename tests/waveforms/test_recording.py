@@ -167,6 +167,20 @@ def test_labels_that_do_not_fit_are_refused(roles: dict[str, str], units: dict[s
     assert error.code == code
 
 
+@pytest.mark.parametrize(
+    ("names", "unit", "hint"),
+    [
+        (["ABP"], "PLETH", '--unit "ABP=mmHg"'),
+        (["PLETH", "ABP"], "CVP", '--unit "ABP=mmHg"'),
+        (["ABP", "x"], "CVP", '--channel "x=CVP"'),
+        (["ABP", "x"], "y", '--unit "ABP=mmHg"'),
+    ],
+)
+def test_a_unit_for_what_is_not_there_is_answered_with_one_that_fits(names: list[str], unit: str, hint: str) -> None:
+    error = refused(Recording.from_arrays, "demo", {n: ramp(9) for n in names}, fs=125, units={unit: "mmHg"})
+    assert error.hint == hint
+
+
 def test_the_user_overrules_the_name_and_is_told_so() -> None:
     recording = Recording.from_arrays(
         "demo", {"PLETH": ramp(9)}, fs=125, roles={"PLETH": "art"}, units={"PLETH": "kPa"}
