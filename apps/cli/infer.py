@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import CommandError
-from .options import Device, Settings, with_settings
+from .options import Settings, with_settings
 from .recording_options import CHANNEL, FILES, FS, UNIT, Labels, parse_interval, parse_span
 
 if TYPE_CHECKING:
@@ -122,8 +122,6 @@ def infer(
         raise CommandError(f"--level must lie between 0 and 1, got {level:g}", code="usage", hint="--level 0.9")
     if refine and method is Method.nuts:
         raise CommandError("--refine weights draws of the network: it does not go with --method nuts", code="usage")
-    if settings.device is not Device.cpu:
-        raise CommandError("infer runs on the processor only", code="device", hint="leave --device out")
     labels = Labels.parse(channel, unit, fs)
     every_s, (start_s, end_s) = parse_interval("--every", every), parse_span(start, end)
     from ...inference.answering import Question, least_draws

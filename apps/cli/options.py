@@ -1,7 +1,8 @@
 r"""The options every verb takes, before the verb or after it.
 
 A command asks for them with one parameter, `settings: Settings`, and the decorator `with_settings`: the decorator puts
-the seven options on the command, and merges what stands after the verb over what stands before it.
+the seven options on the command, and merges what stands after the verb over what stands before it. `--device cuda` is
+refused by verbs that would not use it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from .errors import CommandError
+
 __all__ = ["Device", "Settings", "help_of", "with_settings"]
 
 _GIVEN = "pulsebayes.given"
 
 
 class Device(StrEnum):
-    r"""Where the networks run.
+    r"""Where to compute.
 
     Example:
         >>> from pulsebayes.apps.cli.options import Device
@@ -41,7 +44,7 @@ class Settings:
 
     Arguments:
         seed: Seed of everything random.
-        device: Where the networks run.
+        device: Where to compute.
         threads: Threads or processes to use; 0 leaves the choice to the verb.
         json: Print strict JSON on stdout.
         quiet: Say nothing on stderr but warnings and errors; results are printed all the same.
@@ -76,6 +79,19 @@ class Settings:
         if not self.quiet:
             typer.echo(text, err=True)
 
+    def require_cpu(self, what: str) -> None:
+        r"""Refuse `--device cuda`, rather than leave it without effect.
+
+        Arguments:
+            what: What runs on the processor only.
+
+        Raises:
+            CommandError: If another device was asked for.
+        """
+        if self.device is not Device.cpu:
+            hint = f"leave --device out; {', '.join(_CUDA)} take it"
+            raise CommandError(f"{what} runs on the processor only", code="device", hint=hint)
+
     @property
     def progress(self) -> bool:
         r"""Whether a progress bar may be drawn: stderr is a terminal and `--quiet` is not given."""
@@ -83,7 +99,11 @@ class Settings:
 
 
 _SEED = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random [0].", show_default=False)]
-_DEVICE = Annotated[Device | None, typer.Option("--device", help="Where the networks run [cpu].", show_default=False)]
+_CUDA = ("simulate", "solve", "train")  # verbs that read `Settings.device`; the others refuse what they would not use
+_DEVICE = Annotated[
+    Device | None,
+    typer.Option("--device", help=f"Where to compute; cuda: {', '.join(_CUDA)} [cpu].", show_default=False),
+]
 _THREADS = Annotated[
     int | None, typer.Option("--threads", min=0, help="Threads to use; 0: the verb's choice [0].", show_default=False)
 ]
@@ -124,6 +144,9 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def command(*, ctx: typer.Context, **given: Any) -> None:
         settings = _merge(ctx, {name: given.pop(name) for name in _SHARED})
+        verb = _verb(ctx)
+        if verb and verb not in _CUDA:
+            settings.require_cpu(verb)
         function(**given, settings=settings)
 
     own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in own]
@@ -151,6 +174,16 @@ def help_of(command: Callable[..., None]) -> str:
     lines = (command.__doc__ or "").strip().splitlines()
     ends = [i for i, line in enumerate(lines) if line.strip() in {"Arguments:", "Raises:", "Example:"}]
     return "\n".join(line.strip() for line in lines[: ends[0] if ends else None]).strip()
+
+
+def _verb(ctx: typer.Context) -> str:
+    """The words after the program's name."""
+    words: list[str] = []
+    at: Any = ctx
+    while at.parent is not None:
+        words.insert(0, at.info_name or "")
+        at = at.parent
+    return " ".join(words)
 
 
 def _merge(ctx: typer.Context, given: dict[str, Any]) -> Settings:

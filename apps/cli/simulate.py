@@ -89,6 +89,7 @@ def simulate(
         Usage: ...
     """
     if verify != Path():
+        settings.require_cpu("simulate --verify")
         _verify(verify, settings)
         return
     if not settings.has_out:

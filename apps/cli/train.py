@@ -120,6 +120,7 @@ def train(
     limit = parse_duration(max_time)
     _check_launcher(recipe)
     if hybrid is not None:
+        settings.require_cpu("train --hybrid")
         _refuse_with_hybrid(preset, outputs, resume, max_time)
         ask = HybridAsk(
             hybrid, model or "radial-abp", training_set, share, folds, steps, simulations, reference_error,

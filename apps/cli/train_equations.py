@@ -43,7 +43,7 @@ def train_equations(
         Whether it was such a recipe.
 
     Raises:
-        CommandError: If the recipe is bad, the output exists or a training set was given.
+        CommandError: If the recipe is bad, another device was asked for, the output exists or a training set was given.
         typer.Exit: If the run was interrupted.
 
     Example:
@@ -58,6 +58,7 @@ def train_equations(
         raise CommandError(str(error), code="bad-recipe", hint="see inference/recipes/symbolic") from error
     if recipe is None:
         return False
+    settings.require_cpu(f"the recipe {recipe.name}")
     if training_set is not None:
         raise CommandError(f"{recipe.name} draws its own systems", code="set-unfit", hint="leave out the training set")
     if settings.out.exists() and not settings.force and not resume:

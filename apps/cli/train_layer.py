@@ -32,7 +32,8 @@ def train_layer(name: str, training_set: Path | None, model: str, resume: bool, 
         Whether it was such a recipe.
 
     Raises:
-        CommandError: If the output exists, a training set was given or a model where the recipe takes none.
+        CommandError: If another device was asked for, the output exists, a training set was given or a model where the
+            recipe takes none.
 
     Example:
         >>> train_layer("radial-abp", None, "", False, Settings())
@@ -41,6 +42,7 @@ def train_layer(name: str, training_set: Path | None, model: str, resume: bool, 
     produce, layer = _producer(name, model)
     if produce is None:
         return False
+    settings.require_cpu(f"the recipe {name}")
     if model and layer != "pooling":
         raise CommandError(f"{name} makes a layer of its own model", code="usage", hint="leave out --model")
     if training_set is not None:

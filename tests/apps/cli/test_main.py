@@ -31,10 +31,28 @@ def test_shared_options_stand_before_the_verb_or_after_it_and_after_wins() -> No
         seen.append(settings)
 
     app(["--seed", "1", "--json", "verb", "--seed", "2", "--out", "x", "--threads", "3"], standalone_mode=False)
-    app(["--quiet", "--force", "--device", "cuda", "verb"], standalone_mode=False)
+    app(["--quiet", "--force", "--device", "cpu", "verb"], standalone_mode=False)
     assert seen[0] == Settings(seed=2, json=True, out=Path("x"), threads=3)
-    assert seen[1].quiet and seen[1].force and seen[1].device.value == "cuda"
+    assert seen[1].quiet and seen[1].force and seen[1].device.value == "cpu"
     assert seen[1].seed == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["validate", "radial-abp"], "validate"),
+        (["models", "list"], "models"),
+        (["analyse", "identifiability", "multi-site"], "analyse"),
+        (["train", "--hybrid", "cohort", "--out", "x"], "train --hybrid"),
+        (["train", "--recipe", "symbolic-ode", "--out", "x"], "the recipe symbolic-ode"),
+        (["simulate", "--verify", "x.zarr"], "simulate --verify"),
+    ],
+)
+def test_a_device_that_would_not_be_used_is_refused(run: Run, words: list[str], what: str) -> None:
+    for line in (["--device", "cuda", *words], [*words, "--device", "cuda"]):
+        ran = run(*line)
+        assert ran.code == 2 and ran.err.startswith(f"error: {what}") and "runs on the processor only" in ran.err
+        assert "simulate, solve, train take it" in ran.err
 
 
 @pytest.mark.parametrize(
