@@ -33,6 +33,9 @@ def calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str
     where = f"{calibration['n']} patients held out" if real else f"{calibration['n']} held-out simulations, no patients"
     if "recordings" in calibration:
         where = f"{calibration['n']} windows of {calibration['recordings']} held-out simulated recordings, no patients"
+    if "pool" in calibration:
+        told = f"{calibration['recordings']} held-out simulated recordings, no patients"
+        where = f"windows in pools of {calibration['pool']}, from {told}"
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(values), max(values))))
     line = f"{100 * calibration['level']:.0f} % intervals held the truth in {ends} % of {where}"
     if "effective_size" in calibration:

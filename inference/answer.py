@@ -463,7 +463,7 @@ def cited_coverage(measured: Mapping[str, Any], level: float, domain: VerdictLik
 
     Arguments:
         measured: What was measured: ``coverage`` by level and quantity, and ``n``; ``not_calibrated`` where it was
-            validated, else what misses is read from the coverage.
+            validated, else what misses is read from the coverage; ``recordings`` and windows of a ``pool`` if known.
         level: Level of the intervals.
         domain: Verdict on the window.
 
@@ -480,7 +480,7 @@ def cited_coverage(measured: Mapping[str, Any], level: float, domain: VerdictLik
     return {
         "method": "uncalibrated" if uncalibrated else "simulations",
         "n": int(measured.get("n", 0)),
-        **({"recordings": int(measured["recordings"])} if "recordings" in measured else {}),
+        **{key: int(measured[key]) for key in ("recordings", "pool") if key in measured},
         "level": float(nearest),
         "coverage": dict(coverage[nearest]),
         "not_calibrated": dict(missed or {}),

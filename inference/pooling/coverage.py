@@ -23,18 +23,24 @@ def measured_alike(
         anchors: References, as they are written on the command line.
 
     Returns:
-        Coverage by level and quantity and ``n``, with references of pools that had such ones, else of all pools of
-            these channels; and ``not_calibrated``, the quantities that miss there, or in pools of about as many
-            windows, by more than 3 points at 50 or 90 %. None if nothing like it was measured.
+        Coverage by level and quantity and ``n``: with references of pools that had such ones; else of windows in long
+            pools with these channels where a model of several was measured so; else of pools of about as many windows
+            (``pool``), with ``n`` and ``recordings`` the recordings that those were of. And ``not_calibrated``, the
+            quantities that miss there, in pools of about as many windows or in all, by more than 3 points at 50 or
+            90 %. None if nothing like it was measured.
 
     Example:
         >>> coverage = {"0.5": {"HR": 0.51}, "0.9": {"HR": 0.9}}
         >>> small = {"0.5": {"HR": 0.56}, "0.9": {"HR": 0.92}}
         >>> measured = {"n": 100, "coverage": coverage, "coverage_by_pool": {"1": small, "10": coverage}}
+        >>> measured["recordings_by_pool"] = {"1": 40, "10": 30}
         >>> measured_alike(measured, 12, "ART")["not_calibrated"]
         {}
         >>> measured_alike(measured, 2, "ART")["not_calibrated"]
         {'HR': '50 % intervals of pools of 1 hold 56.0 %'}
+        >>> found = measured_alike(measured, 2, "ART")
+        >>> found["coverage"]["0.9"], found["pool"], found["n"]
+        ({'HR': 0.92}, 1, 40)
     """
     names = {text.split("=")[0] for text in anchors}
     if names:
@@ -47,8 +53,10 @@ def measured_alike(
     if own:
         told["recordings"] = sum(part["recordings"] for part in own.get("error", {}).values())
     by_pool = measured.get("coverage_by_pool", {})
-    missed = {}
+    missed = missed_coverage(told.get("coverage", {}), " of pools")
     if by_pool:
         size = min(by_pool, key=lambda key: abs(math.log(int(key) / max(windows, 1))))
-        missed = missed_coverage(by_pool[size], f" of pools of {size}")
-    return {**told, "not_calibrated": {**missed, **missed_coverage(told.get("coverage", {}), " of pools")}}
+        missed = {**missed_coverage(by_pool[size], f" of pools of {size}"), **missed}
+        n = measured.get("recordings_by_pool", {}).get(size)
+        told |= {} if own or n is None else {"coverage": by_pool[size], "n": n, "recordings": n, "pool": int(size)}
+    return {**told, "not_calibrated": missed}

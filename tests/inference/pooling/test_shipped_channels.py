@@ -116,3 +116,18 @@ def test_coverage_is_cited_of_windows_with_the_same_channels(shipped: Shipped) -
     own = shipped[1].measured["given"]["ART"]
     assert told is not None and (told["n"], told["coverage"]) == (own["n"], own["coverage"])
     assert told["recordings"] == sum(part["recordings"] for part in own["error"].values())
+    assert "pool" not in told
+
+
+@pytest.mark.parametrize(("windows", "size"), [(1, "1"), (3, "1"), (4, "10"), (15, "10"), (40, "64"), (500, "200")])
+def test_coverage_is_cited_of_pools_of_about_the_size(windows: int, size: str) -> None:
+    from pulsebayes.inference._source_lines import calibration_line
+    from pulsebayes.inference.answer import cited_coverage
+    from pulsebayes.inference.pooling.coverage import measured_alike
+
+    measured = json.loads((find_bundle("radial-abp") / "pooling.json").read_text(encoding="utf-8"))["measured"]
+    told = measured_alike(measured, windows, "ART")
+    assert told is not None and told["coverage"] == measured["coverage_by_pool"][size]
+    cited = cited_coverage(told, 0.9, None)
+    assert cited is not None and cited["n"] == cited["recordings"] == measured["recordings_by_pool"][size]
+    assert f" of windows in pools of {size}, from {cited['n']} held-out" in calibration_line(cited, 0.9)
