@@ -58,6 +58,7 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
     if pool["anchors"]:
         line += f", and from the reference {', '.join(pool['anchors'])}"
         line += f" ({pool['effective_draws']} effective draws)" if "effective_draws" in pool else ""
+        line += "".join(f"; the references {pair} contradict each other" for pair in pool.get("contradictions", ()))
     return line + "."
 
 

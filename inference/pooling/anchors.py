@@ -21,19 +21,21 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 
 from ..patient.layer import LEAST_EFFECTIVE
 
-__all__ = ["REACH_S", "Anchor", "SlowLikelihood", "effective_share", "parse_anchor"]
+__all__ = ["REACH_S", "Anchor", "SlowLikelihood", "contradictions", "effective_share", "parse_anchor"]
 
 _PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
 _SHARE = 0.1  # error where none is given, as a share of the value
 _ABSOLUTE = {"MAP": 2.0, "CVP": 2.0}  # [mmHg]: these may be negative, or their error does not grow with them
+_APART = 3.0  # standard deviations of their difference from which references contradict each other
 REACH_S = 60.0
 """An anchor is taken for an answered window within this time of it [s]."""
 
@@ -144,6 +146,31 @@ def parse_anchor(text: str) -> Anchor:
     except ValueError:
         raise ValueError(f"an anchor is written NAME=VALUE@TIME, got {text!r}: for example CO=4.2@600s") from None
     return Anchor(found["name"], value, time_s, error)
+
+
+def contradictions(anchors: Sequence[Anchor]) -> list[str]:
+    r"""Pairs of references to one quantity within a minute that lie more than three standard deviations apart.
+
+    Both are used all the same, as one of them may be right; who gave them is to be told.
+
+    Arguments:
+        anchors: The references.
+
+    Returns:
+        A text for each pair.
+
+    Example:
+        >>> contradictions([parse_anchor(text) for text in ("CO=5@10s", "CO=9@12s", "CO=5.5@15s", "SV=70@10s")])
+        ['CO=5+-0.5@10s and CO=9+-0.9@12s', 'CO=9+-0.9@12s and CO=5.5+-0.55@15s']
+    """
+    found = []
+    for one, other in combinations(sorted(anchors, key=lambda a: (a.time_s, a.text)), 2):
+        if one.name == other.name and abs(one.time_s - other.time_s) <= REACH_S:
+            apart, error = other.misfit({other.name: np.array([one.value])})
+            own = one.error / one.value if one.is_log else one.error
+            if abs(float(apart[0])) > _APART * np.hypot(error, own):
+                found.append(f"{one.text} and {other.text}")
+    return found
 
 
 def _seconds(text: str) -> float:

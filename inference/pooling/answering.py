@@ -9,6 +9,7 @@ one is. A new patient splits the pool, and a new state of the sensor ends what f
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -35,7 +36,7 @@ from ..channel_answering import ChannelDesk, Laid
 from ..contract import joined
 from ..patient.layer import LEAST_EFFECTIVE
 from ..workers import Workers, in_order
-from .anchors import Anchor, SlowLikelihood, effective_share
+from .anchors import Anchor, SlowLikelihood, contradictions, effective_share
 from .coverage import measured_alike
 from .features import embed_windows
 from .layer import PoolingLayer
@@ -219,6 +220,8 @@ def _require_known(bundle: Bundle, anchors: Sequence[Anchor], file: str) -> None
             file=file,
             hint="--anchor CO=4.2@600s",
         )
+    for pair in contradictions(anchors):
+        warnings.warn(f"{file}: the references {pair} contradict each other", stacklevel=3)
 
 
 class _Desk:
@@ -332,7 +335,8 @@ class _Desk:
 
     def _with_anchors(self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood]], here: list[Anchor]) -> _Asked:
         names = [a.text for a, _ in known] + [a.text for a in here]
-        pool = {**asked.pool, "anchors": names}
+        apart = contradictions([*(a for a, _ in known), *here])
+        pool = {**asked.pool, "anchors": names, **({"contradictions": apart} if apart else {})}
         return replace(asked, pool=pool, likelihoods=tuple(one for _, one in known), anchors=tuple(here))
 
     def _likelihood(self, anchor: Anchor, asked: _Asked) -> SlowLikelihood:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood, parse_anchor
+from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood, contradictions, parse_anchor
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,26 @@ def test_an_anchor_is_taken_for_the_window_within_a_minute() -> None:
     assert parse_anchor("CO=4@70s").nearest(start_s, 8.0) == 2
     assert parse_anchor("CO=4@600s").nearest(start_s, 8.0) is None
     assert parse_anchor("CO=4@600s").nearest(np.zeros(0), 8.0) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "n"),
+    [
+        (("CO=5@10s", "CO=9@10s"), 1),
+        (("CO=9@10s", "CO=5@10s"), 1),
+        (("CO=5@10s", "CO=7@10s"), 0),  # 2.4 standard deviations
+        (("CO=5@10s", "CO=9@80s"), 0),  # outputs do change
+        (("CO=5@10s", "SV=9@10s"), 0),
+        (("CO=5@10s", "CO=9+-4@10s"), 0),
+        (("CVP=-2@0", "CVP=8@0"), 1),
+        (("CVP=-2@0", "CVP=6@0"), 0),
+        (("CO=5@10s", "CO=9@10s", "CO=5@30s"), 2),
+    ],
+)
+def test_references_that_contradict_each_other_are_told(texts: tuple[str, ...], n: int) -> None:
+    found = contradictions([parse_anchor(text) for text in texts])
+    assert len(found) == n
+    assert found == contradictions([parse_anchor(text) for text in texts[::-1]])
 
 
 def test_an_anchor_that_few_draws_bear_does_not_agree() -> None:

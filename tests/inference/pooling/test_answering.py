@@ -107,6 +107,17 @@ def test_a_reference_that_the_waves_contradict_is_refused_wherever_it_counts(shi
             assert "CO=15+-1.5@50s contradict each other" in str(one.result.hint)
 
 
+@pytest.mark.parametrize("pool", ["recording", "causal"])
+def test_references_that_contradict_each_other_are_told_with_the_answer(shipped: Shipped, pool: str) -> None:
+    """Before, 5 and 9 L/min at one time were answered as 6.4 without a word."""
+    anchors = [parse_anchor("CO=4.5@50s"), parse_anchor("CO=7.5@50s")]
+    with pytest.warns(UserWarning, match=r"references CO=4.5\+-0.45@50s and CO=7.5\+-0.75@50s contradict each other"):
+        answers = _answers(shipped, pool=pool, anchors=anchors)
+    told = [a for a in answers if a.pool is not None and "contradictions" in a.pool]
+    assert len(told) == sum(bool(a.pool["anchors"]) for a in answers if a.pool) > 0
+    assert "; the references CO=4.5+-0.45@50s and CO=7.5+-0.75@50s contradict" in told[-1].sources()["model"]
+
+
 def test_a_reference_waits_for_the_next_answered_window_of_a_causal_pool(shipped: Shipped) -> None:
     """The window of its time is refused; before, it was dropped."""
     wave = np.array(read(DEMO).values("ART"))
