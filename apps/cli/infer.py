@@ -48,7 +48,9 @@ _POOL = Annotated[
 _ANCHOR = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE@TIME", help="Reference value: CO=4.2@600s, CO=4.2+-0.5@10:00.")
 ]
-_PATIENT = Annotated[str, typer.Option(metavar="WORDS", help="Known of the patient: age=63,sex=f,height=162cm.")]
+_PATIENT = Annotated[
+    list[str] | None, typer.Option(metavar="WORDS", help="Known of the patient: age=63,sex=f,height=162cm.")
+]
 _FOLLOW = Annotated[bool, typer.Option("--follow", help="Go on while the file grows; Ctrl-C ends.")]
 _IDLE = Annotated[str, typer.Option(help="With --follow: time without growth after which the file has ended.")]
 _METHOD = Annotated[Method, typer.Option(help="The model's network, or NUTS on its reference model.")]
@@ -67,7 +69,7 @@ def infer(
     draws: _DRAWS = 2000,
     pool: _POOL = "",
     anchor: _ANCHOR = None,
-    patient: _PATIENT = "",
+    patient: _PATIENT = None,
     follow: _FOLLOW = False,
     idle: _IDLE = "60s",
     channel: CHANNEL = None,
@@ -145,13 +147,13 @@ def infer(
         labels=labels,
         settings=settings,
         keep_uninformative=keep_uninformative,
-        known=replace(_known(pool, anchor or [], patient), follow=patience),
+        known=replace(_known(pool, anchor or [], patient or []), follow=patience),
         exact="refine" if refine else "" if method is Method.npe else method.value,
     )
     raise typer.Exit(code)
 
 
-def _known(pool: str, anchors: list[str], patient: str) -> Known:
+def _known(pool: str, anchors: list[str], patient: list[str]) -> Known:
     """What the options say is known beside the window that is answered."""
     from ...inference.patient.info import PatientError, parse_patient
     from ...inference.pooling.anchors import parse_anchor
@@ -163,7 +165,7 @@ def _known(pool: str, anchors: list[str], patient: str) -> Known:
         )
     try:
         found = tuple(parse_anchor(text) for text in anchors)
-        return Known(pool, found, parse_patient(patient) if patient else None)
+        return Known(pool, found, parse_patient(",".join(patient)) if patient else None)
     except PatientError as error:
         raise CommandError(str(error), code=error.code, hint=error.hint) from error
     except ValueError as error:

@@ -41,3 +41,25 @@ def test_it_informs_windows_one_by_one(run: Run, other: tuple[str, str]) -> None
     ran = run("infer", DEMO, "--patient", "age=55", *other)
     assert ran.code == 2
     assert "--patient informs windows one by one" in ran.err
+
+
+def test_parts_may_be_said_one_by_one(run: Run) -> None:
+    words = ("--json", "infer", DEMO, "--draws", 100, "--end", "8s")
+    at_once = run(*words, "--patient", "age=63,sex=f").out
+    assert run(*words, "--patient", "age=63", "--patient", "sex=f").out == at_once
+    assert json.loads(at_once.splitlines()[0])["windows"][0]["patient"]["known"] == "age 63 years, sex f"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("age=200",), "age must lie between 18 and 90 years, got 200"),
+        (("age=63", "age=64"), "age is given twice"),
+        (("age=63", "shoe=43"), "got 'shoe=43'"),
+        (("",), "told by age, sex, height and weight"),
+    ],
+)
+def test_contradictions_are_refused(run: Run, words: tuple[str, ...], told: str) -> None:
+    ran = run("infer", DEMO, "--model", "finger-ppg", *(part for word in words for part in ("--patient", word)))
+    assert ran.code == 2
+    assert told in ran.err
