@@ -384,8 +384,9 @@ def answer_window(
     draws = bundle.outputs.derive(theta)
     share = bundle.contract.uninformative(given, bundle.uninformative)
     estimates = prior.estimates(draws, level=level, uninformative=share)
-    measured = bundle.measured if evidence is None else evidence.measured
-    measured = {**measured, **measured.get("given", {}).get(joined(given), {})}
+    measured = {**bundle.measured, **bundle.measured.get("given", {}).get(joined(given), {})}
+    if evidence is not None:
+        measured = evidence.measured(bundle.measured, joined(given))
     told = None
     if evidence is not None and informed is not None:
         told = {"known": evidence.patient.text, "effective_draws": round(informed.effective)}

@@ -52,9 +52,10 @@ def list_models(*, settings: Settings) -> None:
 
 @with_settings
 def show(name: _NAME, *, settings: Settings) -> None:
-    """Show the card of a model, and of the pooling layer beside it."""
+    """Show the card of a model, and of the pooling and patient layers beside it."""
     from ...inference.bundle import Bundle, find_bundle
-    from ...inference.pooling.layer import CARD
+    from ...inference.patient.layer import CARD as PATIENT
+    from ...inference.pooling.layer import CARD as POOLING
     from ...inference.symbolic.weights import read_symbolic_info
 
     equations = _equations(name)
@@ -69,8 +70,9 @@ def show(name: _NAME, *, settings: Settings) -> None:
         typer.echo(json.dumps({**_row(bundle), "measured": dict(bundle.measured)}, allow_nan=False))
         return
     typer.echo(bundle.card.rstrip() or f"{bundle.name} has no card")
-    if (folder / CARD).is_file():
-        typer.echo("\n" + (folder / CARD).read_text(encoding="utf-8").rstrip())
+    for card in (POOLING, PATIENT):
+        if (folder / card).is_file():
+            typer.echo("\n" + (folder / card).read_text(encoding="utf-8").rstrip())
 
 
 @with_settings

@@ -47,14 +47,12 @@ def train_layer(name: str, training_set: Path | None, model: str, resume: bool, 
         raise CommandError(f"{name} makes a layer of its own model", code="usage", hint="leave out --model")
     if training_set is not None:
         raise CommandError(f"{name} simulates what it learns from", code="set-unfit", hint="leave out the training set")
-    from ...inference.pooling.layer import CARD
-
     work = settings.out.parent / f"{settings.out.name}.run"
     if not resume and not settings.force and (settings.out.exists() or work.exists()):
         there = settings.out.name if settings.out.exists() else work.name
         raise CommandError(f"{there} exists", code="exists", hint="--resume, --force, or another --out")
     measured = produce(settings.out, work, tell=settings.talk)
-    outputs = [f"{layer}.json", f"{layer}.safetensors", *([CARD] if layer == "pooling" else [])]
+    outputs = [f"{layer}.json", f"{layer}.safetensors", f"{layer}.md"]
     write_run_record(
         settings.out,
         command="train",

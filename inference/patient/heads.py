@@ -17,6 +17,8 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -118,7 +120,6 @@ class PatientHeads(nn.Module):
             two[:, 0], two[:, 1] = self.age.unit(age), 1.0
         return torch.cat((given, two), dim=-1)
 
-    @torch.no_grad()
     def log_weights(
         self, patient: Patient, z: Float[Tensor, "N D"], context: Float[Tensor, " context"]
     ) -> Float[np.ndarray, " N"]:
@@ -129,16 +130,41 @@ class PatientHeads(nn.Module):
             z: Standardised unconstrained outputs of the draws.
             context: Context vector of the window.
         """
+        return self.log_weights_each([patient], z, context)[0]
+
+    @torch.no_grad()
+    def log_weights_each(
+        self, patients: Sequence[Patient], z: Float[Tensor, "N D"], context: Float[Tensor, " context"]
+    ) -> list[Float[np.ndarray, " N"]]:
+        r"""The same of several patients; densities that they share are computed once.
+
+        Arguments:
+            patients: What is known, of each.
+            z: Standardised unconstrained outputs of the draws.
+            context: Context vector of the window.
+        """
         given = torch.cat((z, context.expand(len(z), -1)), dim=-1)
-        log, age = torch.zeros(len(z)), None
-        if patient.age is not None:
-            age = torch.full((len(z),), float(patient.age))
-            log = self.age.log_prob(age, given)
-        if patient.height is not None:
-            # Sex and weight tell nothing that the height does not.
-            log = log + self.height.log_prob(torch.full((len(z),), float(patient.height)), self.with_age(given, age))
-        elif patient.sex is not None or patient.weight is not None:
-            grid = torch.from_numpy(_HEIGHTS).float()[:, None].expand(-1, len(z))
-            known = torch.from_numpy(patient.log_given_height(_HEIGHTS)).float()[:, None]
-            log = log + torch.logsumexp(self.height.log_prob(grid, self.with_age(given, age)) + known, dim=0)
-        return log.double().numpy()
+        grid = torch.from_numpy(_HEIGHTS).float()[:, None].expand(-1, len(z))
+
+        def full(value: float) -> Tensor:
+            return torch.full((len(z),), float(value))
+
+        @cache
+        def of_age(age: float) -> Tensor:
+            return self.age.log_prob(full(age), given)
+
+        @cache
+        def of_height(height: float | None, age: float | None) -> Tensor:
+            heights = grid if height is None else full(height)
+            return self.height.log_prob(heights, self.with_age(given, None if age is None else full(age)))
+
+        logs = []
+        for one in patients:
+            log = torch.zeros(len(z)) if one.age is None else of_age(one.age)
+            if one.height is not None:
+                log = log + of_height(one.height, one.age)  # sex and weight tell nothing that the height does not
+            elif one.sex is not None or one.weight is not None:
+                known = torch.from_numpy(one.log_given_height(_HEIGHTS)).float()[:, None]
+                log = log + torch.logsumexp(of_height(None, one.age) + known, dim=0)
+            logs.append(log.double().numpy())
+        return logs

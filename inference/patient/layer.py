@@ -1,7 +1,7 @@
 r"""The patient layer of a bundle: two files beside its own, made for that bundle and refused beside any other.
 
 ``patient.json`` holds what was measured, the hash of the bundle's weights and its own; ``patient.safetensors`` the
-weights of the two likelihoods.
+weights of the two likelihoods. What was measured stands on ``patient.md``, for readers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ import torch
 from jaxtyping import Float
 
 from ..bundle import Bundle
+from ..coverage import missed_coverage
 from ..npe import NPE
 from ..sealing import LayerFiles, narrow_state, widen_state
+from .card import render_patient_card
 from .heads import PatientHeads
 from .info import Patient
 
 __all__ = ["Informed", "PatientEvidence", "PatientLayer", "load_patient", "save_patient", "standardised"]
 
 _FILES = LayerFiles("patient layer", "patient", 1)
+CARD = "patient.md"
+"""Card of a layer, beside the card of its window model."""
 _OVERSAMPLED, _FEWEST = 4, 8000  # draws weighted for each that is kept, and fewest in all
 LEAST_EFFECTIVE = 1 / 80
 """Effective share of the weighted draws below which wave and patient do not go together."""
@@ -93,10 +97,17 @@ class PatientEvidence:
         r"""Names of what is known, as the layer's measures are named."""
         return "+".join(self.patient.given)
 
-    @property
-    def measured(self) -> Mapping[str, Any]:
-        r"""What was measured where the same was known."""
-        return dict(self.layer.measured.get(self.known, {}))
+    def measured(self, alone: Mapping[str, Any], given: str) -> dict[str, Any]:
+        r"""What was measured where the same was known, and what misses there or misses in windows alone.
+
+        Arguments:
+            alone: What was measured of the window model alone.
+            given: The channels given, joined.
+        """
+        found = dict(self.layer.measured.get(self.known, {}))
+        found |= found.get("given", {}).get(given, {})
+        missed = missed_coverage(found.get("coverage", {}), " where the same is known")
+        return {**found, "not_calibrated": {**alone.get("not_calibrated", {}), **missed}}
 
     @torch.no_grad()
     def draw(self, npe: NPE, window: Float[torch.Tensor, "1 T"], n: int, generator: torch.Generator) -> Informed:
@@ -166,6 +177,7 @@ def save_patient(layer: PatientLayer, folder: Path) -> None:
     _FILES.write(
         folder, narrow_state(layer.heads), {"measured": dict(layer.measured), "training": dict(layer.training)}
     )
+    (folder / CARD).write_text(render_patient_card(folder.name, layer.measured), encoding="utf-8")
 
 
 def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:

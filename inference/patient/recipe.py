@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -291,10 +291,11 @@ def measure_patient(
         seed: Seed of draws, sexes and weights.
 
     Returns:
-        By what is known, joined by ``+``: ``n`` windows, ``coverage`` by level and quantity, ``spread``, the root mean
-        posterior variance over that of the window alone, by quantity (of the logarithm where positive), ``effective``,
-        the mean effective share of draws, and ``refused``, the share of windows that do not go with their patient; of
-        several channels the same by those given, under ``given``.
+        By what is known, joined by ``+``, and empty of the windows alone: ``n`` windows, ``coverage`` by level and
+        quantity, ``spread``, the root mean posterior variance over that of the window alone, by quantity (of the
+        logarithm where positive), ``interval``, the median width of 90 % intervals, ``effective``, the mean effective
+        share of draws, and ``refused``, the share of windows that do not go with their patient; of several channels
+        the same by those given, under ``given``.
 
     Example:
         >>> measure_patient.__annotations__["rows"]
@@ -315,33 +316,43 @@ def measure_patient(
             "age": float(rows.age[i]), "sex": "m" if male[i] else "f", "height": float(rows.height[i]),
             "weight": float(weight[i]),
         }  # fmt: skip
-        for known, row in found.items():
-            names = known.split("+") if known else []
-            log = heads.log_weights(Patient(**{name: whole[name] for name in names}), z, context)  # type: ignore[arg-type]
-            row.append(_scored(log, values, {name: float(column[i]) for name, column in truth.items()}, outputs.floors))
+        patients = [Patient(**{k: whole[k] for k in known.split("+") if k}) for known in found]  # type: ignore[arg-type]
+        held = {name: float(column[i]) for name, column in truth.items()}
+        logs = heads.log_weights_each(patients, z, context)
+        for row, scores in zip(found.values(), _scored(logs, values, held, outputs.floors), strict=True):
+            row.append(scores)
     sets = {name: np.flatnonzero(rows.given == name) for name in np.unique(rows.given)}
-    measured = {known: _summary(found[known], found[""]) for known in KNOWN}
-    for known in KNOWN if sets else ():
+    measured = {known: _summary(row, found[""]) for known, row in found.items()}
+    for known in found if sets else ():
         parts = {name: ([found[known][i] for i in at], [found[""][i] for i in at]) for name, at in sets.items()}
         measured[known]["given"] = {str(name): _summary(*part) for name, part in parts.items()}
     return measured
 
 
 def _scored(
-    log: Float[np.ndarray, " N"],
+    logs: Sequence[Float[np.ndarray, " N"]],
     values: Mapping[str, Float[np.ndarray, " N"]],
     truth: Mapping[str, float],
     floors: Mapping[str, float],
-) -> dict[str, Any]:
-    """Rank of the truth and weighted variance of each quantity, and the effective share of the draws."""
-    w = np.exp(log - log.max())
-    w /= w.sum()
-    ranks, variances = {}, {}
-    for name, column in values.items():
-        scaled = np.log(np.maximum(column, floors[name])) if floors[name] > 0 else column.astype(np.float64)
-        ranks[name] = float(w[column < truth[name]].sum())
-        variances[name] = float((w * (scaled - (w * scaled).sum()) ** 2).sum())
-    return {"rank": ranks, "variance": variances, "effective": float(1.0 / (np.square(w).sum() * len(w)))}
+) -> list[dict[str, Any]]:
+    """By log weights: ranks of truths, weighted variances and 90 % widths, and the effective share of the draws."""
+    names, columns = list(values), np.stack([column.astype(np.float64) for column in values.values()])
+    floor = np.array([[floors[name]] for name in names])
+    scaled = np.where(floor > 0, np.log(np.maximum(columns, np.where(floor > 0, floor, 1.0))), columns)
+    below = columns < np.array([[truth[name]] for name in names])
+    order = np.argsort(columns, axis=1)
+    ordered, row = np.take_along_axis(columns, order, axis=1), np.arange(len(names))
+    scores = []
+    for log in logs:
+        w = np.exp(log - log.max())
+        w /= w.sum()
+        variances = (scaled - (scaled @ w)[:, None]) ** 2 @ w
+        mass = np.cumsum(w[order], axis=1)
+        low, high = ((mass < end).sum(1).clip(max=len(w) - 1) for end in (0.05, 0.95))
+        found = {"rank": below @ w, "variance": variances, "width": ordered[row, high] - ordered[row, low]}
+        scores.append({key: dict(zip(names, column.tolist(), strict=True)) for key, column in found.items()})
+        scores[-1]["effective"] = float(1.0 / (np.square(w).sum() * len(w)))
+    return scores
 
 
 def _summary(rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> dict[str, Any]:
@@ -359,6 +370,7 @@ def _summary(rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> dict[st
         "n": n,
         "coverage": coverage,
         "spread": {name: round(value, 3) for name, value in spread.items()},
+        "interval": {name: float(f"{np.median([row['width'][name] for row in rows]):.4g}") for name in names},
         "effective": round(float(effective.mean()), 3),
         "refused": _share(effective < LEAST_EFFECTIVE),
     }

@@ -1,0 +1,66 @@
+r"""The card of a patient layer: what knowing a patient is worth, beside the card of the window model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..card import markdown_table
+from ..coverage import missed_coverage
+
+__all__ = ["render_patient_card"]
+
+
+def render_patient_card(name: str, measured: Mapping[str, Any]) -> str:
+    r"""Writes the card as Markdown.
+
+    Arguments:
+        name: Name of the bundle.
+        measured: What the layer keeps as measured.
+
+    Example:
+        >>> render_patient_card("tiny", {}).splitlines()[0]
+        '# tiny: what is known of the patient'
+    """
+    parts = [
+        f"# {name}: what is known of the patient\n\n"
+        "`infer --patient` takes age, sex, height and weight, any of them; without it windows are answered as on the\n"
+        "card. Spread: root mean variance of the posterior over that of the wave alone (of the logarithm for positive\n"
+        "quantities but pressures). Then the mean effective share of draws, the windows refused because wave and\n"
+        "patient do not go together, and the least and most that 50 and 90 % intervals hold of any quantity. Held-out\n"
+        "simulations, each with an age, sex, height and weight of its own; all shares in per cent."
+    ]
+    sets = list(dict.fromkeys(given for row in measured.values() for given in row.get("given", {})))
+    if measured:
+        parts.append(_worth("All windows" if sets else "Worth", measured))
+    for given in sets:
+        parts.append(_worth(f"Given {given}", {known: row["given"][given] for known, row in measured.items()}))
+    return "\n\n".join(parts) + "\n"
+
+
+def _worth(title: str, measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Spread and coverage by what is known, of some windows, and what misses."""
+    names = list(next(iter(measured.values()))["spread"])
+    rows = [
+        [
+            known.replace("+", ", ") or "nothing",
+            *(f"{row['spread'][name]:.3f}" for name in names),
+            f"{100 * row['effective']:.0f}",
+            f"{100 * row['refused']:.1f}",
+            *(_ends(row["coverage"][level]) for level in ("0.5", "0.9")),
+        ]
+        for known, row in measured.items()
+    ]
+    table = markdown_table(["known", *names, "effective", "refused", "50 %", "90 %"], rows)
+    missed = [
+        f"- {quantity} is not calibrated where {known.replace('+', ', ')} is known: {told}."
+        for known, row in measured.items()
+        for quantity, told in missed_coverage(row["coverage"]).items()
+        if known
+    ]
+    text = f"## {title}\n\n{next(iter(measured.values()))['n']} windows.\n\n{table}"
+    return text + ("\n\n" + "\n".join(missed) if missed else "")
+
+
+def _ends(coverage: Mapping[str, float]) -> str:
+    return f"{100 * min(coverage.values()):.1f} to {100 * max(coverage.values()):.1f}"
