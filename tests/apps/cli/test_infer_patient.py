@@ -3,6 +3,7 @@ r"""`infer --patient`: what is known of the patient narrows, is named, and is re
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from pulsebayes import apps
+from pulsebayes.inference.bundle import find_bundle
 
 Run = Callable[..., Any]
 DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+BOTH = "physionet_wfdb/041s.hea"  # a line and a clip
 
 
 def test_age_and_height_narrow_and_are_named(run: Run, tmp_path: Path) -> None:
@@ -36,9 +39,10 @@ def test_what_cannot_be_used_ends_with_a_reason(run: Run, model: Path) -> None:
     assert ran.code == 6 and "has no patient layer" in ran.err
 
 
-@pytest.mark.parametrize("other", [("--pool", "recording"), ("--anchor", "CO=5@10s")])
-def test_it_informs_windows_one_by_one(run: Run, other: tuple[str, str]) -> None:
-    ran = run("infer", DEMO, "--patient", "age=55", *other)
+@pytest.mark.parametrize("name", ["radial-abp", "abp-ppg"])
+@pytest.mark.parametrize("other", [("--pool", "recording"), ("--pool", "causal"), ("--anchor", "CO=5@10s")])
+def test_it_informs_windows_one_by_one(run: Run, name: str, other: tuple[str, str]) -> None:
+    ran = run("infer", DEMO, "--model", name, "--patient", "age=55", *other)
     assert ran.code == 2
     assert "--patient informs windows one by one" in ran.err
 
@@ -63,3 +67,36 @@ def test_contradictions_are_refused(run: Run, words: tuple[str, ...], told: str)
     ran = run("infer", DEMO, "--model", "finger-ppg", *(part for word in words for part in ("--patient", word)))
     assert ran.code == 2
     assert told in ran.err
+
+
+@pytest.mark.parametrize("name", ["radial-abp", "finger-ppg", "abp-ppg"])
+def test_without_a_word_the_layer_changes_nothing(run: Run, name: str, real_data: Path, tmp_path: Path) -> None:
+    bare = tmp_path / name
+    shutil.copytree(find_bundle(name), bare, ignore=shutil.ignore_patterns("patient.*"))
+    words = ("--json", "infer", real_data / BOTH, "--draws", 100, "--keep-uninformative")
+    found = [json.loads(run(*words, "--model", one).out.splitlines()[0])["windows"] for one in (name, bare)]
+    assert len(found[0]) == 2 and found[0] == found[1]
+
+
+def test_arteries_of_the_old_are_stiffer_behind_a_clip(run: Run, real_data: Path) -> None:
+    words = ("--json", "infer", real_data / BOTH, "--model", "finger-ppg", "--keep-uninformative")
+    found = [run(*words, "--patient", f"age={age}", "--patient", "height=170cm") for age in (25, 45, 65)]
+    windows = [json.loads(ran.out.splitlines()[0])["windows"] for ran in found]
+    for young, middle, old in zip(*windows, strict=True):
+        speeds = [window["quantities"]["PWV"]["median"] for window in (young, middle, old)]
+        assert speeds == sorted(speeds) and speeds[2] > 1.1 * speeds[0]
+        assert "not_calibrated" in old["quantities"]["HR"]  # where the rhythm is irregular, whoever it is
+
+
+def test_models_verify_checks_the_layer_too(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    text = (folder / "patient.json").read_text(encoding="utf-8")
+    (folder / "patient.json").write_text(text.replace('"epochs": 8', '"epochs": 9'), encoding="utf-8")
+    ran = run("models", "verify", folder)
+    assert ran.code == 6
+    assert "patient layer of bundle edited was edited" in ran.err
+
+
+def test_models_show_prints_the_card_of_the_layer(run: Run) -> None:
+    assert "# finger-ppg: what is known of the patient" in run("models", "show", "finger-ppg").out

@@ -34,6 +34,7 @@ from pulsebayes.inference.patient import (
     save_patient,
     train_heads,
 )
+from pulsebayes.inference.patient.card import render_patient_card
 from pulsebayes.waveforms import read
 
 DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
@@ -42,14 +43,21 @@ QUESTION = Question(end_s=30.0, n_draws=500)
 Shipped = tuple[Bundle, PatientLayer]
 
 
-@pytest.fixture(scope="module")
-def shipped() -> Shipped:
+NAMES = ("radial-abp", "finger-ppg", "abp-ppg")
+
+
+def of(name: str) -> Shipped:
     torch.set_num_threads(1)
-    folder = find_bundle("radial-abp")
+    folder = find_bundle(name)
     bundle = Bundle.load(folder)
     layer = load_patient(folder, bundle)
     assert layer is not None
     return bundle, layer
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Shipped:
+    return of("radial-abp")
 
 
 def test_words_are_read_with_their_units() -> None:
@@ -196,16 +204,51 @@ def _sure_of_age(bundle: Bundle, slope: float) -> PatientHeads:
     return heads
 
 
-def test_knowing_more_is_worth_more_and_intervals_hold_what_they_promise(shipped: Shipped) -> None:
-    measured = shipped[1].measured
-    assert len(measured) == 15
+@pytest.mark.parametrize("name", NAMES)
+def test_knowing_more_is_worth_more_and_intervals_hold_what_they_promise(name: str) -> None:
+    measured = of(name)[1].measured
+    assert len(measured) == 16
     for known, row in measured.items():
         assert row["n"] > 3500
         assert all(abs(share - 0.9) < 0.03 for share in row["coverage"]["0.9"].values()), known
-        assert all(abs(share - 0.5) < 0.03 for name, share in row["coverage"]["0.5"].items() if name != "HR"), known
+        assert all(abs(share - 0.5) < 0.03 for share in row["coverage"]["0.5"].values()), known
     spread = {known: row["spread"] for known, row in measured.items()}
     assert spread["age+height"]["PWV"] < min(spread["age"]["PWV"], spread["height"]["PWV"]) < 0.95
     assert spread["age+height"]["CO"] < min(spread["age"]["CO"], spread["height"]["CO"]) < 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_of_a_layer_says_what_was_measured(name: str) -> None:
+    text = (find_bundle(name) / "patient.md").read_text(encoding="utf-8")
+    assert text == render_patient_card(name, of(name)[1].measured)
+
+
+def test_what_misses_is_on_the_card_and_in_the_answer() -> None:
+    held = {"coverage": {"0.5": {"HR": 0.55, "SV": 0.5}, "0.9": {"HR": 0.92, "SV": 0.9}}}
+    row = held | {"n": 9, "spread": {"HR": 0.99, "SV": 0.9}, "effective": 0.7, "refused": 0.0}
+    assert "HR is not calibrated where age, sex is known: 50 %" in render_patient_card("one", {"age+sex": row})
+    evidence = PatientEvidence(PatientLayer(PatientHeads(9, 64), {"age": row}), Patient(age=50.0))
+    found = evidence.measured({"not_calibrated": {"SV": "in some group", "HR": "in another"}}, "")
+    assert found["not_calibrated"] == {
+        "SV": "in some group",
+        "HR": "50 % intervals where the same is known hold 55.0 %",
+    }
+
+
+def test_of_several_channels_what_is_cited_is_that_of_those_given() -> None:
+    bundle, layer = of("abp-ppg")
+    evidence = PatientEvidence(layer, Patient(age=50.0))
+    clip = evidence.measured(bundle.measured, "PLETH")
+    assert clip["coverage"] == layer.measured["age"]["given"]["PLETH"]["coverage"]
+    assert set(clip["not_calibrated"]) >= set(bundle.measured["not_calibrated"])
+
+
+def test_densities_that_patients_share_are_the_same_computed_once() -> None:
+    torch.manual_seed(0)
+    heads, z, context = PatientHeads(9, 64), torch.randn(50, 9), torch.randn(64)
+    patients = [Patient(age=50.0), Patient(sex="f"), Patient(50.0, "f"), Patient(50.0, None, 1.6), Patient()]
+    for one, log in zip(patients, heads.log_weights_each(patients, z, context), strict=True):
+        np.testing.assert_array_equal(log, heads.log_weights(one, z, context))
 
 
 def test_a_layer_is_refused_when_edited_or_beside_another_model(shipped: Shipped, tmp_path: Path) -> None:
@@ -233,6 +276,8 @@ def test_rows_of_several_channels_are_seen_in_the_sets_that_the_model_knows() ->
     assert set(rows.given) <= {"ART", "PLETH", "ART+PLETH"} and len(set(rows.given)) > 1
     assert np.isfinite(rows.context).all() and len(rows.context) == len(rows.given) == len(rows.age)
     heads, _ = train_heads(bundle, rows, PatientTraining(epochs=1, batch=16))
-    found = measure_patient(bundle, heads, rows, draws=60)["age+height"]
+    measured = measure_patient(bundle, heads, rows, draws=60)
+    assert set(measured[""]["spread"].values()) == {1.0} and measured[""]["refused"] == 0.0
+    found = measured["age+height"]
     assert set(found["given"]) == set(rows.given)
     assert sum(part["n"] for part in found["given"].values()) == found["n"] == len(rows.age)
