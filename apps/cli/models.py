@@ -38,7 +38,7 @@ def list_models(*, settings: Settings) -> None:
     rows = [_row(bundle) for bundle in bundles]
     equations = list(shipped_symbolic_models())
     if settings.json:
-        blank = {"input": None, "window_s": None, "quantities": {}, "estimated": []}
+        blank: dict[str, Any] = {"input": None, "window_s": None, "quantities": {}, "estimated": []}
         typer.echo(json.dumps(rows + [{"name": name, **blank} for name in equations], allow_nan=False))
         return
     for bundle, row in zip(bundles, rows, strict=True):
