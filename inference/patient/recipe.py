@@ -350,8 +350,8 @@ def _scored(
         mass = np.cumsum(w[order], axis=1)
         low, high = ((mass < end).sum(1).clip(max=len(w) - 1) for end in (0.05, 0.95))
         found = {"rank": below @ w, "variance": variances, "width": ordered[row, high] - ordered[row, low]}
-        scores.append({key: dict(zip(names, column.tolist(), strict=True)) for key, column in found.items()})
-        scores[-1]["effective"] = float(1.0 / (np.square(w).sum() * len(w)))
+        named = {key: dict(zip(names, column.tolist(), strict=True)) for key, column in found.items()}
+        scores.append({**named, "effective": float(1.0 / (np.square(w).sum() * len(w)))})
     return scores
 
 
