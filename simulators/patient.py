@@ -148,7 +148,7 @@ def _solver(names: tuple[str, ...]) -> Any:
 
 def _set(theta: Float[Array, "N D"], name: str, values: Float[Array, " N"]) -> Float[Array, "N D"]:
     i = CLINICAL.index(name)
-    return theta.at[:, i].set(jnp.clip(values, CLINICAL.low[i], CLINICAL.high[i]))
+    return theta.at[:, i].set(jnp.clip(values, CLINICAL.low[i], CLINICAL.high[i]).astype(theta.dtype))
 
 
 def _halve(theta: Float[Array, "N D"], name: str, field: str, target: Float[Array, " N"]) -> Float[Array, "N D"]:

@@ -2,12 +2,16 @@ r"""Parameters found for asked quantities give those quantities back when simula
 
 from __future__ import annotations
 
+import warnings
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pulsebayes.simulators.clinical import CLINICAL
 from pulsebayes.simulators.network.linear import QUANTITY_UNITS, LinearNetwork
-from pulsebayes.simulators.patient import SETTABLE, parameters_for, simulate_adults, typical_parameters
+from pulsebayes.simulators.patient import SETTABLE, _set, parameters_for, simulate_adults, typical_parameters
 
 ASKED = {"HR": 72.0, "SV": 68.0, "LVET": 290.0, "PWV": 7.5, "C": 1.6, "MAP": 86.0, "CVP": 7.0}
 
@@ -23,6 +27,16 @@ def test_simulated_adult_has_what_was_asked_for() -> None:
         assert columns[name][0] == pytest.approx(value, rel=0.005), name
         if name != "C":
             assert np.allclose(columns[name], value, rtol=0.01), name
+
+
+def test_nothing_is_cast_without_a_word_in_double_precision() -> None:
+    """NUTS asks so; before, JAX warned of a scatter of float64 into float32."""
+    with warnings.catch_warnings(), jax.enable_x64(True):
+        warnings.simplefilter("error")
+        theta = jnp.zeros((2, CLINICAL.dim), jnp.float32)
+        found = np.asarray(_set(theta, "mean_pressure", jnp.array([-1.0, 1e6], jnp.float32)))
+    i = CLINICAL.index("mean_pressure")
+    np.testing.assert_allclose(found[:, i], [CLINICAL.low[i], CLINICAL.high[i]], rtol=1e-6)
 
 
 def test_parameters_stay_within_their_bounds_however_mad_the_wish() -> None:
