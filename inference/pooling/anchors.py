@@ -35,6 +35,8 @@ __all__ = ["REACH_S", "Anchor", "SlowLikelihood", "contradictions", "effective_s
 _PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
 _SHARE = 0.1  # error where none is given, as a share of the value
 _ABSOLUTE = {"MAP": 2.0, "CVP": 2.0}  # [mmHg]: these may be negative, or their error does not grow with them
+_LEAST = 0.005  # least error, as a share: of some thousand draws too few would be left
+_LEAST_ABSOLUTE = 0.05  # [mmHg]
 _APART = 3.0  # standard deviations of their difference from which references contradict each other
 REACH_S = 60.0
 """An anchor is taken for an answered window within this time of it [s]."""
@@ -51,8 +53,8 @@ class Anchor:
         error: Standard deviation of its error, in the quantity's unit.
 
     Raises:
-        ValueError: If a number is not finite, the time negative, or the error or the value of a positive quantity not
-            positive.
+        ValueError: If a number is not finite, the time negative, the error or the value of a positive quantity not
+            positive, or the error under half a per cent of the value (MAP and CVP: .05 mmHg).
 
     Example:
         >>> Anchor("CO", 4.2, 600.0, 0.42).text
@@ -73,6 +75,10 @@ class Anchor:
             raise ValueError(f"an anchor must have been measured at 0 s or later, got {self.time_s:g} s")
         if not self.error > 0:
             raise ValueError(f"the error of an anchor of {self.name} must be positive, got {self.error:g}")
+        least = _LEAST * self.value if self.is_log else _LEAST_ABSOLUTE
+        if self.error < least:
+            what = f"the error of an anchor of {self.name} must be at least {least:g}, got {self.error:g}"
+            raise ValueError(f"{what}: draws tell no finer, and hardly one would bear it")
 
     @property
     def is_log(self) -> bool:

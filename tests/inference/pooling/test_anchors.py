@@ -32,6 +32,8 @@ def test_anchors_are_read(text: str, expected: Anchor) -> None:
         ("CO=-3@5s", "CO of an anchor must be positive, got -3"),
         ("CO=4@-5s", "measured at 0 s or later, got -5 s"),
         ("CO=4+-0@5", "the error of an anchor of CO must be positive, got 0"),
+        ("CO=5+-1e-9@10s", "the error of an anchor of CO must be at least 0.025, got 1e-09"),
+        ("CVP=5+-0.01@10s", "the error of an anchor of CVP must be at least 0.05, got 0.01"),
     ],
 )
 def test_what_cannot_be_an_anchor_is_refused(text: str, told: str) -> None:
