@@ -50,7 +50,8 @@ def calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str
 def pool_line(pool: Mapping[str, Any] | None) -> str:
     if pool is None:
         return ""
-    line = f" Slow quantities from {pool['windows']} windows, {pool['start_s']:g} to {pool['end_s']:g} s"
+    windows = f"{pool['windows']} window" + "s" * (pool["windows"] != 1)
+    line = f" Slow quantities from {windows}, {pool['start_s']:g} to {pool['end_s']:g} s"
     if pool.get("shifted"):
         line += f", {pool['shifted']} of them shifted from the simulations"
     if pool.get("sensor_start_s", pool["start_s"]) > pool["start_s"]:

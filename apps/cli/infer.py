@@ -52,7 +52,10 @@ _PATIENT = Annotated[
     list[str] | None, typer.Option(metavar="WORDS", help="Known of the patient: age=63,sex=f,height=162cm.")
 ]
 _FOLLOW = Annotated[bool, typer.Option("--follow", help="Go on while the file grows; Ctrl-C ends.")]
-_IDLE = Annotated[str, typer.Option(help="With --follow: time without growth after which the file has ended.")]
+_IDLE = Annotated[
+    str,
+    typer.Option(help="With --follow: time without growth after which the file has ended [60s].", show_default=False),
+]
 _METHOD = Annotated[Method, typer.Option(help="The model's network, or NUTS on its reference model.")]
 _REFINE = Annotated[bool, typer.Option("--refine", help="Weight the draws to the exact posterior (reference models).")]
 _KEEP = Annotated[bool, typer.Option("--keep-uninformative", help="Show quantities that the signal hardly tells.")]
@@ -71,7 +74,7 @@ def infer(
     anchor: _ANCHOR = None,
     patient: _PATIENT = None,
     follow: _FOLLOW = False,
-    idle: _IDLE = "60s",
+    idle: _IDLE = "",
     channel: CHANNEL = None,
     unit: UNIT = None,
     fs: FS = 0.0,
@@ -138,7 +141,9 @@ def infer(
         )
     if follow and len(files) > 1:
         raise CommandError(f"--follow takes one file, got {len(files)}", code="usage", hint="run it once for each")
-    patience = Patience(parse_interval("--idle", idle)) if follow else None
+    if idle and not follow:
+        raise CommandError("--idle goes with --follow", code="usage", hint="--follow, or leave --idle out")
+    patience = Patience(parse_interval("--idle", idle or "60s")) if follow else None
     question = Question(every_s, start_s, end_s, level, draws, settings.seed)
     code = answer_files(
         files,

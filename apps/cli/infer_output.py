@@ -130,7 +130,7 @@ class TablePage:
             said = result.signal.get("message") or result.hint or ""
             if result.hint and said != result.hint:
                 self._hints.setdefault(result.reason, result.hint)
-            typer.echo(f"{result.start_s:9.1f}  refused, {result.reason}: {said}")
+            typer.echo(f"{_start(result.start_s)}  refused, {result.reason}: {said}")
             return
         self._last = result
         for region in result.regions:
@@ -144,7 +144,7 @@ class TablePage:
         cells = [f"{self._cell(result, name):>20}" for name in self._columns]
         domain = "-" if result.domain is None else result.domain.verdict
         last = f"{domain:7}  {_source(result.signal)}" if "given" in result.signal else domain
-        typer.echo(f"{result.start_s:9.1f}  " + "  ".join(cells) + f"  {last}")
+        typer.echo(f"{_start(result.start_s)}  " + "  ".join(cells) + f"  {last}")
 
     def close(self, failure: Failure | None) -> None:
         r"""Print the recording's summary and the four source lines of its last answer.
@@ -271,6 +271,11 @@ class ResultFiles:
         self._stream.close()
         for part, target in zip(self._parts, self._targets, strict=True):
             part.replace(target)
+
+
+def _start(start_s: float) -> str:
+    r"""When a window starts [s], with a second decimal where there is one."""
+    return f"{start_s:9.2f}" if abs(start_s - round(start_s, 1)) > 1e-3 else f"{start_s:9.1f}"
 
 
 def _source(signal: Mapping[str, Any]) -> str:

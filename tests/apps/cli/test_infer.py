@@ -185,6 +185,8 @@ def test_unknown_model_and_edited_model_exit_6(run: Run, recording: Path, model:
         ("--unit", "mmHg"),
         ("--draws", "1"),
         ("--device", "cuda"),
+        ("--idle", "5s"),
+        ("--patient", ""),
         ("--nonsense",),
     ],
 )
