@@ -112,10 +112,11 @@ class ChannelSensor:
 
     Arguments:
         channels: The channels, in the order of the waveforms.
-        sizes: Weights of one, two, ... channels being given; empty for as many as there are down to 1.
+        sizes: Weights of one, two, ... channels being given, 0 for never; empty for as many as there are down to 1.
 
     Raises:
-        ValueError: If a name is used twice or missing, or the weights are not as many positive numbers as channels.
+        ValueError: If a name is used twice or missing, if there are not as many weights as channels, one is negative
+            or infinite, or all are 0.
 
     Example:
         >>> sensor = ChannelSensor((SensedChannel("ART", SensorModel()), SensedChannel("PLETH", PPGSensor())))
@@ -135,8 +136,8 @@ class ChannelSensor:
         if not names or not all(names) or len(set(names)) < len(names):
             raise ValueError(f"channels must have names, each once, got {names}")
         sizes = tuple(float(size) for size in self.sizes) or tuple(float(k) for k in range(len(names), 0, -1))
-        if len(sizes) != len(names) or not all(0 < size < math.inf for size in sizes):
-            raise ValueError(f"sizes must be {len(names)} positive weights, got {list(self.sizes)}")
+        if len(sizes) != len(names) or not all(0 <= size < math.inf for size in sizes) or not any(sizes):
+            raise ValueError(f"sizes must be {len(names)} weights, none negative, one positive, got {list(self.sizes)}")
         object.__setattr__(self, "sizes", sizes)
 
     @property

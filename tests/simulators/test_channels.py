@@ -71,6 +71,13 @@ def test_a_channel_that_is_not_given_is_a_row_of_nan() -> None:
     np.testing.assert_array_equal(seen, again)
 
 
+def test_a_number_of_channels_without_weight_is_never_given() -> None:
+    sensor = dataclasses.replace(ideal(*[ClockOffset()] * 3), sizes=(0.0, 1.0, 0.0))
+    given = sensor.draw_given(np.random.default_rng(0), 1000)
+    assert set(given.sum(1)) == {2} and given.any(0).all()
+    assert any_sensor_from_json(sensor.to_json()) == sensor
+
+
 def test_sensors_survive_their_json() -> None:
     ppg = PPGSensor.from_json({"motion": {"share": 0.0}})
     channels = (SensedChannel("ART", SensorModel()), SensedChannel("PLETH", ppg, ClockOffset(0.2)))
@@ -88,7 +95,8 @@ def test_what_does_not_fit_is_told() -> None:
         sensor.apply(ramps(3, 2, 1300), rng, fs=FS)
     with pytest.raises(ValueError, match="names, each once"):
         ChannelSensor((sensor.channels[0], sensor.channels[0]))
-    with pytest.raises(ValueError, match="2 positive weights"):
-        dataclasses.replace(sensor, sizes=(1.0, 0.0))
+    for sizes in ((0.0, 0.0), (1.0, -0.1), (1.0, float("inf")), (1.0, float("nan")), (1.0, 1.0, 1.0)):
+        with pytest.raises(ValueError, match="2 weights, none negative, one positive"):
+            dataclasses.replace(sensor, sizes=sizes)
     with pytest.raises(ValueError, match="loose_share"):
         ClockOffset(loose_share=2.0)
