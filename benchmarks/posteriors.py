@@ -2,10 +2,11 @@ r"""The estimator and its refinement beside exact posteriors: windows of a refer
 
 `python -m benchmarks.posteriors --out DIR` draws each window's posterior three times: by the network of the bundle, by
 the same draws weighted to the exact posterior, and by NUTS; a classifier tries to tell the first two from the third
-(C2ST: .5 is perfect). `--bundle FOLDER` takes another than the shipped `radial-abp-reference`. A window is a line of
-`DIR/posteriors.jsonl`, of a bundle trained on the network of `DIR/posteriors-network.jsonl`; a run goes on after the
-last one, and `--windows` says how many there shall be. Chains are kept in `DIR/chains`: lines of other weights do
-not count, but are made anew beside the same chains, which depend on a bundle by where they started alone.
+(C2ST: .5 is perfect). Where chains of NUTS do not agree, Metropolis chains stand in their place. `--bundle FOLDER`
+takes another than the shipped `radial-abp-reference`. A window is a line of `DIR/posteriors.jsonl`, of a bundle trained
+on the network of `DIR/posteriors-network.jsonl`; a run goes on after the last one, and `--windows` says how many there
+shall be. Chains are kept in `DIR/chains`: lines of other weights do not count, but are made anew beside the same
+chains, which depend on a bundle by where they started alone.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def chains_of(kept: Path, bundle: Any, reference: Any, sampler: Any, x: np.ndarr
         "rhat": chains.rhat,
         "ess": chains.ess,
         "divergent": int(chains.diverging.sum()),
+        "method": chains.method,
         "cpu": time.process_time() - begun,
     }
     kept.parent.mkdir(parents=True, exist_ok=True)

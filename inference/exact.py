@@ -138,6 +138,8 @@ class ExactAnswers:
             "effective_draws": round(chains.ess),
             "divergences": int(chains.diverging.sum()),
         }
+        if chains.instead:
+            signal["sampler"] = f"{chains.method}, since of NUTS {chains.instead}"
         if chains.warning():
             signal["warning"] = chains.warning()
         values = {name: v.reshape(-1)[: self.n_draws] for name, v in chains.values.items()}

@@ -6,7 +6,8 @@ estimate) and the curvature there. Draws of an estimator that is a little off ar
 cost eight times the steps. Chains start at draws of the estimator. Everything runs in float64, all chains as one batch.
 Where a model's derivatives cost far more than the model, forces come from a polynomial fitted to it
 ([`fitted`][pulsebayes.inference.fitted]), while the density is always the model's own; chains then start where
-it holds, at most two standard deviations from the mode along each axis.
+it holds, at most two standard deviations from the mode along each axis. Where such chains do not agree,
+[`metropolis`][pulsebayes.inference.metropolis] draws the posterior in their place, and the chains say so.
 
 References:
     | The No-U-Turn Sampler (Hoffman & Gelman, 2014), https://jmlr.org/papers/v15/hoffman14a.html
@@ -17,7 +18,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from jaxtyping import Float
 
 from .bundle import Bundle
 from .fitted import Fitted, fit_coefficients, guided_density
+from .metropolis import metropolis
 from .reference import Reference
 from .straight import straighten, straightened_law
 
@@ -48,6 +50,8 @@ class Chains:
         diverging: Which transitions diverged.
         rhat: Greatest rank-normalised R-hat over the unknowns.
         ess: Least effective number of draws, of bulk or tail.
+        method: ``"nuts"`` or ``"metropolis"``.
+        instead: What the chains of NUTS were warned of, where these took their place.
 
     Example:
         >>> Chains(np.zeros((2, 5, 9)), {}, np.zeros((2, 5), bool), 1.0, 10.0).warning()
@@ -59,6 +63,8 @@ class Chains:
     diverging: np.ndarray
     rhat: float
     ess: float
+    method: str = "nuts"
+    instead: str = ""
 
     def warning(self) -> str | None:
         r"""What is wrong with the chains, or None."""
@@ -73,16 +79,17 @@ class Chains:
 
 @dataclass(frozen=True)
 class Sampler:
-    r"""NUTS for the windows of one reference model; compiled once.
+    r"""NUTS for the windows of one reference model, compiled once; for a costly one, where it fails, Metropolis chains.
 
     Arguments:
         reference: The reference model.
         draws: Draws of each chain that are kept.
         warmup: Steps of adaptation before them.
         chains: Chains.
+        method: ``"nuts"``, or ``"metropolis"`` for chains without gradients from the beginning.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is not positive, or the method is unknown or not for this model.
 
     Example:
         >>> from pulsebayes.simulators.reference import ReferenceWindkessel
@@ -94,8 +101,13 @@ class Sampler:
     draws: int = 500
     warmup: int = 250
     chains: int = 4
+    method: str = "nuts"
 
     def __post_init__(self) -> None:
+        if self.method not in ("nuts", "metropolis"):
+            raise ValueError(f"method must be 'nuts' or 'metropolis', got {self.method!r}")
+        if self.method == "metropolis" and not self.reference.model.costly:
+            raise ValueError(f"metropolis is for costly models, {self.reference.model.name} is none: take 'nuts'")
         if min(self.draws, self.warmup, self.chains) < 1:
             raise ValueError(
                 f"draws, warmup and chains must be positive, got {self.draws}, {self.warmup}, {self.chains}"
@@ -118,9 +130,21 @@ class Sampler:
         """
         proposal, start = self.reference.propose(x, theta, seed=seed)
         order = np.argsort(-(proposal.log_p - 0.5 * (proposal.z[:, : self.reference.dim - 3] ** 2).sum(1)))
-        centre, factor = self.reference.laplace(x, proposal.z[order[0]], start)
+        mode, factor = self.reference.laplace(x, proposal.z[order[0]], start)
+        if self.method == "metropolis":
+            return self._walked(x, mode, factor, start, seed)
+        chains = self._guided(x, proposal.z[order[: self.chains]], mode, factor, start, seed)
+        failed = chains.warning() if self.reference.solver else None
+        if not failed:
+            return chains
+        other = self._walked(x, mode, factor, start, seed)
+        return chains if other.warning() else replace(other, instead=failed)
+
+    def _guided(
+        self, x: np.ndarray, begun: np.ndarray, centre: np.ndarray, factor: np.ndarray, start: float, seed: int
+    ) -> Chains:
+        """Chains of NUTS, begun at rows of unknowns."""
         solver, guide = self.reference.solver, None
-        begun = proposal.z[order[: self.chains]]
         if solver:
             level = float(solver.beats(centre[None, : solver.dim])[0, 0].real)
             centre, factor = straightened_law(solver, centre, factor, level)
@@ -141,8 +165,16 @@ class Sampler:
         z = centre + u @ factor.T
         if solver and guide:
             z = straighten(solver, z.reshape(-1, z.shape[-1]), float(guide.level), back=True).reshape(z.shape)
-        rhat, ess = _diagnose(z)
-        return Chains(z, self.reference.unknowns(z, start), diverging, rhat, ess)
+        return Chains(z, self.reference.unknowns(z, start), diverging, *_diagnose(z))
+
+    def _walked(self, x: np.ndarray, mode: np.ndarray, factor: np.ndarray, start: float, seed: int) -> Chains:
+        """Chains without gradients."""
+        if (solver := self.reference.solver) is None:
+            raise ValueError("chains without gradients need a costly model, got one that is not")
+        sizes = {"draws": self.draws, "warmup": self.warmup, "chains": self.chains}
+        z = metropolis(solver, x, mode, factor, start, seed=seed, **sizes)
+        never = np.zeros(z.shape[:2], bool)
+        return Chains(z, self.reference.unknowns(z, start), never, *_diagnose(z), method="metropolis")
 
     def _mcmc(self) -> Any:
         kept = self.__dict__.get("_kept")
@@ -247,7 +279,9 @@ def save_chains(
     posterior = xarray.Dataset({name: (axes, values) for name, values in chains.values.items()}, coords=index)
     stats = xarray.Dataset({"diverging": (axes, chains.diverging.astype(np.int8))}, coords=index)
     seen = xarray.Dataset({"ART": (("time",), np.asarray(window))}, coords={"time": np.arange(len(window)) / fs})
-    about = {"inference_library": "numpyro", "rhat_max": chains.rhat, "ess_min": chains.ess, **(attributes or {})}
+    library = "numpyro" if chains.method == "nuts" else "pulsebayes"
+    about = {"inference_library": library, "sampler": chains.method, "rhat_max": chains.rhat, "ess_min": chains.ess}
+    about |= attributes or {}
     groups = {"posterior": posterior.assign_attrs(about), "sample_stats": stats, "observed_data": seen}
     xarray.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf")
 

@@ -148,7 +148,19 @@ class Solver:
             z: Unknowns.
             start: Place that the start is counted from [s].
         """
-        c = self.beats(z[:, : self.dim])
+        return self.misfits_of(self.beats(z[:, : self.dim]), x, z, start)
+
+    def misfits_of(
+        self, c: Complex[np.ndarray, "N K1"], x: Float[np.ndarray, " T"], z: Float[np.ndarray, "N U"], start: float
+    ) -> Float[np.ndarray, " N"]:
+        r"""Sums of squares of the standardised residuals of rows whose beats are known.
+
+        Arguments:
+            c: Fourier coefficients of their beats [mmHg].
+            x: Window [mmHg].
+            z: Unknowns.
+            start: Place that the start is counted from [s].
+        """
         with jax.enable_x64(True):
             window, at = jnp.asarray(np.asarray(x, np.float64)), jnp.asarray(start)
             return np.asarray(self._misfits(jnp.asarray(c), jnp.asarray(z), window, at))
