@@ -20,9 +20,9 @@ $\mu$ the window model's centre $T^{-1}(0 \mid h_i)$ and a correction, trained o
 pool, both densities flows, $s$ the patient: $\kappa$, and compliance and wave speed at 90 mmHg. One draw of $s$ serves
 all windows of a pool, so what a patient's windows share cannot make the course jump. A density of each window's outputs
 alone leaves such jumps in: they cost it next to nothing, as the shared error is several times larger. A pool may hold
-any windows: those before $i$, or all. At the end draws of $s$, and then those of every window, keep their ranks while
-their distances from the median are stretched so that in recordings held out of the training half and nine tenths of the
-truths lie where they should (``stretch``), by quantity and size of pool.
+any windows: those before $i$, or all. At the end draws of $s$ keep their ranks while their distances from the median
+are stretched so that in recordings held out of the training half and nine tenths of the truths lie where they should
+(``stretch``), by quantity and size of pool; those of every window follow.
 
 References:
     Deep Sets (Zaheer et al., 2017), https://arxiv.org/abs/1703.06114; Hierarchical neural simulation-based inference

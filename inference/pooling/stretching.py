@@ -1,19 +1,18 @@
-r"""How draws of pools must be moved so that their intervals hold what they say, from recordings not trained on.
+r"""How draws of pools must be stretched so that their intervals hold what they say, from recordings not trained on.
 
-A network that has seen few patients knows them by heart, most of all in large pools, and a flow has not quite the shape
-that the truth has: too narrow here, too wide there, one end too near and the other too far. With $m$ the median of a
-quantity's draws, $r_p$ the distance from it to their quantile $p$ and $t$ how far the truth lies on that side of it,
-quantile regression (Koenker and Bassett 1978, Econometrica 46:33) of
+A network that has seen few patients knows them by heart, most of all in large pools: intervals are too narrow. With
+$m$ the median of a quantity's draws, $t$ how far the truth lies from it and $r_p$ how far on that side the interval of
+level $p$ reaches, quantile regression (Koenker and Bassett 1978, Econometrica 46:33) of
 
 $$
-\ln (t / r_p) \sim a_p(\ln n)
+\ln (t / r_p) \sim a(\ln n), \qquad p = .5, .9,
 $$
 
-on the number of windows $n$ says how much further that quantile must lie, and of $t / r$, with $r$ half the distance
-between the quartiles, by how much the median is off (see ``spread``). Each $a$ is drawn to none, to those of
-neighbouring sizes of pool, of the other quantile on its side and of its like on the other, as if the differences had
-the standard deviations `_SD` a priori, and factors stay within three. First for what pools share, then, that moved,
-for their windows.
+on the number of windows $n$ says how many times wider intervals must be: one factor for both sides and levels, each
+level weighted by the inverse of the variance $p (1 - p)$ of what it holds. Factors of neighbouring sizes of pool, and
+all of them to one, are drawn together as if their logarithms had the standard deviations `_SD` a priori, and stay
+within three. Sides and levels told apart, medians that move, and windows stretched once more when what their pool
+shares is, hold recordings left out of the fit no better and are not fitted.
 """
 
 from __future__ import annotations
@@ -28,18 +27,21 @@ from torch import Tensor
 
 from ..npe import NPE
 from .features import EmbeddedRecordings
-from .network import PoolContext, PooledNPE, pool_contexts
+from .network import PooledNPE, pool_contexts
 from .spread import NODES, QUANTILES, node_shares, reach_of
 
 __all__ = ["RecordingTensors", "fit_factors", "fit_stretching", "recording_tensors"]
 
-_SD = {"none": 0.3, "size": 0.1, "tail": 0.1, "side": 0.2}
-"""Standard deviations a priori of logarithms of factors, or of the median's move, and of their differences."""
+_LEVELS = (0.5, 0.9)
+"""Intervals that are made to hold what they say."""
+_SD = {"none": 0.2, "size": 0.1}
+"""Standard deviations a priori of logarithms of factors, and of their differences from node to node."""
 _MOST = 1.1  # of a factor's logarithm
-_WEIGHT = 0.3  # half the share of quantiles' variance over the density there: turns precision into pinball loss
+_WEIGHT = 1.8  # turns half a precision into the weighted pinball loss
 _SMOOTH = 0.03  # width of the kink of the pinball loss
+_BELOW, _ABOVE = [QUANTILES.index(p) for p in (0.25, 0.05)], [QUANTILES.index(p) for p in (0.75, 0.95)]  # by level
+_ENDS = [*_BELOW, *_ABOVE]
 _LEAST = 1e-6
-_ASKED = 3  # windows of a pool
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def fit_stretching(
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
-    r"""Sets how the draws of an estimator are stretched.
+    r"""Sets how an estimator's draws of what pools share are stretched; those of windows are not.
 
     Arguments:
         npe: The estimator; changed.
@@ -126,30 +128,9 @@ def fit_stretching(
     """
     shape = len(QUANTILES), len(NODES)
     npe.shared_spread, npe.window_spread = torch.zeros(*shape, len(npe.shared_sd)), torch.zeros(*shape, npe.outputs)
-    pools = [_drawn(npe, *pool, draws) for pool in _pools(sets, seed)]
-    tell(f"stretching: {len(pools)} pools")
-    size = torch.stack([one.known.size[0] for one in pools])
-    ratios = np.stack([_ratios(one.shared, one.shared_truth) for one in pools])
-    npe.shared_spread.copy_(fit_factors(ratios, size))
-    rows, sizes, weights = [], [], []
-    for i, one in enumerate(pools):
-        shared = npe.stretched(one.shared, npe.shared_spread, size[i])
-        generator = torch.Generator().manual_seed(i)
-        for k, z in enumerate(one.z):
-            rows.append(_ratios(npe.standardised(one.known.row(k), shared, generator), z))
-            sizes.append(size[i])
-            weights.append(1.0 / len(one.z))
-    npe.window_spread.copy_(fit_factors(np.stack(rows), torch.stack(sizes), np.array(weights)))
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """Contexts of some windows of a pool, draws of what it shares, and the truth of both."""
-
-    known: PoolContext
-    shared: Float[Tensor, "n S"]
-    shared_truth: Float[Tensor, " S"]
-    z: Float[Tensor, "K D"]
+    found = [_drawn(npe, *pool, draws) for pool in _pools(sets, seed)]
+    tell(f"stretching: {len(found)} pools")
+    npe.shared_spread[_ENDS] = fit_factors(np.stack([row for row, _ in found]), torch.stack([n for _, n in found]))
 
 
 def _pools(
@@ -172,85 +153,63 @@ def _pools(
 
 def _drawn(
     npe: PooledNPE, data: RecordingTensors, r: int, rows: Int[np.ndarray, " W"], rng: np.random.Generator, draws: int
-) -> _Drawn:
-    """What a pool shares, and some of its windows."""
-    h, z, time_s = data.h[r, rows], data.z[r, rows], data.time_s[r, rows].double().numpy()
-    known = pool_contexts(npe, h, time_s, causal=False, states=data.states[r, rows].numpy())
+) -> tuple[Float[np.ndarray, "level K"], Float[Tensor, ""]]:
+    """How far the truth of what a pool shares lies out, and the logarithm of the number of its windows."""
+    z, time_s = data.z[r, rows], data.time_s[r, rows].double().numpy()
+    known = pool_contexts(npe, data.h[r, rows], time_s, causal=False, states=data.states[r, rows].numpy())
     truth = torch.cat(((z - known.centre).mean(0), data.slow[r, rows].mean(0)))
     shared = npe.sample_shared(known.row(0), draws, torch.Generator().manual_seed(int(rng.integers(2**31))))
-    at = torch.from_numpy(rng.choice(len(rows), min(_ASKED, (len(rows) + 2) // 3), replace=False))
-    few = PoolContext(*(getattr(known, field.name)[at] for field in fields(known)))
-    return _Drawn(few, shared, (truth - npe.shared_mean) / npe.shared_sd, z[at])
+    return _ratios(shared, (truth - npe.shared_mean) / npe.shared_sd), known.size[0]
 
 
-def _ratios(draws: Float[Tensor, "n K"], truth: Float[Tensor, " K"]) -> Float[np.ndarray, "quantile K"]:
-    """How far the truth lies from the median over the distance of a quantile, its logarithm but for the median."""
+def _ratios(draws: Float[Tensor, "n K"], truth: Float[Tensor, " K"]) -> Float[np.ndarray, "level K"]:
+    """How far the truth lies from the median over how far an interval reaches on its side, as a logarithm."""
     middle, reach = reach_of(draws)
-    apart = (truth - middle) / reach
-    side = torch.tensor(QUANTILES).sub(0.5).sign()[:, None]
-    far = torch.where(side == 0, apart, (side * apart).clamp_min(_LEAST).log())
-    return far.double().numpy()
+    above = torch.where(truth > middle, reach[_ABOVE], reach[_BELOW])
+    return ((truth - middle).abs() / above).clamp_min(_LEAST).log().double().numpy()
 
 
-def fit_factors(
-    ratios: Float[np.ndarray, "N quantile K"],
-    size: Float[Tensor, " N"],
-    weights: Float[np.ndarray, " N"] | None = None,
-) -> Float[Tensor, "quantile node K"]:
-    r"""How draws must be moved, by quantile, node and quantity, so that intervals hold what they say.
+def fit_factors(ratios: Float[np.ndarray, "N level K"], size: Float[Tensor, " N"]) -> Float[Tensor, "node K"]:
+    r"""Logarithms of how many times wider intervals must be, by node and quantity, to hold what they say.
 
     Arguments:
-        ratios: How far truths lie from the median over the distance of the draws, as a logarithm but for the median.
+        ratios: How far truths lie from the median over how far intervals of 50 and 90 % reach, as a logarithm.
         size: Logarithm of the number of windows of each pool.
-        weights: Weight of each row; 1 where None.
 
     Example:
-        >>> t = 1.5 * np.random.default_rng(0).standard_normal((4000, 1))
-        >>> reach = np.array([-1.6449, -0.6745, 0.6745, 0.6745, 1.6449])  # of standard normal draws
-        >>> ratios = np.where(np.arange(5) == 2, t / reach, np.log(np.maximum(t / reach, 1e-6)))[..., None]
-        >>> found = fit_factors(ratios, torch.full((4000,), 64.0).log())[:, 2, 0]
-        >>> bool((found[[0, 1, 3, 4]].exp() - 1.5).abs().max() < 0.1), bool(found[2].abs() < 0.1)
-        (True, True)
+        >>> t = 1.5 * np.abs(np.random.default_rng(0).standard_normal((4000, 1)))
+        >>> ratios = np.log(t / np.array([0.6745, 1.6449]))[..., None]  # of standard normal draws
+        >>> found = fit_factors(ratios, torch.full((4000,), 64.0).log())[2, 0]
+        >>> bool((found.exp() - 1.5).abs() < 0.1)
+        True
     """
     from scipy.optimize import minimize
 
     basis, pull = node_shares(size).double().numpy(), _pull()
-    weights = np.ones(len(basis)) if weights is None else weights
-    found = np.empty((len(QUANTILES), len(NODES), ratios.shape[2]))
-    for k in range(ratios.shape[2]):
-        given = (ratios[..., k], basis, weights, pull)
-        best = minimize(_cost, np.zeros(len(pull)), given, jac=True, method="L-BFGS-B")
-        found[..., k] = best.x.reshape(found.shape[:2])
-    return torch.from_numpy(np.clip(found, -_MOST, _MOST).astype(np.float32))
+    given = [(ratios[..., k], basis, pull) for k in range(ratios.shape[2])]
+    found = [minimize(_cost, np.zeros(len(pull)), one, jac=True, method="L-BFGS-B").x for one in given]
+    return torch.from_numpy(np.clip(np.stack(found, 1), -_MOST, _MOST).astype(np.float32))
 
 
 def _cost(
-    flat: Float[np.ndarray, " P"],
-    ratios: Float[np.ndarray, "N quantile"],
+    factors: Float[np.ndarray, " node"],
+    ratios: Float[np.ndarray, "N level"],
     basis: Float[np.ndarray, "N node"],
-    weights: Float[np.ndarray, " N"],
-    pull: Float[np.ndarray, "P P"],
-) -> tuple[float, Float[np.ndarray, " P"]]:
-    """Smoothed pinball loss of all quantiles with what draws their moves together, and its slope."""
+    pull: Float[np.ndarray, "node node"],
+) -> tuple[float, Float[np.ndarray, " node"]]:
+    """Smoothed pinball loss of both levels with what draws factors together, and its slope."""
     from scipy.special import expit
 
-    share = np.maximum(QUANTILES, 1 - np.array(QUANTILES))
-    left = ratios - basis @ flat.reshape(len(QUANTILES), -1).T
-    loss = share * left + _SMOOTH * np.logaddexp(0.0, -left / _SMOOTH)
-    slope = (share - expit(-left / _SMOOTH)) * weights[:, None]
-    cost = float((loss * weights[:, None]).sum() + flat @ pull @ flat)
-    return cost, -(slope.T @ basis).ravel() + 2 * pull @ flat
+    level = np.array(_LEVELS)
+    each = 1 / (level * (1 - level))
+    left = ratios - (basis @ factors)[:, None]
+    loss = level * left + _SMOOTH * np.logaddexp(0.0, -left / _SMOOTH)
+    slope = ((level - expit(-left / _SMOOTH)) * each).sum(1)
+    return float((loss * each).sum() + factors @ pull @ factors), -slope @ basis + 2 * pull @ factors
 
 
-def _pull() -> Float[np.ndarray, "P P"]:
-    """Quadratic form that draws moves to none and to each other."""
-    shape = len(QUANTILES), len(NODES)
-    at = np.arange(shape[0] * shape[1]).reshape(shape)
-    eye, last = np.eye(at.size), shape[0] - 1
-    pairs = {
-        "none": eye,
-        "size": eye[at[:, 1:].ravel()] - eye[at[:, :-1].ravel()],
-        "tail": eye[at[[0, last]].ravel()] - eye[at[[1, last - 1]].ravel()],
-        "side": eye[at[[0, 1]].ravel()] - eye[at[[last, last - 1]].ravel()],
-    }
-    return np.asarray(sum(_WEIGHT / _SD[name] ** 2 * rows.T @ rows for name, rows in pairs.items()))
+def _pull() -> Float[np.ndarray, "node node"]:
+    """Quadratic form that draws factors to one and to each other."""
+    eye = np.eye(len(NODES))
+    apart = np.diff(eye, axis=0)
+    return _WEIGHT * (eye / _SD["none"] ** 2 + apart.T @ apart / _SD["size"] ** 2)
