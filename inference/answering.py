@@ -200,7 +200,7 @@ def question_windows(bundle: Bundle, recording: Recording, question: Question) -
         from .channel_answering import channel_windows
 
         return channel_windows(bundle, recording, question)
-    channel = recording.channel(contract.role)
+    channel = recording.in_role(contract.role)
     if contract.role in PRESSURE_ROLES:
         require_pressure_unit(recording, contract.role)
     end_s = question_end(recording, question)

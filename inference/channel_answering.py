@@ -8,14 +8,14 @@ asked: the model was trained on clocks that disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from ..waveforms.labelling import matching, unnamed_hint
+from ..waveforms.labelling import Channel, matching, unnamed_hint
 from ..waveforms.quality import Verdict
 from ..waveforms.recording import (
     MAX_MISSING,
@@ -25,7 +25,7 @@ from ..waveforms.recording import (
     require_data,
     require_pressure_unit,
 )
-from ..waveforms.roles import PRESSURE_ROLES
+from ..waveforms.roles import PRESSURE_ROLES, ROLES
 from ..waveforms.windows import Window, cut_windows
 from .answer import Prior, answer_window
 from .answering import AnsweredWindow, Question, gate_refusal, question_end, signal_summary
@@ -67,13 +67,18 @@ def channels_of(contract: InputContract, recording: Recording) -> dict[str, str]
     found = {}
     for channel in contract.channels:
         own = [channel.name, *([channel.role] if roles.count(channel.role) == 1 else [])]
-        key = next((key for key in own if matching(recording.channels, key)), None)
+        key = next((key for key in own if _meant(recording.channels, key)), None)
         if key is not None:
             recording.channel(key)
             found[channel.name] = key
     if not found:
         raise _none_found(contract, recording)
     return found
+
+
+def _meant(channels: Sequence[Channel], key: str) -> list[int]:
+    """Channels that a name or role can mean; not those that were given another role."""
+    return [i for i in matching(channels, key) if key not in ROLES or channels[i].role in (None, key)]
 
 
 def _none_found(contract: InputContract, recording: Recording) -> RecordingError:

@@ -156,7 +156,7 @@ def matching(channels: Sequence[Channel], name_or_role: str) -> list[int]:
     r"""Indices of the channels that a name or role can mean.
 
     Holders of the role come first, then the exact name, then the name without regard to capitals, then the track of a
-    `device/track` name. A channel that has another role is not meant by a role, whatever its name.
+    `device/track` name.
 
     Arguments:
         channels: Channels to choose from.
@@ -172,7 +172,6 @@ def matching(channels: Sequence[Channel], name_or_role: str) -> list[int]:
         [0]
     """
     wanted = name_or_role.strip()
-    free = wanted.upper() not in ROLES
     rules: tuple[Callable[[Channel], bool], ...] = (
         lambda channel: channel.role == wanted.upper(),
         lambda channel: channel.name == wanted,
@@ -180,8 +179,7 @@ def matching(channels: Sequence[Channel], name_or_role: str) -> list[int]:
         lambda channel: channel.name.rsplit("/", 1)[-1].casefold() == wanted.casefold(),
     )
     for rule in rules:
-        fits = [index for index, channel in enumerate(channels) if rule(channel)]
-        found = [i for i in fits if free or channels[i].role in (None, wanted.upper())]
+        found = [index for index, channel in enumerate(channels) if rule(channel)]
         if found:
             return found
     return []
@@ -236,10 +234,6 @@ def _from_file(raw: RawChannel) -> Channel:
     )
 
 
-def _without_roles(channels: Sequence[Channel]) -> list[Channel]:
-    return [replace(channel, role=None) for channel in channels]
-
-
 def _names(channels: Sequence[Channel]) -> str:
     return ", ".join(f"{c.name!r} ({c.role})" if c.role else repr(c.name) for c in channels)
 
@@ -255,7 +249,7 @@ def _apply_roles(file: str, channels: list[Channel], roles: Mapping[str, str]) -
                 file=file,
                 hint=f'--channel "{name}=ART"',
             )
-        by_name = matching(_without_roles(channels), name)
+        by_name = matching([replace(channel, role=None) for channel in channels], name)
         if len(by_name) != 1:
             why = "is not in the file" if not by_name else "fits several channels"
             raise RecordingError(
@@ -288,7 +282,7 @@ def _apply_units(file: str, channels: list[Channel], units: Mapping[str, str]) -
             unit = parse_unit(wish)
         except ValueError as error:
             raise RecordingError(str(error), code="unknown-unit", file=file, hint=f"--unit {name}=mmHg") from error
-        found = matching(channels, name) or matching(_without_roles(channels), name)
+        found = matching(channels, name)
         if not found:
             raise RecordingError(
                 f"a unit was given for {name!r}, which is not in the file; there are {_names(channels)}",

@@ -170,6 +170,28 @@ class Recording:
         """
         return self.channels[self._index(name_or_role)]
 
+    def in_role(self, role: str) -> Channel:
+        r"""The channel of a role, or of its name where nobody gave it another role.
+
+        Arguments:
+            role: A role such as `ART`.
+
+        Raises:
+            RecordingError: As `channel`; if the channel of that name was given another role (`channel-missing`).
+
+        Example:
+            >>> import numpy as np
+            >>> from pulsebayes.waveforms import Recording
+            >>> venous = Recording.from_arrays("demo", {"ART": np.ones(9)}, fs=125, roles={"ART": "CVP"})
+            >>> venous.in_role("ART")
+            Traceback (most recent call last):
+            pulsebayes.waveforms.errors.RecordingError: demo: expected a channel ART, found ART (CVP, 125 Hz)
+        """
+        channel = self.channel(role)
+        if channel.role not in (None, role):
+            raise self._missing(role, role)
+        return channel
+
     def values(self, name_or_role: str, start_s: float = 0.0, end_s: float | None = None) -> Float[np.ndarray, " time"]:
         r"""Values of one channel at its native rate over a stretch of time.
 
@@ -264,7 +286,6 @@ class Recording:
             return found[0]
         wanted = name_or_role.strip()
         role = wanted.upper() if wanted.upper() in ROLES else "ART"
-        there = ", ".join(f"{c.name} ({c.role or 'role unknown'}, {c.fs:g} Hz)" for c in self.channels) or "none"
         if found:
             names = ", ".join(repr(self.channels[index].name) for index in found)
             raise RecordingError(
@@ -280,8 +301,12 @@ class Recording:
                 file=self.name,
                 hint=unnamed_hint(self.channels, role),
             )
+        raise self._missing(wanted, role)
+
+    def _missing(self, wanted: str, role: str) -> RecordingError:
+        there = ", ".join(f"{c.name} ({c.role or 'role unknown'}, {c.fs:g} Hz)" for c in self.channels) or "none"
         spare = next((c for c in self.channels if c.role is None), None)
-        raise RecordingError(
+        return RecordingError(
             f"expected a channel {wanted}, found {there}",
             code="channel-missing",
             file=self.name,

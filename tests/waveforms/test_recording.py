@@ -130,8 +130,9 @@ def test_a_channel_given_another_role_loses_that_of_its_name() -> None:
     recording = Recording.from_arrays("x.csv", waves, fs=125, roles={"ART": "CVP"}, units={"ART": "mmHg"})
     assert recording.channel("CVP").name == "ART" and recording.channel("CVP").unit == "mmHg"
     with pytest.raises(RecordingError, match=r"expected a channel ART, found ART \(CVP, 125 Hz\)") as caught:
-        recording.values("ART")
+        recording.in_role("ART")
     assert caught.value.code == "channel-missing"
+    assert recording.in_role("CVP").name == "ART"
 
 
 def test_a_missing_channel_names_what_is_there() -> None:
