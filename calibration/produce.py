@@ -65,8 +65,6 @@ LEAST_HELD_OUT = 100
 
 START_ROWS = 4096
 """Rows on which summaries of channels are scaled that the model a recipe starts from does not know."""
-_NEVER = 1e-9
-"""Weight of sets that must not be drawn: weights are positive."""
 
 PRIOR_DRAWS = 4000
 """Simulated rows that a bundle keeps as draws of its prior."""
@@ -333,7 +331,7 @@ def _learned(recipe: Recipe, held: Held, train: Mapping[str, Any]) -> tuple[Trai
     if not isinstance(sensor, ChannelSensor):
         return data, config
     if config.whole:
-        every = (*[_NEVER] * (len(recipe.channels) - 1), 1.0)
+        every = (*[0.0] * (len(recipe.channels) - 1), 1.0)
         data = dataclasses.replace(data, whole=dataclasses.replace(sensor, sizes=every))
     if config.sets:
         data = dataclasses.replace(data, sensor=dataclasses.replace(sensor, sizes=recipe.drawn or recipe.given))

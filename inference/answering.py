@@ -200,11 +200,11 @@ def question_windows(bundle: Bundle, recording: Recording, question: Question) -
         from .channel_answering import channel_windows
 
         return channel_windows(bundle, recording, question)
-    channel = recording.in_role(contract.role)
+    recording.in_role(contract.role)
     if contract.role in PRESSURE_ROLES:
         require_pressure_unit(recording, contract.role)
     end_s = question_end(recording, question)
-    require_data(recording, channel.name, question.start_s, end_s)
+    require_data(recording, contract.role, question.start_s, end_s)
     return cut_windows(
         recording,
         (contract.role,),

@@ -76,9 +76,9 @@ def channels_of(contract: InputContract, recording: Recording) -> dict[str, str]
     return found
 
 
-def _meant(channels: Sequence[Channel], key: str) -> list[int]:
-    """Channels that a name or role can mean; not those that were given another role."""
-    return [i for i in matching(channels, key) if key not in ROLES or channels[i].role in (None, key)]
+def _meant(channels: Sequence[Channel], key: str) -> bool:
+    """Whether a name or role means a channel; one that was given another role is not meant."""
+    return any(key not in ROLES or channels[i].role in (None, key) for i in matching(channels, key))
 
 
 def _none_found(contract: InputContract, recording: Recording) -> RecordingError:

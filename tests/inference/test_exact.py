@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import toy_beat as toy
 
 from pulsebayes.calibration.c2st import c2st
 from pulsebayes.inference.bundle import Bundle, InputContract
@@ -19,12 +17,6 @@ from pulsebayes.inference.npe import NPE, NPEConfig
 from pulsebayes.inference.outputs import OutputSpace
 from pulsebayes.inference.reference import Reference
 from pulsebayes.simulators.reference import ReferenceWindkessel
-
-_spec = importlib.util.spec_from_file_location("toy_beat", Path(__file__).with_name("toy_beat.py"))
-assert _spec is not None and _spec.loader is not None
-toy = importlib.util.module_from_spec(_spec)
-sys.modules["toy_beat"] = toy
-_spec.loader.exec_module(toy)
 
 TRUTH = np.array([72.0, 12.0])
 REFERENCE = Reference(toy.ToyBeat(), ("height",), noise=4.0, gain_sd=0.0, offset_sd=0.0, fs=25.0, samples=100)
@@ -146,13 +138,9 @@ def test_weights_are_judged():
     assert (rows < 50).mean() == pytest.approx(0.75, abs=0.03)
 
 
-class CostlyBeat(toy.ToyBeat):
-    costly = True
-
-
 def test_a_law_about_the_mode_helps_an_estimator_that_is_far_off(window, grid):
     centre, sd = scaled(grid)
-    far, costly = bundle(centre + 5 * sd, 0.5 * sd), replace(REFERENCE, model=CostlyBeat())
+    far, costly = bundle(centre + 5 * sd, 0.5 * sd), replace(REFERENCE, model=toy.CostlyBeat())
     assert refine(far, costly, window, 500, proposals=2000).weights.warning() is not None
     found = refine(far, costly, window, 1000)
     assert found.weights.warning() is None

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+import toy_beat as toy
 
 from pulsebayes.calibration.c2st import c2st
 from pulsebayes.inference.chart import Chart
 from pulsebayes.inference.mcmc import Chains, Sampler
 from pulsebayes.inference.reference import Reference
 
-_spec = importlib.util.spec_from_file_location("toy_beat", Path(__file__).with_name("toy_beat.py"))
-assert _spec is not None and _spec.loader is not None
-toy = importlib.util.module_from_spec(_spec)
-sys.modules["toy_beat"] = toy
-_spec.loader.exec_module(toy)
-
-
-@pytest.fixture(autouse=True)
-def one_width() -> Iterator[None]:
-    """JAX mixes what it traced in single precision with what these tests trace in double."""
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
-class CostlyBeat(toy.ToyBeat):
-    costly = True
+pytestmark = pytest.mark.usefixtures("one_width")
 
 
 def reference(noise: float = 4.0, offset_sd: float = 0.0) -> Reference:
-    return Reference(CostlyBeat(), ("height",), noise=noise, gain_sd=0.0, offset_sd=offset_sd, fs=25.0, samples=100)
+    return Reference(toy.CostlyBeat(), ("height",), noise=noise, gain_sd=0.0, offset_sd=offset_sd, fs=25.0, samples=100)
 
 
 def seen(height: float, noise: float) -> np.ndarray:

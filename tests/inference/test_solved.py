@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_beat as toy
 
 from pulsebayes.calibration.c2st import c2st
 from pulsebayes.inference.fitted import fit_coefficients, guided_density
@@ -18,23 +14,7 @@ from pulsebayes.inference.reference import Reference
 from pulsebayes.inference.straight import straighten, straightened_law
 from pulsebayes.simulators.reference import ReferenceNetwork, periodic_wave
 
-_spec = importlib.util.spec_from_file_location("toy_beat", Path(__file__).with_name("toy_beat.py"))
-assert _spec is not None and _spec.loader is not None
-toy = importlib.util.module_from_spec(_spec)
-sys.modules["toy_beat"] = toy
-_spec.loader.exec_module(toy)
-
-
-@pytest.fixture(autouse=True)
-def one_width() -> Iterator[None]:
-    """JAX mixes what it traced in single precision with what these tests trace in double."""
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
-class CostlyBeat(toy.ToyBeat):
-    costly = True
+pytestmark = pytest.mark.usefixtures("one_width")
 
 
 def reference(model, outputs=("height",)) -> Reference:
@@ -47,7 +27,7 @@ def window() -> np.ndarray:
 
 
 def test_mode_and_curvature_are_those_of_derivatives(window):
-    plain, costly = reference(toy.ToyBeat()), reference(CostlyBeat())
+    plain, costly = reference(toy.ToyBeat()), reference(toy.CostlyBeat())
     z, start = costly.begin(window, np.array([[70.0, 10.0]]))
     expected, found = (r.laplace(window, z[0], start) for r in (plain, costly))
     np.testing.assert_allclose(found[0], expected[0], atol=1e-3)
@@ -56,7 +36,7 @@ def test_mode_and_curvature_are_those_of_derivatives(window):
 
 @pytest.mark.parametrize("outputs", [("height",), ()])
 def test_proposals_carry_the_density_of_the_model(window, outputs):
-    costly = reference(CostlyBeat(), outputs)
+    costly = reference(toy.CostlyBeat(), outputs)
     theta = np.stack([np.full(20, 72.0), np.linspace(10, 14, 20)], -1)
     proposal, start = costly.propose(window, theta, seed=1)
     with jax.enable_x64(True):
@@ -135,7 +115,7 @@ def test_guided_chains_meet_the_grid(window):
 
     grid = toy.grid_draws(window, noise=4.0, n=1000, rng=np.random.default_rng(1))
     theta = np.stack([np.full(50, 72.0), np.random.default_rng(0).normal(12.0, 1.0, 50)], -1)
-    chains = Sampler(reference(CostlyBeat()), draws=400, warmup=200, chains=3).sample(window, theta)
+    chains = Sampler(reference(toy.CostlyBeat()), draws=400, warmup=200, chains=3).sample(window, theta)
     assert chains.warning() is None
     drawn = np.stack([chains.values["height"], chains.values["HR"]], -1).reshape(-1, 2)[:1000]
     assert c2st(grid, drawn, epochs=15) < 0.56  # as without a polynomial, see test_exact

@@ -29,6 +29,10 @@ class ToyBeat:
         return jnp.zeros_like(theta)
 
 
+class CostlyBeat(ToyBeat):
+    costly = True
+
+
 def wave(theta, start, *, fs=25.0, samples=100):
     phase = (np.arange(samples) / fs - start) * theta[0] / 60.0
     return 90.0 + theta[1] * sum((c * np.exp(2j * np.pi * (k + 1) * phase)).real for k, c in enumerate(SHAPE))
