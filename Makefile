@@ -30,11 +30,11 @@ $(VENV)/core.stamp: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test.stamp: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,train,io,app,cluster]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,train,io,app,cluster,reference]"
 	@touch $@ $(VENV)/core.stamp
 
 $(VENV)/dev.stamp: $(VENV)/test.stamp
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,train,io,app,cluster,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,train,io,app,cluster,reference,dev]"
 	@touch $@
 
 test: $(VENV)/test.stamp
