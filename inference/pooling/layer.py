@@ -23,7 +23,7 @@ from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_FILES = LayerFiles("pooling layer", "pooling", 5)
+_FILES = LayerFiles("pooling layer", "pooling", 6)
 CARD = "pooling.md"
 """Card of a layer, beside the card of its window model."""
 

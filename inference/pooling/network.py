@@ -7,9 +7,10 @@ g_k(i) = \sum_{j \in S} w_k(t_i - t_j)\,\phi(h_j) \Big/ \sum_{j \in S} w_k(t_i -
 w_k(\Delta) = e^{-|\Delta|/\tau_k}, \quad \tau = \infty, \infty, 10\,\text{min}, 1\,\text{min},
 $$
 
-all but the first over the windows of one state of the sensor, and $n_k = \sum_j w_k$, the unconstrained outputs $z_i$
-of a window are split into what a network tells of their course, an error that all windows of the pool share, and the
-rest,
+all but the first over the windows of one state of the sensor (where windows tell very different amounts, as those of
+different channels do, $\phi$ is weighted besides by $e^{s(h_j)}$, learned too, and the mean weight is told), and
+$n_k = \sum_j w_k$, the unconstrained outputs $z_i$ of a window are split into what a network tells of their course, an
+error that all windows of the pool share, and the rest,
 
 $$
 z_i = \mu(h_i, g(i)) + \kappa + \sigma(h_i, g(i))\, \varepsilon_i, \qquad \kappa = \tfrac1n \textstyle\sum_{j \in S}
@@ -53,6 +54,7 @@ __all__ = ["SLOW", "PoolContext", "PooledNPE", "PoolingConfig", "pool_contexts"]
 SLOW = ("C90", "PWV90")
 """Slow quantities beside the shared errors, on their logarithm: compliance and wave speed at 90 mmHg."""
 _LEAST, _MOST = -5.0, 1.0  # logarithm of sigma
+_HEAVIEST = 8.0  # logarithm of a window's weight
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,11 @@ class PoolingConfig:
         bins: Bins of each spline.
         flow_hidden: Widths of the network inside each transform.
         most: Pools of more windows are told apart from one of this many no longer.
+        weighted: Whether each window weighs in the averages by what it knows: half of the features are then weights
+            of the other half.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size is not positive, or features that are weighted cannot be halved.
 
     Example:
         >>> PoolingConfig(features=32).to_json()["features"]
@@ -85,12 +89,15 @@ class PoolingConfig:
     bins: int = 8
     flow_hidden: tuple[int, ...] = (96, 96)
     most: int = 64
+    weighted: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "flow_hidden", tuple(self.flow_hidden))
         sizes = (self.inputs, self.features, self.hidden, self.context, self.transforms, self.most, *self.flow_hidden)
         if min(sizes) < 1 or self.bins < 2:
             raise ValueError(f"sizes must be positive and bins at least 2, got {self}")
+        if self.weighted and self.features % 2:
+            raise ValueError(f"features must be even where they are weighted, got {self.features}")
 
     def to_json(self) -> dict[str, object]:
         r"""Returns the configuration as a JSON-able dictionary."""
@@ -204,7 +211,31 @@ class PooledNPE(nn.Module):
         Arguments:
             unit: Vectors.
         """
-        return torch.cat((self.course_features(unit), self.flow_features(unit)), -1)
+        return torch.cat((self.averaged(self.course_features(unit)), self.averaged(self.flow_features(unit))), -1)
+
+    def averaged(self, told: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
+        r"""What is averaged of what a network tells of a window: $\phi$, or $e^s \phi$ and $e^s$.
+
+        Arguments:
+            told: What it tells.
+        """
+        if not self.config.weighted:
+            return told
+        value, score = told.chunk(2, -1)
+        weight = score.clamp(-_HEAVIEST, _HEAVIEST).exp()
+        return torch.cat((weight * value, weight), -1)
+
+    def pooled(self, averages: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch F"]:
+        r"""What averages say: themselves, or weighted means and the logarithms of the mean weights.
+
+        Arguments:
+            averages: Averages of features, of the course's, the flows' or of both.
+        """
+        if not self.config.weighted:
+            return averages
+        sums, weight = averages.unflatten(-1, (-1, 2, self.config.features // 2)).unbind(-2)
+        weight = weight.clamp_min(math.exp(-_HEAVIEST))
+        return torch.stack((sums / weight, weight.log()), -2).flatten(-3)
 
     def signature(self, unit: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch context"]:
         r"""What the detector of splices sees of windows: the window model's context.
@@ -225,7 +256,7 @@ class PooledNPE(nn.Module):
 
         Arguments:
             unit: Vectors.
-            pools: Averages of the course's features.
+            pools: What averages of the course's features say.
             counts: Effective number of windows behind each average.
             span_s: Time from the pool's first window to its last [s].
         """
@@ -248,6 +279,7 @@ class PooledNPE(nn.Module):
             counts: Effective number of windows behind each average.
             span_s: Time from a pool's first window to its last [s].
         """
+        pools = self.pooled(pools)
         centre, scale = self.courses(unit, pools[..., : self.config.features], counts, span_s)
         return PoolContext(
             centre, scale, *self.contexts(unit, pools, counts, span_s), counts[..., 0].clamp_min(1.0).log()
@@ -256,11 +288,11 @@ class PooledNPE(nn.Module):
     def contexts(
         self, unit: Tensor, pools: Tensor, counts: Tensor, span_s: Tensor
     ) -> tuple[Float[Tensor, "N context"], Float[Tensor, "N context"]]:
-        r"""Contexts of the flows of the windows and of what they share; arguments as ``context``.
+        r"""Contexts of the flows of the windows and of what they share.
 
         Arguments:
             unit: Vectors.
-            pools: Averages over their pools.
+            pools: What averages over their pools say.
             counts: Effective number of windows behind each average.
             span_s: Time from a pool's first window to its last [s].
         """

@@ -121,10 +121,9 @@ class _Pools:
         return (values * weight).sum(1) / weight.sum(1).clamp_min(1.0)
 
     def courses(self, npe: PooledNPE, h: Tensor) -> tuple[Tensor, Tensor]:
-        pools, counts = pool_of(
-            npe.course_features(h), self.time_s, self.member, self.time_s, (self.states, self.states)
-        )
-        return npe.courses(h, pools, counts, self.span_s[:, None].expand(-1, h.shape[1]))
+        told = npe.averaged(npe.course_features(h))
+        pools, counts = pool_of(told, self.time_s, self.member, self.time_s, (self.states, self.states))
+        return npe.courses(h, npe.pooled(pools), counts, self.span_s[:, None].expand(-1, h.shape[1]))
 
 
 def train_pooled(
@@ -345,10 +344,11 @@ class _Run:
         order = np.random.default_rng(0) if rng is None else rng
         many = min(self.config.targets, h.shape[1])
         asked = torch.from_numpy(order.integers(h.shape[1], size=(len(h), many)))
-        features = torch.cat((npe.course_features(h).detach(), npe.flow_features(h)), -1)
+        features = torch.cat((npe.averaged(npe.course_features(h)).detach(), npe.averaged(npe.flow_features(h))), -1)
         times = torch.gather(pools.time_s, 1, asked)
         states = pools.states, torch.gather(pools.states, 1, asked)
         averages, counts = pool_of(features, pools.time_s, pools.member, times, states)
+        averages = npe.pooled(averages)
         if rng is not None and self.config.dropout:
             keep = torch.from_numpy(rng.random((len(h), 1, 1, averages.shape[-1])) >= self.config.dropout)
             averages = averages * keep / (1 - self.config.dropout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,29 @@ def base() -> NPE:
     return NPE(OutputSpace.from_names(NAMES), PRESETS["small"]).eval()
 
 
-@pytest.fixture(scope="module")
-def npe() -> PooledNPE:
+SHAPE = PoolingConfig(inputs=11, features=6, hidden=16, context=8, transforms=2)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["even", "weighted"])
+def npe(request: pytest.FixtureRequest) -> PooledNPE:
     torch.manual_seed(1)
-    return PooledNPE(3, PoolingConfig(inputs=11, features=6, hidden=16, context=8, transforms=2)).eval()
+    return PooledNPE(3, dataclasses.replace(SHAPE, weighted=request.param)).eval()
+
+
+def test_a_window_that_knows_more_weighs_more() -> None:
+    npe = PooledNPE(3, dataclasses.replace(SHAPE, weighted=True))
+    value, score = torch.randn(4, 5, 3, dtype=torch.float64), torch.randn(4, 5, 3, dtype=torch.float64)
+    averages = npe.averaged(torch.cat((value, score), -1)).mean(1)
+    said = npe.pooled(torch.cat((averages, averages), -1))
+    weight = score.softmax(1)
+    torch.testing.assert_close(said[:, :3], (weight * value).sum(1))
+    torch.testing.assert_close(said[:, 3:6], score.exp().mean(1).log())
+    torch.testing.assert_close(said[:, 6:], said[:, :6])
+
+
+def test_features_that_cannot_be_halved_are_refused() -> None:
+    with pytest.raises(ValueError, match="even where they are weighted, got 5"):
+        PoolingConfig(features=5, weighted=True)
 
 
 def test_draws_conditioned_on_draws_are_those_of_the_flow(npe: PooledNPE) -> None:
