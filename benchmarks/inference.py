@@ -459,7 +459,7 @@ def _updates(windows: int) -> Iterator[Row]:
     from pulsebayes.inference.pooling import RunningPool, embed_windows
 
     bundle, layer = _model()
-    rng, running, spent = np.random.default_rng(0), RunningPool(layer), []
+    rng, running, spent = np.random.default_rng(0), RunningPool(layer, bundle.contract.window_s), []
     for i in range(windows):
         wave = 90 + 20 * np.sin(np.arange(1000) / (14 + rng.random()))
         begun = time.process_time()

@@ -60,6 +60,8 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
         line += f", and from the reference {', '.join(pool['anchors'])}"
         line += f" ({pool['effective_draws']} effective draws)" if "effective_draws" in pool else ""
         line += "".join(f"; the references {pair} contradict each other" for pair in pool.get("contradictions", ()))
+    if not pool.get("counted", True):
+        line += "; this window overlaps one that counts, and tells the others nothing"
     return line + "."
 
 

@@ -82,7 +82,7 @@ def shared(windows: Sequence[Answer | Refusal]) -> str:
     text += f", {most['start_s']:g} to {most['end_s']:g} s"
     anchors = list(dict.fromkeys(str(anchor) for pool in pools for anchor in pool["anchors"]))
     text += f", and by the reference {', '.join(anchors)}" if anchors else ""
-    parts = len({pool["start_s"] for pool in pools})
+    parts = len({pool["start_s"] for pool in pools if pool.get("counted", True)})
     return f"{text}. The recording splits into {parts} pools." if parts > 1 else f"{text}."
 
 

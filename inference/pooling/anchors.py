@@ -21,16 +21,27 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 
+from ...waveforms.errors import RecordingError
 from ..patient.layer import LEAST_EFFECTIVE
 
-__all__ = ["REACH_S", "Anchor", "SlowLikelihood", "contradictions", "effective_share", "parse_anchor"]
+__all__ = [
+    "REACH_S",
+    "Anchor",
+    "SlowLikelihood",
+    "contradictions",
+    "effective_share",
+    "parse_anchor",
+    "refuse_unused",
+    "require_known",
+]
 
 _PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
 _SHARE = 0.1  # error where none is given, as a share of the value
@@ -177,6 +188,54 @@ def contradictions(anchors: Sequence[Anchor]) -> list[str]:
             if abs(float(apart[0])) > _APART * np.hypot(error, own):
                 found.append(f"{one.text} and {other.text}")
     return found
+
+
+def require_known(anchors: Sequence[Anchor], reported: Collection[str], file: str) -> None:
+    r"""Refuses references of what a model does not give, and warns of those that contradict each other.
+
+    Arguments:
+        anchors: The references.
+        reported: Quantities that the model gives.
+        file: Name of the recording.
+
+    Raises:
+        RecordingError: If the model does not give the quantity of one.
+
+    Example:
+        >>> require_known([parse_anchor("CO=5@10s")], ["HR", "CO"], "demo")
+    """
+    unknown = [a.name for a in anchors if a.name not in reported]
+    if unknown:
+        raise RecordingError(
+            f"no quantity {unknown[0]!r} to anchor: the model gives {', '.join(reported)}",
+            code="anchor-unknown",
+            file=file,
+            hint="--anchor CO=4.2@600s",
+        )
+    for pair in contradictions(anchors):
+        warnings.warn(f"{file}: the references {pair} contradict each other", stacklevel=3)
+
+
+def refuse_unused(anchors: Sequence[Anchor], file: str) -> None:
+    r"""Refuses a reference that belongs to no answered window.
+
+    Arguments:
+        anchors: References that none took.
+        file: Name of the recording.
+
+    Raises:
+        RecordingError: If there is one.
+
+    Example:
+        >>> refuse_unused([], "demo")
+    """
+    if anchors:
+        raise RecordingError(
+            f"no answered window lies within a minute of the reference {anchors[0].text}",
+            code="anchor-alone",
+            file=file,
+            hint="give the time at which it was measured, counted from the start of the recording",
+        )
 
 
 def _seconds(text: str) -> float:

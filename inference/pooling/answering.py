@@ -4,23 +4,24 @@ What a pool's windows share is drawn once for all of them (see ``network``). Wit
 first gated, judged and embedded, then each is answered given all others of its segment; with ``"causal"`` each is
 answered at once, given those up to it. A segment of one window is answered by the window model alone, which a pool of
 one is. A new patient splits the pool, and a new state of the sensor ends what follows the sensor (see ``segments``).
+Windows that overlap are no new data: one that begins before the last that counts has ended is answered given the pool,
+as itself, and does not count in it (see ``overlap``).
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ...waveforms.recording import Recording, RecordingError
+from ...waveforms.recording import Recording
 from ...waveforms.windows import Window
 from ..answer import Answer, Prior, Refusal, VerdictLike, answer_window, cited_coverage, window_seed
 from ..answering import (
@@ -36,11 +37,12 @@ from ..channel_answering import ChannelDesk, Laid
 from ..contract import joined
 from ..patient.layer import LEAST_EFFECTIVE
 from ..workers import Workers, in_order
-from .anchors import Anchor, SlowLikelihood, contradictions, effective_share
+from .anchors import Anchor, SlowLikelihood, contradictions, effective_share, refuse_unused, require_known
 from .coverage import measured_alike
 from .features import embed_windows
 from .layer import PoolingLayer
 from .network import SLOW, PoolContext, pool_contexts
+from .overlap import begins, that_count
 from .running import Mark, RunningPool
 from .segments import find_changes, sensor_states
 
@@ -165,7 +167,7 @@ def answer_pooled_windows(
         >>> answer_pooled_windows.__kwdefaults__["skip"]
         0
     """
-    _require_known(bundle, anchors, file)
+    require_known(anchors, bundle.outputs.reported, file)
     desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), pool)
     looked = in_order(windows, desk.look, workers)
     if pool == "causal":
@@ -206,22 +208,9 @@ def follow_pooled(
         >>> follow_pooled.__kwdefaults__["anchors"]
         ()
     """
-    _require_known(bundle, anchors, file)
+    require_known(anchors, bundle.outputs.reported, file)
     desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), "causal")
     return map(desk.answer, desk.follow(map(desk.look, windows), tuple(anchors), file))
-
-
-def _require_known(bundle: Bundle, anchors: Sequence[Anchor], file: str) -> None:
-    unknown = [a.name for a in anchors if a.name not in bundle.outputs.reported]
-    if unknown:
-        raise RecordingError(
-            f"no quantity {unknown[0]!r} to anchor: the model gives {', '.join(bundle.outputs.reported)}",
-            code="anchor-unknown",
-            file=file,
-            hint="--anchor CO=4.2@600s",
-        )
-    for pair in contradictions(anchors):
-        warnings.warn(f"{file}: the references {pair} contradict each other", stacklevel=3)
 
 
 class _Desk:
@@ -257,8 +246,8 @@ class _Desk:
         self, looked: Iterator[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
     ) -> Iterator[_Asked | AnsweredWindow]:
         """Windows with the pool up to them, one at a time."""
-        running = RunningPool(self.layer)
-        waiting, since = list(anchors), math.nan
+        running = RunningPool(self.layer, self.bundle.contract.window_s)
+        waiting, since, end_s = list(anchors), math.nan, math.nan
         known, alone, strange = list[_Known](), list[tuple[Anchor, _Seen]](), list[float]()
         for one in looked:
             if isinstance(one, AnsweredWindow):
@@ -267,8 +256,10 @@ class _Desk:
             context = running.add(one.unit, one.start_s)
             if running.start_s != since:
                 known, alone, since = [], [], running.start_s
-            strange = [at for at in strange if at >= since] + [one.start_s] * _is_shifted(one)
-            told = self._told(running.windows, since, one.end_s, running.sensor_start_s, len(strange))
+            if running.counted:
+                strange, end_s = [at for at in strange if at >= since] + [one.start_s] * _is_shifted(one), one.end_s
+            size = running.windows, since, end_s, running.sensor_start_s, len(strange)
+            told = self._told(*(_size_alone(one) if context is None else size), counted=running.counted)
             if context is not None and alone:
                 known = [self._known(a, _Asked(seen, None, told), running) for a, seen in alone]
                 alone = []
@@ -280,7 +271,7 @@ class _Desk:
             else:
                 known += [self._known(a, asked, running) for a in here]
             yield asked
-        _refuse_unused(waiting, file)
+        refuse_unused(waiting, file)
 
     def _known(self, anchor: Anchor, asked: _Asked, running: RunningPool) -> _Known:
         """A reference as the windows after its own are told of it."""
@@ -300,38 +291,55 @@ class _Desk:
     @torch.no_grad()
     def _segments(self, seen: list[_Seen], anchors: tuple[Anchor, ...], file: str) -> list[_Asked]:
         if not seen:
-            _refuse_unused(anchors, file)
+            refuse_unused(anchors, file)
             return []
         units = torch.stack([one.unit for one in seen])
         time_s = np.array([one.start_s for one in seen])
-        signatures = self.layer.npe.signature(units)
-        changes = find_changes(self.layer.detector, signatures, time_s)
+        counted = that_count(time_s, self.bundle.contract.window_s)
+        first = begins(time_s, counted)
+        found = find_changes(self.layer.detector, self.layer.npe.signature(units[counted]), time_s[counted])
+        changes = [replace(one, at=int(first[one.at])) for one in found]
         bounds = [0, *(one.at for one in changes if one.kind == "patient"), len(seen)]
         states = sensor_states(changes, len(seen))
-        found = {a: a.nearest(time_s, self.bundle.contract.window_s) for a in anchors}
-        _refuse_unused([a for a, at in found.items() if at is None], file)
+        nearest = {a: a.nearest(time_s, self.bundle.contract.window_s) for a in anchors}
+        refuse_unused([a for a, at in nearest.items() if at is None], file)
         asked: list[_Asked] = []
-        for first, last in pairwise(bounds):
-            alone = last - first == 1
-            own = states[first:last]
-            contexts = pool_contexts(self.layer.npe, units[first:last], time_s[first:last], causal=False, states=own)
-            inside = [(a, at - first) for a, at in found.items() if at is not None and first <= at < last]
-            draws = self.question.n_draws * (_OVERSAMPLED if inside else 1)
-            shared = None if alone else self._shared(contexts.row(0), time_s[first], draws)
-            begun = [seen[first + int(np.argmax(own == state))].start_s for state in own]
-            strange = sum(map(_is_shifted, seen[first:last]))
-            told = [self._told(len(own), seen[first].start_s, seen[last - 1].end_s, at, strange) for at in begun]
-            rows = [None if alone else contexts.row(i) for i in range(last - first)]
-            part = [_Asked(seen[first + i], row, told[i], shared) for i, row in enumerate(rows)]
-            known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
-            for i, one in enumerate(part):
-                here = [a for a, at in inside if at == i]
-                asked.append(self._with_anchors(one, [k for k in known if k[0] not in here], here))
+        for own in map(slice, bounds, bounds[1:]):
+            inside = [(a, at - own.start) for a, at in nearest.items() if at is not None and own.start <= at < own.stop]
+            asked += self._segment(seen[own], units[own], states[own], counted[own], inside)
         return asked
 
-    def _told(self, windows: int, start_s: float, end_s: float, sensor_start_s: float, shifted: int) -> dict[str, Any]:
+    def _segment(
+        self,
+        seen: list[_Seen],
+        units: Float[Tensor, "W inputs"],
+        states: Int[np.ndarray, " W"],
+        counted: Bool[np.ndarray, " W"],
+        inside: list[tuple[Anchor, int]],
+    ) -> list[_Asked]:
+        """The windows of one patient, with their pool and the references among them."""
+        time_s, pool = np.array([one.start_s for one in seen]), [seen[i] for i in np.flatnonzero(counted)]
+        contexts = pool_contexts(self.layer.npe, units, time_s, causal=False, states=states, counted=counted)
+        alone, draws = len(pool) == 1, self.question.n_draws * (_OVERSAMPLED if inside else 1)
+        shared = None if alone else self._shared(contexts.row(0), pool[0].start_s, draws)
+        strange, part = sum(map(_is_shifted, pool)), list[_Asked]()
+        for i, one in enumerate(seen):
+            begun = time_s[np.argmax((states == states[i]) & counted)]
+            size = len(pool), pool[0].start_s, pool[-1].end_s, float(begun), strange
+            told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]))
+            part.append(_Asked(one, None if alone else contexts.row(i), told, shared))
+        known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
+        asked = list[_Asked]()
+        for i, one in enumerate(part):
+            here = [a for a, at in inside if at == i]
+            asked.append(self._with_anchors(one, [k for k in known if k[0] not in here], here))
+        return asked
+
+    def _told(
+        self, windows: int, start_s: float, end_s: float, sensor_start_s: float, shifted: int, *, counted: bool
+    ) -> dict[str, Any]:
         size = {"mode": self.pool, "windows": windows, "shifted": shifted, "start_s": start_s, "end_s": end_s}
-        return {**size, "sensor_start_s": sensor_start_s, "anchors": []}
+        return {**size, "sensor_start_s": sensor_start_s, "anchors": [], **({} if counted else {"counted": False})}
 
     def _with_anchors(self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood]], here: list[Anchor]) -> _Asked:
         names = [a.text for a, _ in known] + [a.text for a in here]
@@ -452,6 +460,11 @@ def _is_shifted(seen: _Seen) -> bool:
     return seen.place is not None and seen.place.verdict == "shifted"
 
 
+def _size_alone(seen: _Seen) -> tuple[int, float, float, float, int]:
+    """What is told of a pool of one window: how many, from when to when, since when in its state, how many shifted."""
+    return 1, seen.start_s, seen.end_s, seen.start_s, int(_is_shifted(seen))
+
+
 def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:
     """What is known of the patient: compliance and wave speed at 90 mmHg."""
     found = {}
@@ -460,13 +473,3 @@ def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:
         numbers = {"median": median, "q05": q05, "q95": q95}
         found[name] = {"unit": unit, **{k: float(f"{v:.4g}") for k, v in numbers.items()}}
     return found
-
-
-def _refuse_unused(anchors: Sequence[Anchor], file: str) -> None:
-    if anchors:
-        raise RecordingError(
-            f"no answered window lies within a minute of the reference {anchors[0].text}",
-            code="anchor-alone",
-            file=file,
-            hint="give the time at which it was measured, counted from the start of the recording",
-        )

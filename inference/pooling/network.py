@@ -39,7 +39,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ...simulators.parameters import ParameterSpace
@@ -378,6 +378,7 @@ def pool_contexts(
     *,
     causal: bool,
     states: Int[np.ndarray, " W"] | None = None,
+    counted: Bool[np.ndarray, " W"] | None = None,
 ) -> PoolContext:
     r"""What a pool says of each of its windows; where it is causal, each is told by those up to it.
 
@@ -387,15 +388,18 @@ def pool_contexts(
         time_s: Start of every window [s].
         causal: Whether a window's pool ends with itself.
         states: Number of the sensor's state in every window; one for all where None.
+        counted: Whether a window counts in the pool, the first among them; all do where None.
 
     Example:
         >>> npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, transforms=2))
         >>> pool_contexts(npe, torch.randn(5, 8), 8.0 * np.arange(5), causal=True).centre.shape
         torch.Size([5, 3])
     """
-    averages, counts = pool_averages(npe.features(unit).numpy(), time_s, causal=causal, states=states)
-    ends = np.asarray(time_s) if causal else np.full(len(time_s), time_s[-1])
-    span_s = torch.from_numpy((ends - time_s[0]).astype(np.float32))
+    features = npe.features(unit).numpy()
+    averages, counts = pool_averages(features, time_s, causal=causal, states=states, counted=counted)
+    own = np.asarray(time_s) if counted is None else np.asarray(time_s)[counted]
+    ends = own[np.searchsorted(own, time_s, side="right") - 1] if causal else np.full(len(time_s), own[-1])
+    span_s = torch.from_numpy((ends - own[0]).astype(np.float32))
     return npe.context(unit, torch.from_numpy(averages), torch.from_numpy(counts), span_s)
 
 

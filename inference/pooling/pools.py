@@ -27,6 +27,7 @@ def pool_averages(
     *,
     causal: bool,
     states: Int[np.ndarray, " W"] | None = None,
+    counted: Bool[np.ndarray, " W"] | None = None,
 ) -> tuple[Float[np.ndarray, "W scale F"], Float[np.ndarray, "W scale"]]:
     r"""Averages at every window over its pool.
 
@@ -35,6 +36,8 @@ def pool_averages(
         time_s: Start of every window [s], not falling.
         causal: Whether a window's pool ends with itself.
         states: Number of the sensor's state in every window; one for all where None.
+        counted: Whether a window counts in the averages, which are told at all; every one does where None. In every
+            state one must, in a causal pool the first.
 
     Returns:
         Averages and effective numbers of windows, for each scale.
@@ -53,6 +56,7 @@ def pool_averages(
     averages = np.empty((len(features), len(SCALES_S), features.shape[1]), np.float32)
     counts = np.empty((len(features), len(SCALES_S)), np.float32)
     rows = np.concatenate((features, np.ones((len(features), 1))), axis=1)
+    rows = rows if counted is None else rows * counted[:, None]
     same = np.ones(max(len(rows) - 1, 0)) if states is None else (np.diff(states) == 0).astype(float)
     for k, scale in enumerate(SCALES_S):
         keep = np.exp(-np.diff(time_s) / scale) * (same if k else 1.0)

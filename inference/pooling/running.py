@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .layer import PoolingLayer
 from .network import PoolContext
+from .overlap import overlaps
 from .pools import SCALES_S
 from .segments import BLOCK, ChangeFinder
 
@@ -45,18 +46,20 @@ class RunningPool:
 
     Arguments:
         layer: The pooling layer.
+        window_s: Length of windows [s]; one that begins before the last that counts has ended does not count.
 
     Example:
         >>> from pulsebayes.inference.bundle import Bundle, find_bundle
         >>> from pulsebayes.inference.pooling.layer import load_pooling
         >>> folder = find_bundle("radial-abp")
-        >>> pool = RunningPool(load_pooling(folder, Bundle.load(folder)))
+        >>> pool = RunningPool(load_pooling(folder, Bundle.load(folder)), 8.0)
         >>> [pool.add(torch.zeros(73), 8.0 * i) is None for i in range(2)], pool.windows
         ([True, False], 2)
     """
 
-    def __init__(self, layer: PoolingLayer) -> None:
-        self._layer, self._finder = layer, ChangeFinder(layer.detector)
+    def __init__(self, layer: PoolingLayer, window_s: float) -> None:
+        self._layer, self._finder, self._window_s = layer, ChangeFinder(layer.detector), window_s
+        self._now_s, self.counted = -math.inf, True
         self._late: deque[tuple[Tensor, float]] = deque(maxlen=BLOCK)
         self._start([])
 
@@ -77,18 +80,27 @@ class RunningPool:
             time_s: Its start [s], not before that of the last.
 
         Returns:
-            What the pool says of it, or None where the pool holds this window only.
+            What the pool says of it, or None where the pool holds one window only, this or one that overlaps it.
+            Whether it counts is said by ``counted``.
         """
+        self._now_s, self.counted = time_s, not overlaps(time_s, self._time_s, self._window_s)
+        if self.counted:
+            self._take(unit, time_s)
+        return None if self.windows == 1 else self._told(unit, *self._averages())
+
+    def _take(self, unit: Tensor, time_s: float) -> None:
         self._late.append((unit, time_s))
         self._count(unit, time_s)
         found = self._finder.add(self._layer.npe.signature(unit), time_s)
         if found is not None:
             self._start(list(self._late)) if found.kind == "patient" else self._renew()
-        return None if self.windows == 1 else self._told(unit, *self._averages())
 
     def _averages(self) -> tuple[Tensor, Tensor]:
+        """Averages, and effective numbers of windows as they are at the window that came last."""
         counts = self._sums[:, -1]
-        return (self._sums[:, :-1] / counts[:, None]).float(), counts.float()
+        keep = [math.exp(-(self._now_s - self._time_s) / scale) for scale in SCALES_S]
+        since = torch.tensor(keep, dtype=torch.float64)
+        return (self._sums[:, :-1] / counts[:, None]).float(), (since * counts).float()
 
     def _told(self, unit: Tensor, averages: Tensor, counts: Tensor) -> PoolContext:
         span_s = torch.tensor([self._time_s - self.start_s], dtype=torch.float32)

@@ -195,7 +195,7 @@ def test_a_spliced_recording_is_split_and_a_whole_one_is_not(shipped: Shipped) -
 
 def test_the_running_pool_starts_anew_within_three_windows(shipped: Shipped) -> None:
     unit, time_s = _two_patients(shipped)
-    pool = RunningPool(shipped[1])
+    pool = RunningPool(shipped[1], 8.0)
     sizes = []
     for one, at in zip(unit, time_s, strict=True):
         pool.add(one, float(at))

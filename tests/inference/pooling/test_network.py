@@ -16,6 +16,7 @@ from pulsebayes.inference.outputs import OutputSpace
 from pulsebayes.inference.pooling import EmbeddedRecordings, PooledNPE, PoolingConfig, PoolTraining, RunningPool
 from pulsebayes.inference.pooling.layer import PoolingLayer
 from pulsebayes.inference.pooling.network import pool_contexts
+from pulsebayes.inference.pooling.overlap import that_count
 from pulsebayes.inference.pooling.segments import ChangeDetector
 from pulsebayes.inference.pooling.training import train_pooled
 from pulsebayes.inference.sampling import invert_flow
@@ -62,15 +63,20 @@ def test_draws_conditioned_on_draws_are_those_of_the_flow(npe: PooledNPE) -> Non
     torch.testing.assert_close(fast, slow, atol=1e-4, rtol=1e-4)
 
 
-def test_a_running_pool_says_what_a_causal_one_does(npe: PooledNPE) -> None:
+@pytest.mark.parametrize("apart_s", [(8.0, 90.0), (0.5, 12.0)])
+def test_a_running_pool_says_what_a_causal_one_does(npe: PooledNPE, apart_s: tuple[float, float]) -> None:
     detector = ChangeDetector(8, 4, 8)
     detector.limits.fill_(np.inf)
-    running = RunningPool(PoolingLayer(npe, detector))
-    unit, time_s = torch.randn(9, 11), np.cumsum(np.random.default_rng(0).uniform(4, 90, 9))
-    causal = pool_contexts(npe, unit, time_s, causal=True)
+    running = RunningPool(PoolingLayer(npe, detector), 8.0)
+    unit, time_s = torch.randn(9, 11), np.cumsum(np.random.default_rng(0).uniform(*apart_s, 9))
+    counted = that_count(time_s, 8.0)
+    assert counted.all() == (apart_s[0] >= 8.0)
+    causal = pool_contexts(npe, unit, time_s, causal=True, counted=counted)
     for i in range(9):
         told = running.add(unit[i], float(time_s[i]))
-        assert (told is None) == (i == 0)
+        assert running.counted == counted[i]
+        assert running.windows == counted[: i + 1].sum()
+        assert (told is None) == (running.windows == 1)
         if told is not None:
             for name in ("centre", "scale", "window", "shared", "size"):
                 torch.testing.assert_close(getattr(told, name), getattr(causal.row(i), name), atol=1e-4, rtol=1e-4)

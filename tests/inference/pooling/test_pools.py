@@ -50,6 +50,23 @@ def test_all_but_the_first_average_end_where_the_sensor_changes(causal: bool) ->
         np.testing.assert_allclose(trained[0][0].numpy(), made[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_averages_are_told_where_they_do_not_count(causal: bool) -> None:
+    rng = np.random.default_rng(4)
+    features, time_s = rng.standard_normal((30, 2)), np.cumsum(rng.exponential(8.0, 30))
+    counted, states = rng.random(30) < 0.4, np.repeat([0, 1, 2], 10)
+    counted[::10] = True
+    made = pool_averages(features, time_s, causal=causal, states=states, counted=counted)
+    for i in range(30):
+        rows = np.append(np.flatnonzero(counted), i)
+        alone = np.where(np.arange(len(rows)) < len(rows) - 1, 1.0, 0.0)
+        for k, scale in enumerate(SCALES_S):
+            weights = alone * np.exp(-np.abs(time_s[rows] - time_s[i]) / scale) * ((rows <= i) | (not causal))
+            weights *= (states[rows] == states[i]) | (k == 0)
+            assert made[1][i, k] == pytest.approx(weights.sum(), rel=1e-5)
+            np.testing.assert_allclose(made[0][i, k], weights @ features[rows] / weights.sum(), atol=1e-5)
+
+
 def test_what_is_trained_is_what_is_asked() -> None:
     rng = np.random.default_rng(1)
     features, time_s = rng.standard_normal((20, 4)).astype(np.float32), np.sort(rng.uniform(0, 900, 20))
