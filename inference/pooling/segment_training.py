@@ -8,6 +8,7 @@ and a margin.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ __all__ = [
 
 _SHOWN = 12  # windows of a pool in the first steps
 _TOGETHER, _MOST = 25, 200  # splices after as many windows, and the most of those
+_ROWS = 4096  # windows whose logits are computed at once
 
 
 @dataclass(frozen=True)
@@ -240,12 +242,13 @@ def _logits(detector: ChangeDetector, h: Float[Tensor, "R W inputs"], time_s: Fl
     if w < 2 * BLOCK:
         return found
     averages = _Averages.of(detector.features(h), time_s)
-    none = np.zeros(r, bool)
-    for at in range(BLOCK, w - BLOCK + 1):
-        own, here = np.arange(r), np.full(r, at)
-        gap_s, length_s = time_s[:, at] - time_s[:, at - 1], time_s[:, at - 1] - time_s[:, 0]
+    places = np.arange(BLOCK, w - BLOCK + 1)
+    for at in np.array_split(places, min(math.ceil(r * len(places) / _ROWS), len(places))):
+        own, here = np.repeat(np.arange(r), len(at)), np.tile(at, r)
+        gap_s, length_s = time_s[own, here] - time_s[own, here - 1], time_s[own, here - 1] - time_s[own, 0]
+        none = np.zeros(len(own), bool)
         drawn = _Drawn(own, here, here, own, here, gap_s, length_s, none, none, none)
-        found[:, at] = detector(*averages.means(drawn), told(here, gap_s, length_s)).numpy()
+        found[own, here] = detector(*averages.means(drawn), told(here, gap_s, length_s)).numpy()
     return found
 
 

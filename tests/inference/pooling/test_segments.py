@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pulsebayes.inference.pooling import EmbeddedRecordings
+from pulsebayes.inference.pooling import EmbeddedRecordings, segment_training
 from pulsebayes.inference.pooling.segment_training import (
     DetectorTraining,
     all_states,
@@ -16,10 +16,12 @@ from pulsebayes.inference.pooling.segment_training import (
     train_detector,
 )
 from pulsebayes.inference.pooling.segments import (
+    BLOCK,
     Change,
     ChangeDetector,
     ChangeFinder,
     Judge,
+    _Before,
     find_changes,
     sensor_states,
     split_pool,
@@ -85,6 +87,25 @@ def test_changes_are_the_same_as_windows_come_and_in_batches(detector: ChangeDet
             found = find_changes(detector, h[r], data.time_s[r])
             assert [(c.at, c.kind) for c in found] == [(c.at, c.kind) for c in batched[r]]
             np.testing.assert_array_equal(states[r], sensor_states(found, h.shape[1]))
+
+
+@pytest.mark.parametrize("rows", [5, 4096])
+def test_logits_of_all_windows_together_are_those_of_each_as_it_comes(
+    detector: ChangeDetector, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_training, "_ROWS", rows)
+    data = _recordings(4, seed=6)
+    h = torch.from_numpy(data.context)
+    made = segment_training._logits(detector, h, data.time_s)
+    assert np.isneginf(made[:, :BLOCK]).all() and np.isneginf(made[:, 17 - BLOCK :]).all()
+    for r in range(4):
+        before = _Before()
+        for at in range(17 - BLOCK):
+            features = list(detector.features(h[r]).detach())
+            if at >= BLOCK:
+                own = before.logits(detector, features[at : at + BLOCK], float(data.time_s[r, at]))
+                np.testing.assert_allclose(made[r, at], own, rtol=1e-3, atol=1e-3)
+            before.add(features[at], float(data.time_s[r, at]))
 
 
 def test_two_splices_make_three_pools(detector: ChangeDetector) -> None:
