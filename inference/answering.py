@@ -7,13 +7,15 @@ neither the length of the recording nor the number of workers changes an answer 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
+from ..waveforms.following import Patience, follow_channels
 from ..waveforms.quality import Verdict
 from ..waveforms.recording import Recording, RecordingError, require_data, require_pressure_unit
 from ..waveforms.roles import PRESSURE_ROLES
@@ -213,6 +215,51 @@ def question_windows(bundle: Bundle, recording: Recording, question: Question) -
         fs=contract.fs,
         start_s=question.start_s,
         end_s=end_s,
+    )
+
+
+def followed_windows(
+    bundle: Bundle, path: Path, open_recording: Callable[[Path], Recording], question: Question, patience: Patience
+) -> Iterator[Window]:
+    r"""The windows of a growing file that a question asks for, each as soon as it is whole, judged by the gate.
+
+    Arguments:
+        bundle: The model.
+        path: The file.
+        open_recording: Reads it, or a part of it.
+        question: Which windows.
+        patience: How growth is waited for.
+
+    Raises:
+        RecordingError: As `follow_channels`; if the channel, or every one of several, is missing, one could be several
+            or a pressure has no unit.
+
+    Example:
+        >>> followed_windows.__annotations__["return"]
+        'Iterator[Window]'
+    """
+    contract = bundle.contract
+
+    def choose(recording: Recording) -> dict[str, str]:
+        if contract.several:
+            from .channel_answering import readable_channels
+
+            return readable_channels(contract, recording)
+        recording.in_role(contract.role)
+        if contract.role in PRESSURE_ROLES:
+            require_pressure_unit(recording, contract.role)
+        return {contract.role: contract.role}
+
+    return follow_channels(
+        path,
+        choose,
+        open_recording,
+        length_s=contract.window_s,
+        every_s=question.every_s,
+        fs=contract.fs,
+        start_s=question.start_s,
+        end_s=question.end_s,
+        patience=patience,
     )
 
 

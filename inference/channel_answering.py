@@ -37,7 +37,7 @@ from .domain import DomainVerdict
 if TYPE_CHECKING:
     from .patient.layer import PatientEvidence
 
-__all__ = ["ChannelDesk", "Chosen", "Laid", "channel_windows", "channels_of"]
+__all__ = ["ChannelDesk", "Chosen", "Laid", "channel_windows", "channels_of", "readable_channels"]
 
 NOT_RECORDED = "not recorded"
 
@@ -73,6 +73,32 @@ def channels_of(contract: InputContract, recording: Recording) -> dict[str, str]
             found[channel.name] = key
     if not found:
         raise _none_found(contract, recording)
+    return found
+
+
+def readable_channels(contract: InputContract, recording: Recording) -> dict[str, str]:
+    r"""Finds a model's channels in a recording, and refuses a pressure without a unit.
+
+    Arguments:
+        contract: What the model reads.
+        recording: The recording.
+
+    Returns:
+        As `channels_of`.
+
+    Raises:
+        RecordingError: As `channels_of`, or if a pressure has no unit.
+
+    Example:
+        >>> from pulsebayes.inference.contract import ChannelContract
+        >>> contract = InputContract(several=(ChannelContract(), ChannelContract("PLETH", "1")))
+        >>> readable_channels(contract, Recording.from_arrays("demo", {"PPG": np.ones(500)}, fs=125))
+        {'PLETH': 'PLETH'}
+    """
+    found = channels_of(contract, recording)
+    for channel in contract.channels:
+        if channel.name in found and channel.role in PRESSURE_ROLES:
+            require_pressure_unit(recording, found[channel.name])
     return found
 
 
@@ -120,10 +146,7 @@ def channel_windows(bundle: Bundle, recording: Recording, question: Question) ->
         'Iterator[Window]'
     """
     contract = bundle.contract
-    found = channels_of(contract, recording)
-    for channel in contract.channels:
-        if channel.name in found and channel.role in PRESSURE_ROLES:
-            require_pressure_unit(recording, found[channel.name])
+    found = readable_channels(contract, recording)
     end_s = question_end(recording, question)
     if all(missing_share(recording, key, question.start_s, end_s) > MAX_MISSING for key in found.values()):
         require_data(recording, next(iter(found.values())), question.start_s, end_s)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +22,7 @@ from .recording import Recording, require_pressure_unit
 from .roles import PRESSURE_ROLES
 from .windows import Window, cut_windows
 
-__all__ = ["Patience", "follow_windows"]
+__all__ = ["Patience", "follow_channels", "follow_windows"]
 
 _KNOWN = 512  # bytes read last, which must stand where they stood when the file has grown
 _FEWEST_ROWS = 20  # before the layout of a table is looked at
@@ -30,7 +30,9 @@ _KEPT_S = 2.0  # [s] held before the next window, for the kernel that resamples
 _HELD_S = 60.0  # [s] of rows held longer, so that they are seldom read again to be counted
 _NEWS_S = 1.0  # [s] of rows before the held ones are read again
 _MARGIN = 40  # samples after a window that the kernel sees where the rate is changed
+_NOTHING_YET = ("no-data", "empty")  # codes of tables that hold nothing but times so far
 Open = Callable[[Path], Recording]
+Choose = Callable[[Recording], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,68 @@ def follow_windows(
         >>> [w.start_s for w in follow_windows(path, "ART", read, length_s=8, every_s=8, fs=125, patience=soon)]
         [0.0, 8.0]
     """
+
+    def one(recording: Recording) -> dict[str, str]:
+        recording.channel(role)
+        if role in PRESSURE_ROLES:
+            require_pressure_unit(recording, role)
+        return {role: role}
+
+    return follow_channels(
+        path,
+        one,
+        open_recording,
+        length_s=length_s,
+        every_s=every_s,
+        fs=fs,
+        start_s=start_s,
+        end_s=end_s,
+        patience=patience,
+    )
+
+
+def follow_channels(
+    path: Path,
+    choose: Choose,
+    open_recording: Open,
+    *,
+    length_s: float,
+    every_s: float,
+    fs: float,
+    start_s: float = 0.0,
+    end_s: float = math.inf,
+    patience: Patience = Patience(),
+) -> Iterator[Window]:
+    r"""Windows of several channels of a growing text table or WFDB record, each as soon as it is whole.
+
+    Arguments:
+        path: The file.
+        choose: Says what each channel of the windows is called in a recording; refuses one that does not fit.
+        open_recording: Reads a file.
+        length_s: Length of a window [s].
+        every_s: Time from one start to the next [s].
+        fs: Sampling rate wanted [Hz].
+        start_s: Start of the first window [s].
+        end_s: Where to stop [s].
+        patience: How it is waited for.
+
+    Returns:
+        An iterator that ends when the next window would pass `end_s`, or the file no longer grows.
+
+    Raises:
+        RecordingError: As `follow_windows`, or as `choose` does.
+
+    Example:
+        >>> import tempfile
+        >>> from pulsebayes.waveforms.readers import read
+        >>> path = Path(tempfile.mkdtemp()) / "two.csv"
+        >>> rows = "".join(f"{i / 125:.3f},80,0.5\n" for i in range(1100))
+        >>> _ = path.write_text("time [s],ABP [mmHg],PLETH\n" + rows)
+        >>> soon, both = Patience(idle_s=0.1, poll_s=0.1), {"line": "ART", "clip": "PLETH"}
+        >>> found = follow_channels(path, lambda _: both, read, length_s=8, every_s=8, fs=125, patience=soon)
+        >>> [w.channels for w in found]
+        [('line', 'clip')]
+    """
     source = _source(path, open_recording)
     begin, waited = start_s, 0.0
     while begin + length_s <= end_s + 1e-9:
@@ -120,7 +184,7 @@ def follow_windows(
             waited += patience.poll_s
         ended = waited >= patience.idle_s - 1e-9
         recording = source.recording(last=ended)
-        for window in _whole(recording, role, begin, length_s, every_s, fs, end_s, last=ended):
+        for window in _whole(recording, choose, begin, length_s, every_s, fs, end_s, last=ended):
             yield window
             begin += every_s
         if ended:
@@ -130,7 +194,7 @@ def follow_windows(
 
 def _whole(
     recording: Recording | None,
-    role: str,
+    choose: Choose,
     begin: float,
     length_s: float,
     every_s: float,
@@ -142,15 +206,16 @@ def _whole(
     """The whole windows that a recording holds now; none if not one is."""
     if recording is None:
         return
-    channel = recording.channel(role)
-    if role in PRESSURE_ROLES:
-        require_pressure_unit(recording, role)
-    margin = 0.0 if last or channel.fs == fs else _MARGIN / max(min(channel.fs, fs), LEAST_HZ)
+    chosen = choose(recording)
+    rates = [recording.channel(key).fs for key in chosen.values()]
+    changed = [min(rate, fs) for rate in rates if rate != fs]
+    margin = _MARGIN / max(min(changed), LEAST_HZ) if changed and not last else 0.0
     stop_s = min(recording.duration_s - margin, end_s)
-    if stop_s - begin >= length_s - 0.5 / min(fs, channel.fs):
-        yield from cut_windows(
-            recording, (role,), length_s=length_s, every_s=every_s, fs=fs, start_s=begin, end_s=stop_s
-        )
+    if stop_s - begin >= length_s - 0.5 / min(fs, *rates):
+        for window in cut_windows(
+            recording, tuple(chosen.values()), length_s=length_s, every_s=every_s, fs=fs, start_s=begin, end_s=stop_s
+        ):
+            yield replace(window, channels=tuple(chosen))
 
 
 def _source(path: Path, open_recording: Open) -> _Growing:
@@ -216,7 +281,11 @@ class _Record:
 
 
 class _Table:
-    """A text table; holds its header and the rows from a little before the next window on."""
+    """A text table; holds its header and the rows from a little before the next window on.
+
+    A column that has held numbers and is empty in all rows that are held would be left out by the reader: its last
+    number stands in for two of them, long before the next window, so that it stays a channel, of missing samples.
+    """
 
     def __init__(self, path: Path, open_recording: Open) -> None:
         self._path, self._open = path, open_recording
@@ -226,6 +295,8 @@ class _Table:
         self._read, self._known, self._tail, self._offset_s = 0, b"", b"", 0.0
         self._recording: Recording | None = None
         self._looked_at = 0
+        self._delimiter: str | None = None
+        self._seen: dict[int, str] = {}
 
     def grown(self) -> bool:
         size = _size(self._path, self._read)
@@ -254,7 +325,11 @@ class _Table:
             self._split()
         new = len(self._rows) - self._looked_at
         if self._recording is None or new >= self._recording.channels[0].fs * (_NEWS_S if not last else 0.0):
-            self._recording, self._looked_at = self._placed(len(self._rows)), len(self._rows)
+            try:
+                self._recording, self._looked_at = self._placed(len(self._rows)), len(self._rows)
+            except RecordingError as error:
+                if last or error.code not in _NOTHING_YET:
+                    raise
         return self._recording
 
     def _split(self) -> None:
@@ -262,15 +337,42 @@ class _Table:
         from .readers._table_layout import layout_of
 
         texts = [row.decode("utf-8-sig" if i == 0 else "utf-8", "replace") for i, row in enumerate(self._rows[:400])]
-        first = layout_of(self._path, texts).first_line - 1
+        layout = layout_of(self._path, texts)
+        first, self._delimiter = layout.first_line - 1, layout.delimiter
         self._head, self._rows = self._rows[:first], self._rows[first:]
 
     def _placed(self, rows: int) -> Recording:
         """The first of the held rows, read as a table and put where they stand in time."""
         part = Path(self._folder.name) / self._path.name
-        part.write_bytes(b"\n".join([*(self._head or []), *self._rows[:rows], b""]))
+        part.write_bytes(b"\n".join([*(self._head or []), *self._with_every_column(rows), b""]))
         found = self._open(part)
         return replace(found, channels=tuple(replace(c, start_s=c.start_s + self._offset_s) for c in found.channels))
+
+    def _with_every_column(self, rows: int) -> list[bytes]:
+        """The first of the held rows, in which no column that has held numbers is empty."""
+        held, empty = self._rows[:rows], set(self._seen)
+        for row in held:
+            if not empty:
+                return held
+            empty -= self._numbers(row).keys()
+        for i in range(1, min(3, rows)):
+            cells = self._cells(held[i])
+            cells += [""] * (max(empty) + 1 - len(cells))
+            filled = [self._seen[k] if k in empty else cell for k, cell in enumerate(cells)]
+            held[i] = (self._delimiter or " ").join(filled).encode()
+        return held
+
+    def _cells(self, row: bytes) -> list[str]:
+        from .readers._table_layout import cells_of
+
+        return cells_of(row.decode("utf-8", "replace"), self._delimiter)
+
+    def _numbers(self, row: bytes) -> dict[int, str]:
+        """Cells of a row that hold numbers."""
+        from .readers._table_layout import MISSING, is_number
+
+        cells = enumerate(self._cells(row))
+        return {k: cell for k, cell in cells if cell.casefold() not in MISSING and is_number(cell.replace(",", "."))}
 
     def forget(self, before_s: float) -> None:
         if self._recording is None or not self._recording.channels:
@@ -288,4 +390,6 @@ class _Table:
             many //= 2  # rows are missing before it
         else:
             return
+        for row in self._rows[:many]:
+            self._seen.update(self._numbers(row))
         self._rows, self._offset_s, self._recording = self._rows[many:], first_s, None

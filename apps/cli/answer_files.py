@@ -12,14 +12,14 @@ import torch
 
 from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
-from ...inference.answering import AnsweredWindow, Question, answer_recording, answer_windows
+from ...inference.answering import AnsweredWindow, Question, answer_recording, answer_windows, followed_windows
 from ...inference.bundle import find_bundle
 from ...inference.patient.info import Patient
 from ...inference.patient.layer import PatientEvidence
 from ...inference.pooling.anchors import Anchor
 from ...inference.pooling.answering import answer_pooled, follow_pooled
 from ...inference.workers import Processes, Workers
-from ...waveforms.following import Patience, follow_windows
+from ...waveforms.following import Patience
 from ...waveforms.recording import Recording, RecordingError
 from .errors import CommandError, ExitCode, Failure, describe, tell
 from .fitting_models import fitting_models
@@ -254,18 +254,9 @@ class _Desk:
 
     def _followed(self, path: Path, labels: Labels, patience: Patience) -> Iterator[AnsweredWindow]:
         r"""A growing file, window by window; says when it has ended."""
-        contract, question = self._bundle.contract, self._question
-        first = [labels.open_aloud]
-        windows = follow_windows(
-            path,
-            contract.role,
-            lambda part: (first.pop() if first else labels.open)(part),
-            length_s=contract.window_s,
-            every_s=question.every_s,
-            fs=contract.fs,
-            start_s=question.start_s,
-            end_s=question.end_s,
-            patience=patience,
+        question, first = self._question, [labels.open_aloud]
+        windows = followed_windows(
+            self._bundle, path, lambda part: (first.pop() if first else labels.open)(part), question, patience
         )
         layer = self._calibrated.pooling
         if self.pool == "window" or layer is None:
@@ -335,9 +326,6 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         raise CommandError(message, code="anchor-unknown", hint=f"--anchor {example}@{unknown.time_s:g}s")
     if known.patient is not None and pool != "window":
         raise CommandError("--patient informs windows one by one", code="usage", hint="--pool window, without --anchor")
-    if known.follow is not None and calibrated.bundle.contract.several:
-        message = f"--follow reads one channel, model {name} several"
-        raise CommandError(message, code="usage", hint="leave --follow out, or take a model of one channel")
     if known.follow is not None and pool == "recording":
         raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")
     return pool

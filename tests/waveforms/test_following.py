@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulsebayes.waveforms.following import Patience, follow_windows
+from pulsebayes.waveforms.following import Patience, follow_channels, follow_windows
 from pulsebayes.waveforms.readers import read
 from pulsebayes.waveforms.recording import Recording, RecordingError
 from pulsebayes.waveforms.windows import Window, cut_windows
@@ -72,6 +72,30 @@ def test_a_growing_table_gives_the_windows_of_the_finished_one(
     rows = _rows(_pulse(200, fs), fs, gap)
     found = list(_follow(path, _append(path, _pieces(rows))))
     _same(found, read(path))
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_column_that_falls_silent_stays_a_channel_and_comes_back(tmp_path: Path, delimiter: str) -> None:
+    """Before, the end of such a file was never answered: a held part without the column was refused."""
+    path, both = tmp_path / "two.csv", {"line": "ART", "clip": "PLETH"}
+    head = delimiter.join(("time [s]", "ABP [mmHg]", "PLETH")) + "\n"
+    path.write_text(head)
+    wave, silent = _pulse(400), [(80.0, 300.0), (150.0, 390.0)]
+    cells = [
+        ["" if start <= i / FS < end else f"{scale * v:.4f}" for i, v in enumerate(wave)]
+        for scale, (start, end) in zip((1.0, 0.01), silent, strict=True)
+    ]
+    rows = [delimiter.join((f"{i / FS:.4f}", *row)) + "\n" for i, row in enumerate(zip(*cells, strict=True))]
+    steps = _append(path, _pieces(rows))
+    patience = Patience(idle_s=3.0, poll_s=1.0, sleep=lambda _: next(steps, lambda: None)())
+    options = {"length_s": 8.0, "every_s": 8.0, "fs": FS, "patience": patience}
+    found = list(follow_channels(path, lambda _: both, read, **options))
+    expected = list(cut_windows(read(path), ("ART", "PLETH"), fs=FS))
+    assert [w.start_s for w in found] == pytest.approx([w.start_s for w in expected])
+    for one, other in zip(found, expected, strict=True):
+        assert one.channels == ("line", "clip")
+        np.testing.assert_allclose(one.values, other.values, atol=1e-3)
+        assert [v.reason for v in one.verdicts] == [v.reason for v in other.verdicts]
 
 
 def test_overlapping_windows_come_in_order(tmp_path: Path) -> None:

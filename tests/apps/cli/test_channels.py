@@ -126,6 +126,33 @@ def test_files_hold_each_channel_and_what_was_given(run: Run, recording: Path, m
     assert run("report", out / "two.nc", "--html", "--out", tmp_path / "page.html").code == 0
 
 
+def test_a_followed_file_is_answered_from_what_each_window_has(run: Run, recording: Path, model: Path) -> None:
+    words = ("infer", recording, "--model", model, "--every", "5s", "--draws", 50, "--json")
+    whole, followed = run(*words), run(*words, "--follow", "--idle", "1s")
+    assert followed.code == 0
+    assert json.loads(followed.out) == json.loads(whole.out)
+    assert "two.csv has ended" in followed.err
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "said"),
+    [
+        ("time [s],ECG,RESP", 6, "expected a channel ART or PLETH, found ECG"),
+        ("time [s],PLETH,ABP", 3, "unit"),
+        ("time [s],PLETH,PPG", 3, "PLETH could be any of"),
+    ],
+)
+def test_a_followed_file_that_does_not_fit_is_refused_as_a_whole_one(
+    run: Run, recording: Path, model: Path, header: str, code: int, said: str
+) -> None:
+    rows = recording.read_text(encoding="utf-8").splitlines()[1:]
+    recording.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    for more in ((), ("--follow", "--idle", "1s")):
+        ran = run("infer", recording, "--model", model, *more)
+        assert ran.code == code, ran.err
+        assert said in ran.err
+
+
 def test_validation_groups_by_what_is_given(run: Run, model: Path, tmp_path: Path) -> None:
     ran = run("validate", model, "-n", 200, "--draws", 50, "--faults", 0, "--out", tmp_path / "validated", "--json")
     assert ran.code == 0
@@ -138,7 +165,6 @@ def test_validation_groups_by_what_is_given(run: Run, model: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("infer", "{file}", "--model", "{model}", "--follow"), 2, "--follow reads one channel"),
         (("infer", "{file}", "--model", "{model}", "--patient", "age=60"), 6, "cannot use what is known of a patient"),
         pytest.param(
             ("infer", "{file}", "--model", "{model}", "--method", "nuts"),

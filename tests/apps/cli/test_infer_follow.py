@@ -44,6 +44,27 @@ def test_the_usual_pool_is_the_recording_and_causal_where_it_grows(run: Run, rec
     assert all("pool" not in w for w in json.loads(alone.out)["windows"])
 
 
+@pytest.mark.parametrize("every", ["8s", "4s"])
+def test_line_and_clip_are_followed_as_the_finished_file_is_pooled(
+    run: Run, tmp_path: Path, pulse: Pulse, every: str
+) -> None:
+    """Both, a flat clip, a clip that is not there, a line that is not, neither, both again."""
+    art, pleth = pulse(48), 0.01 * pulse(48)
+    pleth[1000:2000], pleth[2050:2950], art[3050:4950], pleth[4050:4950] = 0.7, np.nan, np.nan, np.nan
+    path = tmp_path / "two.csv"
+    cells = [["" if np.isnan(v) else f"{v:.4f}" for v in wave] for wave in (art, pleth)]
+    rows = [f"{i / 125:.3f},{a},{p}\n" for i, (a, p) in enumerate(zip(*cells, strict=True))]
+    path.write_text("time [s],ABP [mmHg],PLETH\n" + "".join(rows))
+    words = ("infer", path, "--model", "abp-ppg", "--every", every, "--draws", 50, "--json")
+    whole, followed = run(*words, "--pool", "causal"), run(*words, "--follow", "--idle", "1s")
+    assert whole.code == followed.code == 0
+    found = json.loads(followed.out)
+    assert found == json.loads(whole.out)
+    given = [w["signal"].get("given") for w in found["windows"] if w["start_s"] % 8 == 0]
+    assert given == ["ART+PLETH", "ART", "ART", "PLETH", None, "ART+PLETH"]
+    assert found["windows"][-1]["pool"]["windows"] == 5
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
