@@ -330,9 +330,9 @@ class _Desk:
             part.append(_Asked(one, None if alone else contexts.row(i), told, shared))
         known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
         asked = list[_Asked]()
-        for i, one in enumerate(part):
+        for i, made in enumerate(part):
             here = [a for a, at in inside if at == i]
-            asked.append(self._with_anchors(one, [k for k in known if k[0] not in here], here))
+            asked.append(self._with_anchors(made, [k for k in known if k[0] not in here], here))
         return asked
 
     def _told(
