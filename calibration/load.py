@@ -20,14 +20,14 @@ from jaxtyping import Float
 from ..inference.answer import Answer, Prior
 from ..inference.answering import AnsweredWindow
 from ..inference.bundle import Bundle
-from ..inference.patient.layer import PatientLayer, load_patient
-from ..inference.pooling.layer import PoolingLayer, load_pooling
+from ..inference.patient.layer import PATIENT, PatientLayer, load_patient
+from ..inference.pooling.layer import POOLING, PoolingLayer, load_pooling
 from .conformal.layer import ConformalLayer, load_layer
 from .rope.fit import RoPE
 from .rope.folds import region_draws
 from .rope.layer import RoPELayer, load_rope
 
-__all__ = ["Calibrated", "load_calibrated"]
+__all__ = ["Calibrated", "load_calibrated", "seal_layers"]
 
 
 @dataclass(frozen=True)
@@ -127,3 +127,26 @@ def load_calibrated(folder: Path) -> Calibrated:
     bundle = Bundle.load(folder)
     layers = load_rope(folder, bundle), load_layer(folder), load_pooling(folder, bundle), load_patient(folder, bundle)
     return Calibrated(bundle, *layers)
+
+
+def seal_layers(folder: Path) -> list[str]:
+    r"""Lets a bundle name the pooling and patient layers that lie beside it, and no others.
+
+    Recipes name the layers that they lay; this is for one that was copied there or removed on purpose.
+
+    Arguments:
+        folder: Folder of the bundle.
+
+    Returns:
+        Names of the layers that are there.
+
+    Raises:
+        BundleError: If the bundle or a layer cannot be used, or the bundle was calibrated as it is.
+
+    Example:
+        >>> seal_layers(Path("mine"))  # doctest: +SKIP
+        ['pooling', 'patient']
+    """
+    found = [files.stem for files in (POOLING, PATIENT) if files.seal(folder)]
+    load_calibrated(folder)
+    return found

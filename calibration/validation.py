@@ -271,9 +271,21 @@ def save_validated(bundle: Bundle, source: Path, out: Path, *, force: bool = Fal
         "conformal.safetensors",
         "pooling.json",
         "pooling.safetensors",
+        "pooling.md",
+        "patient.json",
+        "patient.safetensors",
+        "patient.md",
     ):
         (out / name).unlink(missing_ok=True)
-    if layers.rope is not None:
+    if layers.pooling is not None:
+        from ..inference.pooling.layer import save_pooling
+
+        save_pooling(layers.pooling, out)
+    if layers.patient is not None:
+        from ..inference.patient.layer import save_patient
+
+        save_patient(layers.patient, out)
+    if layers.rope is not None:  # bound to a bundle.json that names the layers above
         from .rope.layer import save_rope
 
         save_rope(layers.rope, out)
@@ -281,10 +293,6 @@ def save_validated(bundle: Bundle, source: Path, out: Path, *, force: bool = Fal
         from .conformal.layer import save_layer
 
         save_layer(layers.conformal, out)
-    if layers.pooling is not None:
-        from ..inference.pooling.layer import save_pooling
-
-        save_pooling(layers.pooling, out)
 
 
 def _with_section(bundle: Bundle, judgement: Judgement) -> str:

@@ -2,14 +2,15 @@ r"""Bundles: a trained estimator as a folder that can be checked, read and passe
 
 ``weights.safetensors`` holds the network and draws of the prior, ``domain.safetensors`` (if present) the arrays of the
 domain verdict, ``bundle.json`` everything else, ``card.md`` what a reader should know. ``bundle.json`` carries the
-SHA-256 of the other files and of itself, so that a folder that was edited is refused; nothing is ever unpickled.
+SHA-256 of the other files and of itself, so that a folder that was edited is refused; nothing is ever unpickled. It
+names the layers that lie beside it (``layers``), with theirs, so that one cannot be lost unseen.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,12 @@ __all__ = [
     "BundleError",
     "InputContract",
     "find_bundle",
+    "name_layer",
+    "named_files",
     "of_one_channel",
     "own_hash",
     "reads_several",
+    "refuse_calibrated",
     "sha256_of",
     "shipped_bundles",
 ]
@@ -155,9 +159,7 @@ class Bundle:
         if self.domain:
             (folder / _DOMAIN).write_bytes(save({k: np.ascontiguousarray(v) for k, v in self.domain.items()}))
             files.append(_DOMAIN)
-        info = self._info() | {"files": {name: sha256_of(folder / name) for name in sorted(files)}}
-        info["hash"] = own_hash(info)
-        (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        _write_info(folder, self._info() | {"files": {name: sha256_of(folder / name) for name in sorted(files)}})
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -279,6 +281,77 @@ def of_one_channel(bundle: Bundle, what: str) -> Bundle:
         code="several-channels",
         hint=f"models of one channel: {', '.join(n for n, f in shipped_bundles().items() if not reads_several(f))}",
     )
+
+
+def named_files(folder: Path, layer: str) -> dict[str, str]:
+    r"""Files of a layer that a bundle says lie beside it, with their SHA-256; none where it names no such layer.
+
+    Arguments:
+        folder: Folder of the bundle.
+        layer: Name of the layer: pooling, patient.
+
+    Raises:
+        BundleError: If the folder is no bundle or was edited.
+
+    Example:
+        >>> sorted(named_files(find_bundle("radial-abp"), "pooling"))
+        ['pooling.json', 'pooling.md', 'pooling.safetensors']
+    """
+    return dict(_read_info(folder).get("layers", {}).get(layer, {}))
+
+
+def name_layer(folder: Path, layer: str, files: Sequence[str]) -> None:
+    r"""Names the files of a layer in ``bundle.json``, which is sealed anew; nothing else in it changes.
+
+    Arguments:
+        folder: Folder of the bundle.
+        layer: Name of the layer.
+        files: Its files; none to name the layer no longer.
+
+    Raises:
+        BundleError: If the folder is no bundle, was edited, or was calibrated as it is.
+
+    Example:
+        >>> name_layer(Path("mine"), "pooling", ("pooling.json", "pooling.safetensors"))  # doctest: +SKIP
+    """
+    info = _read_info(folder)
+    before = info.get("layers", {})
+    layers = {name: own for name, own in before.items() if name != layer}
+    if files:
+        layers[layer] = {name: sha256_of(folder / name) for name in sorted(files)}
+    if layers == before:
+        return
+    refuse_calibrated(folder)
+    rest = {key: value for key, value in info.items() if key not in ("layers", "hash")}
+    _write_info(folder, rest | ({"layers": dict(sorted(layers.items()))} if layers else {}))
+
+
+def refuse_calibrated(folder: Path) -> None:
+    r"""Refuses a bundle that was calibrated: what was made for its ``bundle.json`` would be lost with a new layer.
+
+    Arguments:
+        folder: Folder of the bundle.
+
+    Raises:
+        BundleError: If another file carries the hash of its ``bundle.json``.
+
+    Example:
+        >>> refuse_calibrated(find_bundle("radial-abp"))
+    """
+    own = sha256_of(folder / _INFO)
+    others = [path for path in sorted(folder.glob("*.json")) if path.name not in (_INFO, "run.json")]
+    bound = [path.name for path in others if own in path.read_text(encoding="utf-8")]
+    if bound:
+        raise BundleError(
+            f"{bound[0]} was made for bundle {folder.name} as it is: a layer laid beside it now would undo that",
+            code="calibrated",
+            hint="lay the layer beside the model that was not calibrated yet, then calibrate",
+        )
+
+
+def _write_info(folder: Path, info: Mapping[str, Any]) -> None:
+    sealed = {**info, "hash": own_hash(info)}
+    (folder / _INFO).write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

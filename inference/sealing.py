@@ -1,4 +1,8 @@
-r"""Files of a layer beside a bundle: JSON and arrays that are refused once edited, damaged or beside another bundle."""
+r"""Files of a layer beside a bundle: JSON and arrays that are refused once edited, damaged or beside another bundle.
+
+Layers with a card (pooling, patient) are named in ``bundle.json`` when they are written: one that was removed or
+exchanged is an error, not a bundle without it. Of a bundle that names none, whatever lies beside it is read.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from .bundle import BundleError, own_hash, sha256_of
+from .bundle import BundleError, name_layer, named_files, own_hash, refuse_calibrated, sha256_of
 
 __all__ = ["LayerFiles", "narrow_state", "widen_state"]
 
@@ -29,6 +33,7 @@ class LayerFiles:
         beside: File of the bundle whose hash the layer carries.
         key: Under which name.
         hint: What to do with one that cannot be used.
+        card: Name of its card. The bundle names a layer with a card and its files in its own ``bundle.json``.
 
     Example:
         >>> LayerFiles("pooling layer", "pooling", 1).info
@@ -41,6 +46,7 @@ class LayerFiles:
     beside: str = "weights.safetensors"
     key: str = "weights"
     hint: str = "fetch the bundle again"
+    card: str = ""
 
     @property
     def info(self) -> str:
@@ -52,24 +58,55 @@ class LayerFiles:
         r"""Name of the file of arrays."""
         return f"{self.stem}.safetensors"
 
-    def write(self, folder: Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-        r"""Writes and seals both files.
+    def write(self, folder: Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any], *, card: str = "") -> None:
+        r"""Writes and seals both files, and the card; the bundle names them.
 
         Arguments:
             folder: Folder of the bundle.
             arrays: Arrays by name.
             info: What else is kept, JSON-able.
+            card: Text of the card, where the layer has one.
+
+        Raises:
+            BundleError: If the bundle was edited, or was calibrated without the layer.
         """
         from safetensors.numpy import save
 
+        if self.card:
+            refuse_calibrated(folder)
         (folder / self.arrays).write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays.items()}))
         sealed: dict[str, Any] = {"schema": self.schema, **info, self.key: sha256_of(folder / self.beside)}
         sealed["arrays"] = sha256_of(folder / self.arrays)
         sealed["hash"] = own_hash(sealed)
         (folder / self.info).write_text(json.dumps(sealed, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if self.card:
+            (folder / self.card).write_text(card, encoding="utf-8")
+            self.seal(folder)
+
+    def seal(self, folder: Path) -> bool:
+        r"""Lets the bundle name the layer as it lies beside it, or no longer, where it does not.
+
+        Arguments:
+            folder: Folder of the bundle.
+
+        Returns:
+            Whether there is such a layer.
+
+        Raises:
+            BundleError: If the layer is edited, damaged or of another bundle, or the bundle is calibrated.
+        """
+        there = self.read(folder, lambda info, arrays: True, named=False) or False
+        files = [name for name in (self.info, self.arrays, self.card) if there and (folder / name).is_file()]
+        name_layer(folder, self.stem, files)
+        return there
 
     def read(
-        self, folder: Path, build: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Built], *, oldest: int = 1
+        self,
+        folder: Path,
+        build: Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Built],
+        *,
+        oldest: int = 1,
+        named: bool = True,
     ) -> Built | None:
         r"""Reads a layer.
 
@@ -77,13 +114,17 @@ class LayerFiles:
             folder: Folder of the bundle.
             build: Makes the layer of its information and arrays.
             oldest: First schema that can be read.
+            named: Whether it must be the one that the bundle names, if it names one.
 
         Returns:
             What was built, or None where the bundle has no such layer.
 
         Raises:
-            BundleError: If the layer was edited, is damaged, of another schema or of another bundle.
+            BundleError: If the layer was edited, is damaged, of another schema or of another bundle, or the bundle
+                names one that is not there.
         """
+        if self.card and named:
+            self._check_named(folder)
         if not (folder / self.info).is_file():
             return None
         from safetensors import SafetensorError
@@ -98,6 +139,15 @@ class LayerFiles:
             return build(info, load_file(folder / self.arrays))
         except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
             raise self._broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
+
+    def _check_named(self, folder: Path) -> None:
+        for name, digest in named_files(folder, self.stem).items():
+            if not (folder / name).is_file():
+                what = f"is not whole: bundle.json names {name}, which is not there"
+                raise self._broken(folder, what, "bundle-edited")
+            if sha256_of(folder / name) != digest:
+                what = f"was edited: {name} is not the one that bundle.json names"
+                raise self._broken(folder, what, "bundle-edited")
 
     def _check_schema(self, folder: Path, found: int, oldest: int) -> None:
         if found > self.schema:

@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 __all__ = ["models"]
 
-models = typer.Typer(no_args_is_help=True, help="List, show and check models.")
+models = typer.Typer(no_args_is_help=True, help="List, show, check and seal models.")
 
 _NAME = Annotated[str, typer.Argument(help="Name of a shipped model, or the folder of a bundle.")]
 _NAMES = Annotated[list[str] | None, typer.Argument(help="Names or folders; none for every shipped model.")]
+
+_FOLDERS = Annotated[list[str], typer.Argument(metavar="NAMES...", help="Names or folders of models.")]
 
 
 @models.callback()
 @with_settings
 def models_group(*, settings: Settings) -> None:
-    """List, show and check models."""
+    """List, show, check and seal models."""
 
 
 @with_settings
@@ -95,7 +97,21 @@ def verify(names: _NAMES = None, *, settings: Settings) -> None:
     raise typer.Exit(exit_code)
 
 
-for _name, _verb in (("list", list_models), ("show", show), ("verify", verify)):
+@with_settings
+def seal(folders: _FOLDERS, *, settings: Settings) -> None:
+    """Name the layers beside models in their bundle.json: after one was copied there, or removed on purpose."""
+    from ...calibration.load import seal_layers
+    from ...inference.bundle import find_bundle
+
+    rows = [{"name": Path(name).name, "layers": seal_layers(find_bundle(name))} for name in folders]
+    if settings.json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']}: {', '.join(row['layers']) or 'no layers'}")
+
+
+for _name, _verb in (("list", list_models), ("show", show), ("verify", verify), ("seal", seal)):
     models.command(_name, help=help_of(_verb))(_verb)
 
 

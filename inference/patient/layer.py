@@ -25,9 +25,10 @@ from .info import Patient
 
 __all__ = ["Informed", "PatientEvidence", "PatientLayer", "load_patient", "save_patient", "standardised"]
 
-_FILES = LayerFiles("patient layer", "patient", 1)
 CARD = "patient.md"
 """Card of a layer, beside the card of its window model."""
+PATIENT = LayerFiles("patient layer", "patient", 1, card=CARD)
+"""Files of a layer."""
 _OVERSAMPLED, _FEWEST = 4, 8000  # draws weighted for each that is kept, and fewest in all
 LEAST_EFFECTIVE = 1 / 80
 """Effective share of the weighted draws below which wave and patient do not go together."""
@@ -165,19 +166,20 @@ def standardised(npe: NPE, theta: Float[np.ndarray, "N D"]) -> Float[torch.Tenso
 
 
 def save_patient(layer: PatientLayer, folder: Path) -> None:
-    r"""Writes a layer beside a bundle.
+    r"""Writes a layer beside a bundle, which names it from then on.
 
     Arguments:
         layer: The layer.
         folder: Folder of the bundle.
 
+    Raises:
+        BundleError: If the bundle was edited, or calibrated without the layer.
+
     Example:
         >>> save_patient(layer, Path("mine"))  # doctest: +SKIP
     """
-    _FILES.write(
-        folder, narrow_state(layer.heads), {"measured": dict(layer.measured), "training": dict(layer.training)}
-    )
-    (folder / CARD).write_text(render_patient_card(folder.name, layer.measured), encoding="utf-8")
+    info = {"measured": dict(layer.measured), "training": dict(layer.training)}
+    PATIENT.write(folder, narrow_state(layer.heads), info, card=render_patient_card(folder.name, layer.measured))
 
 
 def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:
@@ -191,7 +193,8 @@ def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:
         The layer, or None where the bundle has none.
 
     Raises:
-        BundleError: If the layer was edited, is damaged, of a newer schema or of another bundle.
+        BundleError: If the layer was edited, is damaged, of a newer schema or of another bundle, or is not there though
+            the bundle names it.
 
     Example:
         >>> from pulsebayes.inference.bundle import find_bundle
@@ -205,4 +208,4 @@ def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:
         heads.load_state_dict(widen_state(arrays))
         return PatientLayer(heads.eval(), info["measured"], info["training"])
 
-    return _FILES.read(folder, build)
+    return PATIENT.read(folder, build)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..bundle import Bundle, find_bundle
+from ..bundle import Bundle, find_bundle, refuse_calibrated
 from ..contract import joined
 from ..recipe import Recipe, find_recipe
 from ..sampling import invert_flow
@@ -158,6 +158,7 @@ def produce_patient(
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
     bundle, window = Bundle.load(folder), find_recipe(recipe.base)
+    refuse_calibrated(folder)
     rows = _made(bundle, window, work / "rows", recipe.rows, tell)
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
     held_out = _made(bundle, window, work / "test", test, tell)

@@ -23,9 +23,10 @@ from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
-_FILES = LayerFiles("pooling layer", "pooling", 6)
 CARD = "pooling.md"
 """Card of a layer, beside the card of its window model."""
+POOLING = LayerFiles("pooling layer", "pooling", 6, card=CARD)
+"""Files of a layer."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ class PoolingLayer:
 
 
 def save_pooling(layer: PoolingLayer, folder: Path) -> None:
-    r"""Writes a layer beside a bundle.
+    r"""Writes a layer beside a bundle, which names it from then on.
 
     Arguments:
         layer: The layer.
         folder: Folder of the bundle.
+
+    Raises:
+        BundleError: If the bundle was edited, or calibrated without the layer.
 
     Example:
         >>> save_pooling(layer, Path("mine"))  # doctest: +SKIP
@@ -67,9 +71,7 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
         "measured": dict(layer.measured),
         "training": dict(layer.training),
     }
-    _FILES.write(folder, arrays, info)
-    card = render_pooling_card(folder.name, layer.measured)
-    (folder / CARD).write_text(card, encoding="utf-8")
+    POOLING.write(folder, arrays, info, card=render_pooling_card(folder.name, layer.measured))
 
 
 def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
@@ -83,7 +85,8 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         The layer, or None where the bundle has none.
 
     Raises:
-        BundleError: If the layer was edited, is damaged, of a newer schema or of another bundle.
+        BundleError: If the layer was edited, is damaged, of a newer schema or of another bundle, or is not there though
+            the bundle names it.
 
     Example:
         >>> from pulsebayes.inference.bundle import find_bundle
@@ -102,4 +105,4 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
             module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
         return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"])
 
-    return _FILES.read(folder, build, oldest=3)
+    return POOLING.read(folder, build, oldest=3)

@@ -18,7 +18,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor
 
 from ...simulators.recorded import SensorChanges
-from ..bundle import Bundle, find_bundle
+from ..bundle import Bundle, find_bundle, refuse_calibrated
 from ..checkpoint import Checkpoint
 from ..contract import joined
 from .features import EmbeddedRecordings, make_embedded
@@ -128,6 +128,7 @@ def produce_pooling(
     torch.set_num_threads(1)
     folder = find_bundle(recipe.base)
     bundle = Bundle.load(folder)
+    refuse_calibrated(folder)
     simulated = _Simulated.of(recipe, bundle, work, PoolTraining(**recipe.train).held, tell)
     detector, found = _detector(recipe, simulated, work, tell)
     npe, training = _trained(recipe, bundle, simulated, detector, work, tell)

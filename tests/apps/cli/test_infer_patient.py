@@ -73,6 +73,7 @@ def test_contradictions_are_refused(run: Run, words: tuple[str, ...], told: str)
 def test_without_a_word_the_layer_changes_nothing(run: Run, name: str, real_data: Path, tmp_path: Path) -> None:
     bare = tmp_path / name
     shutil.copytree(find_bundle(name), bare, ignore=shutil.ignore_patterns("patient.*"))
+    assert run("models", "seal", bare).code == 0
     words = ("--json", "infer", real_data / BOTH, "--draws", 100, "--keep-uninformative")
     found = [json.loads(run(*words, "--model", one).out.splitlines()[0])["windows"] for one in (name, bare)]
     assert len(found[0]) == 2 and found[0] == found[1]

@@ -216,4 +216,5 @@ def test_an_edited_layer_is_refused(shipped: Shipped, tmp_path: Path) -> None:
         with pytest.raises(BundleError, match="pooling layer"):
             load_pooling(folder, shipped[0])
     (folder / "pooling.json").unlink()
-    assert load_pooling(folder, shipped[0]) is None
+    with pytest.raises(BundleError, match=r"bundle\.json names pooling\.json, which is not there"):
+        load_pooling(folder, shipped[0])
