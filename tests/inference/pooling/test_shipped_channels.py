@@ -50,15 +50,14 @@ def test_a_pool_is_nowhere_worse_than_a_window_and_tells_trends_better(shipped: 
                 more, error = row[q]["difference"]
                 assert more < 2 * error
                 if "ART" in given:
-                    assert row[q]["trend"]["recording"] < 0.62 * row[q]["trend"]["window"]
+                    assert row[q]["trend"]["recording"] < 0.5 * row[q]["trend"]["window"]
 
 
 def test_intervals_of_pools_hold_what_they_say(shipped: Shipped) -> None:
     measured = shipped[1].measured
     for size, levels in measured["coverage_by_pool"].items():
         for name, share in levels["0.9"].items():
-            if name in ("SV", "CO", "HR"):
-                assert abs(share - 0.9) < 0.03 + 2 * measured["standard_error"][size]["0.9"][name], (size, name)
+            assert abs(share - 0.9) < 0.03, (size, name)
     assert measured["changes"]["splices"]["share"] >= 0.95
 
 
