@@ -233,7 +233,8 @@ class PooledNPE(nn.Module):
         """
         if not self.config.weighted:
             return averages
-        sums, weight = averages.unflatten(-1, (-1, 2, self.config.features // 2)).unbind(-2)
+        parts = averages.reshape(*averages.shape[:-1], -1, 2, self.config.features // 2)
+        sums, weight = parts.unbind(-2)
         weight = weight.clamp_min(math.exp(-_HEAVIEST))
         return torch.stack((sums / weight, weight.log()), -2).flatten(-3)
 
