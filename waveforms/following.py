@@ -18,11 +18,10 @@ from typing import Protocol
 
 from .errors import RecordingError
 from .quality import LEAST_HZ
-from .recording import Recording, require_pressure_unit
-from .roles import PRESSURE_ROLES
+from .recording import Recording
 from .windows import Window, cut_windows
 
-__all__ = ["Patience", "follow_channels", "follow_windows"]
+__all__ = ["Patience", "follow_channels"]
 
 _KNOWN = 512  # bytes read last, which must stand where they stood when the file has grown
 _FEWEST_ROWS = 20  # before the layout of a table is looked at
@@ -71,67 +70,6 @@ class _Growing(Protocol):
     def forget(self, before_s: float) -> None: ...
 
 
-def follow_windows(
-    path: Path,
-    role: str,
-    open_recording: Open,
-    *,
-    length_s: float,
-    every_s: float,
-    fs: float,
-    start_s: float = 0.0,
-    end_s: float = math.inf,
-    patience: Patience = Patience(),
-) -> Iterator[Window]:
-    r"""Windows of a growing text table or WFDB record, each as soon as it is whole.
-
-    Arguments:
-        path: The file.
-        role: The channel's role.
-        open_recording: Reads a file.
-        length_s: Length of a window [s].
-        every_s: Time from one start to the next [s].
-        fs: Sampling rate wanted [Hz].
-        start_s: Start of the first window [s].
-        end_s: Where to stop [s].
-        patience: How it is waited for.
-
-    Returns:
-        An iterator that ends when the next window would pass `end_s`, or the file no longer grows.
-
-    Raises:
-        RecordingError: If the file cannot be read or followed, holds no such channel, shrinks (`shrunk`) or is a table
-            that was replaced (`replaced`).
-
-    Example:
-        >>> import tempfile
-        >>> from pulsebayes.waveforms.readers import read
-        >>> path = Path(tempfile.mkdtemp()) / "abp.csv"
-        >>> _ = path.write_text("time [s],ABP [mmHg]\n" + "".join(f"{i / 125:.3f},80\n" for i in range(2100)))
-        >>> soon = Patience(idle_s=0.1, poll_s=0.1)
-        >>> [w.start_s for w in follow_windows(path, "ART", read, length_s=8, every_s=8, fs=125, patience=soon)]
-        [0.0, 8.0]
-    """
-
-    def one(recording: Recording) -> dict[str, str]:
-        recording.channel(role)
-        if role in PRESSURE_ROLES:
-            require_pressure_unit(recording, role)
-        return {role: role}
-
-    return follow_channels(
-        path,
-        one,
-        open_recording,
-        length_s=length_s,
-        every_s=every_s,
-        fs=fs,
-        start_s=start_s,
-        end_s=end_s,
-        patience=patience,
-    )
-
-
 def follow_channels(
     path: Path,
     choose: Choose,
@@ -161,7 +99,8 @@ def follow_channels(
         An iterator that ends when the next window would pass `end_s`, or the file no longer grows.
 
     Raises:
-        RecordingError: As `follow_windows`, or as `choose` does.
+        RecordingError: If the file cannot be read or followed, shrinks (`shrunk`) or is a table that was replaced
+            (`replaced`); or as `choose` does.
 
     Example:
         >>> import tempfile

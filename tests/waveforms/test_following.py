@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pulsebayes.waveforms.following import Patience, follow_channels, follow_windows
+from pulsebayes.waveforms.following import Patience, follow_channels
 from pulsebayes.waveforms.readers import read
-from pulsebayes.waveforms.recording import Recording, RecordingError
+from pulsebayes.waveforms.recording import Recording, RecordingError, require_pressure_unit
 from pulsebayes.waveforms.windows import Window, cut_windows
 
 FS = 125
 Step = Callable[[], None]
+
+
+def _line(recording: Recording) -> dict[str, str]:
+    require_pressure_unit(recording, recording.channel("ART").name)
+    return {"ART": "ART"}
 
 
 def _pulse(seconds: float, fs: int = FS) -> np.ndarray:
@@ -34,7 +39,7 @@ def _follow(path: Path, steps: Iterator[Step], *, every_s: float = 8.0, **option
         next(steps, lambda: None)()
 
     patience = Patience(idle_s=3.0, poll_s=1.0, sleep=sleep)
-    return follow_windows(path, "ART", read, length_s=8.0, every_s=every_s, fs=FS, patience=patience, **options)
+    return follow_channels(path, _line, read, length_s=8.0, every_s=every_s, fs=FS, patience=patience, **options)
 
 
 def _append(path: Path, texts: list[str]) -> Iterator[Step]:

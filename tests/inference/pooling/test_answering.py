@@ -27,16 +27,6 @@ QUESTION = Question(every_s=24.0, n_draws=300)
 Shipped = tuple[Bundle, PoolingLayer]
 
 
-@pytest.fixture(scope="module")
-def shipped() -> Shipped:
-    torch.set_num_threads(1)
-    folder = find_bundle("radial-abp")
-    bundle = Bundle.load(folder)
-    layer = load_pooling(folder, bundle)
-    assert layer is not None
-    return bundle, layer
-
-
 def _answers(shipped: Shipped, **options: object) -> list[Answer]:
     windows = answer_pooled(*shipped, read(DEMO), QUESTION, **options)  # type: ignore[arg-type]
     return [w.result for w in windows if isinstance(w.result, Answer)]

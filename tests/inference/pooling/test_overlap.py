@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from pulsebayes import apps
 from pulsebayes.inference.answer import Answer
 from pulsebayes.inference.answering import Question, answer_recording
-from pulsebayes.inference.bundle import Bundle, find_bundle
-from pulsebayes.inference.pooling import PoolingLayer, answer_pooled, load_pooling, parse_anchor
+from pulsebayes.inference.bundle import Bundle
+from pulsebayes.inference.pooling import PoolingLayer, answer_pooled, parse_anchor
 from pulsebayes.inference.pooling.overlap import begins, that_count
 from pulsebayes.waveforms import read
 from pulsebayes.waveforms.recording import Recording
@@ -25,16 +24,6 @@ OFTEN = replace(APART, every_s=2.0)
 POOLS = ("recording", "causal")
 
 Shipped = tuple[Bundle, PoolingLayer]
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Shipped:
-    torch.set_num_threads(1)
-    folder = find_bundle("radial-abp")
-    bundle = Bundle.load(folder)
-    layer = load_pooling(folder, bundle)
-    assert layer is not None
-    return bundle, layer
 
 
 def _answers(shipped: Shipped, recording: Recording, question: Question, **options: Any) -> dict[float, Answer]:
