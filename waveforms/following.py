@@ -96,11 +96,12 @@ def follow_channels(
         patience: How it is waited for.
 
     Returns:
-        An iterator that ends when the next window would pass `end_s`, or the file no longer grows.
+        An iterator that ends when the next window would pass `end_s`, or the file no longer grows. Of a file that ended
+        before one was whole a single window is given, as by `cut_windows`: refused as `too-short`.
 
     Raises:
-        RecordingError: If the file cannot be read or followed, shrinks (`shrunk`) or is a table that was replaced
-            (`replaced`); or as `choose` does.
+        RecordingError: If the file cannot be read or followed, ends before `start_s` (`beyond-end`), shrinks (`shrunk`)
+            or is a table that was replaced (`replaced`); or as `choose` does.
 
     Example:
         >>> import tempfile
@@ -127,6 +128,8 @@ def follow_channels(
             yield window
             begin += every_s
         if ended:
+            if begin == start_s and recording is not None:
+                yield _too_short(recording, choose, begin, length_s, fs, end_s)
             return
         source.forget(begin - _KEPT_S)
 
@@ -155,6 +158,20 @@ def _whole(
             recording, tuple(chosen.values()), length_s=length_s, every_s=every_s, fs=fs, start_s=begin, end_s=stop_s
         ):
             yield replace(window, channels=tuple(chosen))
+
+
+def _too_short(recording: Recording, choose: Choose, begin: float, length_s: float, fs: float, end_s: float) -> Window:
+    """What there is of the first window of a recording that ended before it was whole."""
+    if begin >= recording.duration_s:
+        raise RecordingError(
+            f"the file ended at {recording.duration_s:g} s, the first window starts at {begin:g} s",
+            code="beyond-end",
+            file=recording.name,
+            hint=f"--start below {recording.duration_s:g}s",
+        )
+    chosen = choose(recording)
+    cut = cut_windows(recording, tuple(chosen.values()), length_s=length_s, fs=fs, start_s=begin, end_s=end_s)
+    return replace(next(cut), channels=tuple(chosen))
 
 
 def _source(path: Path, open_recording: Open) -> _Growing:
@@ -211,7 +228,7 @@ class _Record:
         return changed
 
     def recording(self, *, last: bool) -> Recording | None:
-        if self._recording is None and any(size > 0 for size in self._sizes.values()):
+        if self._recording is None and (last or any(size > 0 for size in self._sizes.values())):
             self._recording = self._open(self._path)
         return self._recording
 
@@ -260,7 +277,7 @@ class _Table:
     def recording(self, *, last: bool) -> Recording | None:
         if self._head is None:
             if len(self._rows) < _FEWEST_ROWS:
-                return None
+                return self._open(self._path) if last else None
             self._split()
         new = len(self._rows) - self._looked_at
         if self._recording is None or new >= self._recording.channels[0].fs * (_NEWS_S if not last else 0.0):

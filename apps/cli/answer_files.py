@@ -182,6 +182,7 @@ class _Desk:
             self._exact = _exact_answers(self._bundle, exact, question)
             settings.talk(self._exact.describe())
         self._stem: Path | None = None
+        self._growing: Recording | None = None
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
         self.pool = "window" if exact else _pool_of(self._calibrated, known)
@@ -212,7 +213,7 @@ class _Desk:
             for answered in windows:
                 self._take(answered, pages, outcome)
         except (ValueError, OSError) as error:
-            end = describe(error)
+            end = self._explain(error, recording or self._growing)
             outcome.fail(end)
             if not self._settings.json:
                 tell(end, as_json=False)
@@ -255,9 +256,12 @@ class _Desk:
     def _followed(self, path: Path, labels: Labels, patience: Patience) -> Iterator[AnsweredWindow]:
         r"""A growing file, window by window; says when it has ended."""
         question, first = self._question, [labels.open_aloud]
-        windows = followed_windows(
-            self._bundle, path, lambda part: (first.pop() if first else labels.open)(part), question, patience
-        )
+
+        def opened(part: Path) -> Recording:
+            self._growing = (first.pop() if first else labels.open)(part)
+            return self._growing
+
+        windows = followed_windows(self._bundle, path, opened, question, patience)
         layer = self._calibrated.pooling
         if self.pool == "window" or layer is None:
             yield from answer_windows(self._bundle, windows, question, prior=self._prior, evidence=self._evidence)

@@ -174,6 +174,28 @@ def test_a_longer_table_put_in_its_place_is_told(tmp_path: Path) -> None:
     assert caught.value.code == "replaced"
 
 
+def test_what_ended_before_a_window_was_whole_is_too_short(tmp_path: Path) -> None:
+    path = tmp_path / "abp.csv"
+    path.write_text("time [s],ABP [mmHg]\n")
+    (only,) = _follow(path, _append(path, _pieces(_rows(_pulse(5), FS))))
+    assert (only.start_s, only.verdict.reason) == (0.0, "too-short")
+    _same([only], read(path))
+    with pytest.raises(RecordingError, match="ended at 5 s, the first window starts at 9 s"):
+        list(_follow(path, iter(()), start_s=9.0))
+
+
+@pytest.mark.parametrize("text", ["", "time [s],ABP [mmHg]\n", "time [s],ABP [mmHg]\n0,80\n"])
+def test_what_ended_with_next_to_nothing_is_told_as_the_reader_does(tmp_path: Path, text: str) -> None:
+    """Before, such a file ended without a word."""
+    path = tmp_path / "abp.csv"
+    path.write_text(text)
+    with pytest.raises(RecordingError) as told:
+        read(path)
+    with pytest.raises(RecordingError) as followed:
+        list(_follow(path, iter(())))
+    assert (followed.value.code, str(followed.value)) == (told.value.code, str(told.value))
+
+
 def test_what_cannot_be_followed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "abp.edf"
     path.write_bytes(b"0" + bytes(500))

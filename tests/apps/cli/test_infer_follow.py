@@ -87,6 +87,16 @@ def test_a_followed_file_that_does_not_exist_is_told(run: Run, tmp_path: Path) -
     assert "no such file" in ran.err
 
 
+@pytest.mark.parametrize("text", ["", "time [s],PLETH\n" + "".join(f"{i / 125:.3f},{i % 90}\n" for i in range(1500))])
+def test_a_followed_file_that_does_not_fit_is_told_as_a_finished_one(run: Run, tmp_path: Path, text: str) -> None:
+    """Nothing in it; another channel, with the models that fit."""
+    path = tmp_path / "other.csv"
+    path.write_text(text)
+    finished, followed = run("infer", path), run("infer", path, "--follow", "--idle", "1s")
+    assert followed.code == finished.code != 0
+    assert finished.err.splitlines()[0] in followed.err.splitlines()
+
+
 def _started(recording: Path, model: Path) -> subprocess.Popen[str]:
     words = [
         "infer",
