@@ -141,12 +141,16 @@ def seal_layers(folder: Path) -> list[str]:
         Names of the layers that are there.
 
     Raises:
-        BundleError: If the bundle or a layer cannot be used, or the bundle was calibrated as it is.
+        BundleError: If the bundle or a layer cannot be used, or the bundle was calibrated as it is; nothing is then
+            changed.
 
     Example:
         >>> seal_layers(Path("mine"))  # doctest: +SKIP
         ['pooling', 'patient']
     """
-    found = [files.stem for files in (POOLING, PATIENT) if files.seal(folder)]
+    Bundle.load(folder)
+    there = [files for files in (POOLING, PATIENT) if files.lies(folder)]
+    for files in (POOLING, PATIENT):
+        files.seal(folder)
     load_calibrated(folder)
-    return found
+    return [files.stem for files in there]

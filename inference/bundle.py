@@ -338,9 +338,9 @@ def refuse_calibrated(folder: Path) -> None:
     Example:
         >>> refuse_calibrated(find_bundle("radial-abp"))
     """
-    own = sha256_of(folder / _INFO)
+    own = sha256_of(folder / _INFO).encode()
     others = [path for path in sorted(folder.glob("*.json")) if path.name not in (_INFO, "run.json")]
-    bound = [path.name for path in others if own in path.read_text(encoding="utf-8")]
+    bound = [path.name for path in others if path.is_file() and own in path.read_bytes()]
     if bound:
         raise BundleError(
             f"{bound[0]} was made for bundle {folder.name} as it is: a layer laid beside it now would undo that",

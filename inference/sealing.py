@@ -93,11 +93,28 @@ class LayerFiles:
             Whether there is such a layer.
 
         Raises:
-            BundleError: If the layer is edited, damaged or of another bundle, or the bundle is calibrated.
+            BundleError: If the layer is edited, damaged, of another bundle or there in part only, or the bundle is
+                calibrated.
         """
-        there = self.read(folder, lambda info, arrays: True, named=False) or False
+        there = self.lies(folder)
         files = [name for name in (self.info, self.arrays, self.card) if there and (folder / name).is_file()]
         name_layer(folder, self.stem, files)
+        return there
+
+    def lies(self, folder: Path) -> bool:
+        r"""Whether the layer lies beside the bundle, whether that names it or not.
+
+        Arguments:
+            folder: Folder of the bundle.
+
+        Raises:
+            BundleError: If it is edited, damaged, of another bundle, or only a part of it is there.
+        """
+        there = self.read(folder, lambda info, arrays: True, named=False) or False
+        rest = [name for name in (self.arrays, self.card) if not there and name and (folder / name).is_file()]
+        if rest:
+            what = f"is not whole: {rest[0]} is there without {self.info}"
+            raise self._broken(folder, what, "bundle-edited")
         return there
 
     def read(

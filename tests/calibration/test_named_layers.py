@@ -118,6 +118,34 @@ def test_a_layer_that_was_removed_on_purpose_is_named_no_longer(folder: Path, tm
     assert (folder / "bundle.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("lost", ["pooling.json", "patient.json"])
+def test_half_a_layer_is_not_sealed_away(folder: Path, lost: str) -> None:
+    """Before, the rest of it stayed and was named no longer, without a word."""
+    before = (folder / "bundle.json").read_bytes()
+    (folder / lost).unlink()
+    with pytest.raises(BundleError, match=f"is there without {lost}"):
+        seal_layers(folder)
+    assert (folder / "bundle.json").read_bytes() == before
+
+
+def test_one_layer_that_cannot_be_used_leaves_the_names_of_the_other(folder: Path) -> None:
+    for name in LAYERS["pooling"]:
+        (folder / name).unlink()
+    (folder / "patient.safetensors").write_bytes(b"short")
+    before = (folder / "bundle.json").read_bytes()
+    with pytest.raises(BundleError, match="patient layer of bundle mine was edited"):
+        seal_layers(folder)
+    assert (folder / "bundle.json").read_bytes() == before
+
+
+def test_what_else_lies_in_the_folder_does_not_matter(folder: Path) -> None:
+    (folder / "notes.json").write_bytes(b"\xff\xfe")
+    (folder / "more.json").mkdir()
+    (folder / "pooling.md").unlink()
+    assert seal_layers(folder) == ["pooling", "patient"]
+    assert set(named_files(folder, "pooling")) == LAYERS["pooling"] - {"pooling.md"}
+
+
 def test_a_layer_that_is_laid_is_named(folder: Path) -> None:
     bundle = Bundle.load(folder)
     bundle.save(folder, half=True, force=True)
