@@ -23,11 +23,11 @@ def measured_alike(
         anchors: References, as they are written on the command line.
 
     Returns:
-        Coverage by level and quantity and ``n``: with references of pools that had such ones; else of windows in long
-            pools with these channels where a model of several was measured so; else of pools of about as many windows
-            (``pool``), with ``n`` and ``recordings`` the recordings that those were of. And ``not_calibrated``, the
-            quantities that miss there, in pools of about as many windows or in all, by more than 3 points at 50 or
-            90 %. None if nothing like it was measured.
+        Coverage by level and quantity and ``n``: with references of pools that had such ones, whatever channels; else
+            of windows in long pools with these channels where a model of several was measured so; else of pools of
+            about as many windows (``pool``), with ``n`` and ``recordings`` the recordings that those were of. And
+            ``not_calibrated``, the quantities that miss there, with these channels, in pools of about as many windows
+            or in all, by more than 3 points at 50 or 90 %. None if nothing like it was measured.
 
     Example:
         >>> coverage = {"0.5": {"HR": 0.51}, "0.9": {"HR": 0.9}}
@@ -42,13 +42,14 @@ def measured_alike(
         >>> found["coverage"]["0.9"], found["pool"], found["n"]
         ({'HR': 0.92}, 1, 40)
     """
+    own = measured.get("given", {}).get(given, {})
     names = {text.split("=")[0] for text in anchors}
     if names:
         anchored = measured.get("anchored", {})
         if not names <= set(anchored.get("anchors", ())):
             return None
-        return {**anchored, "not_calibrated": missed_coverage(anchored.get("coverage", {}), " with such a reference")}
-    own = measured.get("given", {}).get(given, {})
+        missed = missed_coverage(anchored.get("coverage", {}), " with such a reference")
+        return {**anchored, "not_calibrated": {**missed_coverage(own.get("coverage", {}), " of pools"), **missed}}
     told = {**measured, **own}
     if own:
         told["recordings"] = sum(part["recordings"] for part in own.get("error", {}).values())

@@ -13,7 +13,9 @@ from pulsebayes.apps.cli.main import run
 from pulsebayes.inference.answer import Answer
 from pulsebayes.inference.answering import Question, answer_recording
 from pulsebayes.inference.bundle import Bundle, find_bundle
+from pulsebayes.inference.coverage import missed_coverage
 from pulsebayes.inference.pooling import PoolingLayer, answer_pooled, load_pooling
+from pulsebayes.inference.pooling.coverage import measured_alike
 from pulsebayes.waveforms.recording import Recording
 
 QUESTION = Question(every_s=16.0, n_draws=200)
@@ -109,8 +111,6 @@ def test_a_file_with_both_is_pooled_by_default_and_says_so(
 
 
 def test_coverage_is_cited_of_windows_with_the_same_channels(shipped: Shipped) -> None:
-    from pulsebayes.inference.pooling.coverage import measured_alike
-
     told = measured_alike(shipped[1].measured, 12, "ART")
     own = shipped[1].measured["given"]["ART"]
     assert told is not None and (told["n"], told["coverage"]) == (own["n"], own["coverage"])
@@ -118,11 +118,20 @@ def test_coverage_is_cited_of_windows_with_the_same_channels(shipped: Shipped) -
     assert "pool" not in told
 
 
+def test_what_misses_with_the_channels_is_marked_with_a_reference_too(shipped: Shipped) -> None:
+    """Before, a reference took the marks of a clip's pressures away; none was measured by channels."""
+    measured = shipped[1].measured
+    for given in measured["given"]:
+        alone = missed_coverage(measured["given"][given]["coverage"])
+        told = measured_alike(measured, 64, given, ["CO=5+-0.5@60s"])
+        assert told is not None and alone and set(alone) <= set(told["not_calibrated"])
+        assert told["n"] == measured["anchored"]["n"]
+
+
 @pytest.mark.parametrize(("windows", "size"), [(1, "1"), (3, "1"), (4, "10"), (15, "10"), (40, "64"), (500, "200")])
 def test_coverage_is_cited_of_pools_of_about_the_size(windows: int, size: str) -> None:
     from pulsebayes.inference._source_lines import calibration_line
     from pulsebayes.inference.answer import cited_coverage
-    from pulsebayes.inference.pooling.coverage import measured_alike
 
     measured = json.loads((find_bundle("radial-abp") / "pooling.json").read_text(encoding="utf-8"))["measured"]
     told = measured_alike(measured, windows, "ART")
