@@ -92,7 +92,7 @@ def verify(names: _NAMES = None, *, settings: Settings) -> None:
             exit_code = tell(describe(error), as_json=settings.json)
     if settings.json:
         typer.echo(json.dumps(rows))
-    else:
+    elif rows or not exit_code:
         typer.echo("\n".join(f"{row['name']}: whole" for row in rows) or "nothing to check")
     raise typer.Exit(exit_code)
 

@@ -3,7 +3,6 @@ r"""The options that say what is in a waveform file, and how times are written o
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...waveforms.times import read_time
 from .errors import CommandError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ UNIT = Annotated[
     list[str] | None, typer.Option("--unit", metavar="NAME=UNIT", help="Unit of a channel or role: ART=kPa.")
 ]
 FS = Annotated[float, typer.Option("--fs", min=0.0, help="Sampling rate in Hz, where the file states none.")]
-
-_UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "ms": 1e-3}
 
 
 def parse_pairs(option: str, pairs: Iterable[str] | None) -> dict[str, str]:
@@ -80,12 +78,9 @@ def parse_seconds(option: str, text: str) -> float:
         >>> parse_seconds("--every", "8s"), parse_seconds("--start", "1:02:03")
         (8.0, 3723.0)
     """
-    plain = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", text.lower())
-    if plain and plain[2] in _UNITS_S:
-        return float(plain[1]) * _UNITS_S[plain[2]]
-    clock = re.fullmatch(r"\s*(?:(\d+):)?(\d+):(\d{2}(?:\.\d*)?)\s*", text)
-    if clock:
-        return 3600.0 * float(clock[1] or 0) + 60.0 * float(clock[2]) + float(clock[3])
+    seconds = read_time(text)
+    if seconds is not None:
+        return seconds
     raise CommandError(f"{option} takes a time, got {text!r}", code="usage", hint=f"{option} 90s, 2min or 1:30")
 
 

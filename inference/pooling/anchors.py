@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...waveforms.errors import RecordingError
+from ...waveforms.times import read_time
 from ..patient.layer import LEAST_EFFECTIVE
 
 __all__ = [
@@ -43,11 +44,13 @@ __all__ = [
     "require_known",
 ]
 
-_PATTERN = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9-]*)=(?P<value>[^@]+?)(?:(?:\+-|±)(?P<error>[^@]+))?@(?P<time>.+)")
+_NUMBER = r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)\s*"
+_PATTERN = re.compile(rf"([A-Za-z][A-Za-z0-9-]*)={_NUMBER}(?:(?:\+-|±){_NUMBER})?@\s*(-?)(.+)")
 _SHARE = 0.1  # error where none is given, as a share of the value
 _ABSOLUTE = {"MAP": 2.0, "CVP": 2.0}  # [mmHg]: these may be negative, or their error does not grow with them
 _LEAST = 0.005  # least error, as a share: of some thousand draws too few would be left
 _LEAST_ABSOLUTE = 0.05  # [mmHg]
+_MOST = 1e6
 _APART = 3.0  # standard deviations of their difference from which references contradict each other
 REACH_S = 60.0
 """An anchor is taken for an answered window within this time of it [s]."""
@@ -80,6 +83,8 @@ class Anchor:
     def __post_init__(self) -> None:
         if not np.isfinite([self.value, self.time_s, self.error]).all():
             raise ValueError(f"value, time and error of an anchor must be numbers, got {self.text}")
+        if max(abs(self.value), self.error) > _MOST or 0 < abs(self.value) < 1 / _MOST:
+            raise ValueError(f"no quantity is as large or small as {self.text} says")
         if self.is_log and not self.value > 0:
             raise ValueError(f"{self.name} of an anchor must be positive, got {self.value:g}")
         if self.time_s < 0:
@@ -154,15 +159,12 @@ def parse_anchor(text: str) -> Anchor:
         Anchor(name='CO', value=4.2, time_s=600.0, error=0.42000000000000004)
     """
     found = _PATTERN.fullmatch(text.strip())
-    try:
-        if found is None:
-            raise ValueError
-        value, time_s = float(found["value"]), _seconds(found["time"])
-        given = found["error"]
-        error = float(given) if given else _ABSOLUTE.get(found["name"], _SHARE * value)
-    except ValueError:
-        raise ValueError(f"an anchor is written NAME=VALUE@TIME, got {text!r}: for example CO=4.2@600s") from None
-    return Anchor(found["name"], value, time_s, error)
+    time_s = read_time(found[5]) if found else None
+    if found is None or time_s is None:
+        raise ValueError(f"an anchor is written NAME=VALUE@TIME, got {text!r}: for example CO=4.2@600s")
+    value = float(found[2])
+    time_s = -time_s if found[4] else time_s
+    return Anchor(found[1], value, time_s, float(found[3]) if found[3] else _ABSOLUTE.get(found[1], _SHARE * value))
 
 
 def contradictions(anchors: Sequence[Anchor]) -> list[str]:
@@ -231,19 +233,12 @@ def refuse_unused(anchors: Sequence[Anchor], file: str) -> None:
     """
     if anchors:
         raise RecordingError(
-            f"no answered window lies within a minute of the reference {anchors[0].text}",
+            f"no answered window takes the reference {anchors[0].text}: none lies within a minute of it, or in a "
+            "causal pool none from its time on",
             code="anchor-alone",
             file=file,
             hint="give the time at which it was measured, counted from the start of the recording",
         )
-
-
-def _seconds(text: str) -> float:
-    parts = text.strip().removesuffix("s").split(":")
-    seconds = 0.0
-    for part in parts:
-        seconds = 60.0 * seconds + float(part)
-    return seconds
 
 
 def effective_share(log: Float[np.ndarray, " draw"]) -> float:

@@ -304,5 +304,5 @@ def test_a_reference_that_no_answer_could_use_is_no_success(run: Run, tmp_path: 
     words = ["infer", str(demo), "--every", "40s", "--draws", "100", "--pool", "causal", "--anchor", "CO=5@400s"]
     ran = run(*words, "--out", str(tmp_path / "r"))
     assert ran.code == 3
-    assert "no answered window lies within a minute of the reference CO=5+-0.5@400s" in ran.err
+    assert "no answered window takes the reference CO=5+-0.5@400s: none lies within a minute of it" in ran.err
     assert list(tmp_path.rglob("*.csv")), "what was answered is kept"

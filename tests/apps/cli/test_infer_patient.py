@@ -97,6 +97,7 @@ def test_models_verify_checks_the_layer_too(run: Run, tmp_path: Path) -> None:
     ran = run("models", "verify", folder)
     assert ran.code == 6
     assert "patient layer of bundle edited was edited" in ran.err
+    assert "nothing to check" not in ran.out
 
 
 def test_models_show_prints_the_card_of_the_layer(run: Run) -> None:

@@ -238,7 +238,7 @@ def test_times_and_pairs_are_read_or_refused() -> None:
 
     times = {"8": 8.0, "8s": 8.0, "1.5 min": 90.0, "2h": 7200.0, "500ms": 0.5, "12:30": 750.0, "1:02:03": 3723.0}
     assert {text: parse_seconds("--every", text) for text in times} == times
-    for text in ("", "soon", "-3", "1:2", "8 weeks"):
+    for text in ("", "soon", "-3", "1:2", "1:99", "8 weeks"):
         with pytest.raises(CommandError, match="--every takes a time"):
             parse_seconds("--every", text)
     with pytest.raises(CommandError, match="--unit takes NAME=VALUE"):

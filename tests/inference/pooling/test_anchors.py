@@ -17,6 +17,7 @@ from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood, contrad
         ("CO=4.2+-0.5@10:00", Anchor("CO", 4.2, 600.0, 0.5)),
         ("SVR=1200±100@1:00:00", Anchor("SVR", 1200.0, 3600.0, 100.0)),
         ("CVP=-2@0", Anchor("CVP", -2.0, 0.0, 2.0)),
+        ("CO=4.2+-0.5@10min", Anchor("CO", 4.2, 600.0, 0.5)),
     ],
 )
 def test_anchors_are_read(text: str, expected: Anchor) -> None:
@@ -28,6 +29,10 @@ def test_anchors_are_read(text: str, expected: Anchor) -> None:
     ("text", "told"),
     [
         *((text, "an anchor is written NAME=VALUE@TIME") for text in ("", "CO=4.2", "CO=@5s", "CO=four@5s")),
+        *((f"CO=5@{time}", "an anchor is written") for time in ("10:-5", "10:00:00:00", "10:99", "1:75:00", "5 pc")),
+        ("CO=5_0@10s", "an anchor is written NAME=VALUE@TIME"),
+        ("CO=5+-1e300@10s", "no quantity is as large or small as CO=5+-1e+300@10s says"),
+        ("CO=1e-320@10s", "no quantity is as large or small"),
         ("CO=nan@5s", "value, time and error of an anchor must be numbers, got CO=nan"),
         ("CO=-3@5s", "CO of an anchor must be positive, got -3"),
         ("CO=4@-5s", "measured at 0 s or later, got -5 s"),
