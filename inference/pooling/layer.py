@@ -25,7 +25,7 @@ __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
 CARD = "pooling.md"
 """Card of a layer, beside the card of its window model."""
-POOLING = LayerFiles("pooling layer", "pooling", 6, card=CARD)
+POOLING = LayerFiles("pooling layer", "pooling", 7, card=CARD)
 """Files of a layer."""
 
 

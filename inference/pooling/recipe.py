@@ -52,12 +52,14 @@ class PoolingRecipe:
         recordings: Sets of simulated recordings.
         changes: The name of one of them, ``of``, whose waves are recorded once more for the detector, by sensors that
             change as said.
-        hours: The set on which the detector's limits are set.
+        hours: Recordings back to back, on which draws are stretched and, where ``limits`` is empty, limits set.
         fit: Sets on which draws are stretched, with what the others hold and the hours.
         test: Sets on which the layer is measured.
         alike: Names of those whose waves are recorded again with each set of channels in all windows, to compare pools
             with windows alone.
         quiet: The set on which the detector's false splits are counted; none where empty.
+        limits: The set on which the detector's limits are set, where it is another than the hours.
+        also: Names of those to fit on that the detector learns from besides.
         draws: Draws of each window there.
         network: Settings of the network.
         train: Settings of the training.
@@ -80,6 +82,8 @@ class PoolingRecipe:
     test: Sequence[Mapping[str, Any]]
     alike: Sequence[str] = ()
     quiet: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    also: Sequence[str] = ()
     draws: int = 300
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -130,7 +134,7 @@ def produce_pooling(
     bundle = Bundle.load(folder)
     refuse_calibrated(folder)
     simulated = _Simulated.of(recipe, bundle, work, PoolTraining(**recipe.train).held, tell)
-    detector, found = _detector(recipe, simulated, work, tell)
+    detector, found = _detector(recipe, bundle, simulated, work, tell)
     npe, training = _trained(recipe, bundle, simulated, detector, work, tell)
     _stretch(recipe, bundle, simulated, npe, detector, work, tell)
     tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
@@ -159,7 +163,7 @@ def _quiet(
     if not recipe.quiet:
         return {}
     data = _embedded(bundle, work, {"name": "quiet", **recipe.quiet}, tell)
-    found = measure_quiet(detector, simulated.signatures(data), data)
+    found = measure_quiet(detector, simulated.signatures(data), data, names=bundle.contract.names)
     tell(f"detector in quiet recordings: {found}")
     return {"quiet": found}
 
@@ -261,22 +265,24 @@ class _Simulated:
 
 
 def _detector(
-    recipe: PoolingRecipe, simulated: _Simulated, work: Path, tell: Callable[[str], None]
+    recipe: PoolingRecipe, bundle: Bundle, simulated: _Simulated, work: Path, tell: Callable[[str], None]
 ) -> tuple[ChangeDetector, dict[str, Any]]:
     """The detector, from its file if there is one, its limits, and what it finds."""
     trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "sensor_an_hour")}
-    path = work / f"detector-{simulated.key(trained)}.safetensors"
+    path = work / f"detector-{simulated.key(trained, *recipe.also)}.safetensors"
     config = DetectorTraining(**recipe.detector)
-    pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, simulated.changing)]
+    also = [_embedded(bundle, work, row, tell) for row in recipe.fit if row["name"] in recipe.also]
+    pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, *also, simulated.changing)]
     if path.is_file():
-        detector = ChangeDetector(pairs[0][0].shape[-1], members=config.members).eval()
+        detector = ChangeDetector(pairs[0][0].shape[-1], **config.shape()).eval()
         load_model(detector, path)
     else:
         detector = train_detector(pairs, config, progress=tell)
         save_model(detector, str(path))
-    hours = simulated.signatures(simulated.hours)
-    limits = set_limits(detector, hours, simulated.hours, margin=config.margin, sensor_an_hour=config.sensor_an_hour)
-    spliced = measure_detector(detector, hours, simulated.hours)["splices"]
+    apart = _embedded(bundle, work, {"name": "limits", **recipe.limits}, tell) if recipe.limits else simulated.hours
+    hours = simulated.signatures(apart)
+    limits = set_limits(detector, hours, apart, margin=config.margin, sensor_an_hour=config.sensor_an_hour)
+    spliced = measure_detector(detector, hours, apart)["splices"]
     own = slice(0, config.held)
     sensors = measure_detector(detector, pairs[-1][0][own], simulated.changing.rows(own), splices=0)
     tell(f"detector: {limits}, splices {spliced}, sensors {sensors}")

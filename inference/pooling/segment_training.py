@@ -1,9 +1,9 @@
 r"""Training of the detector of changes, its limits, and what it finds and invents.
 
 First features and heads learn together on a dozen windows of each pool; then, the features held, the heads on means
-over whole pools. A pair is a pool and three windows after it: of another recording, across a change of the sensor, or
-the next three of the same. Limits are set on hours that were not trained on: the highest logit where nothing changed,
-and a margin.
+over whole pools. Those of a weighted detector learn together on whole pools (``segment_pools``). A pair is a pool and
+three windows after it: of another recording, across a change of the sensor, or the next three of the same. Limits are
+set on hours that were not trained on: the highest logit where nothing changed, and a margin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ..contract import joined
 from .features import EmbeddedRecordings
+from .segment_pools import WholePools, train_weighted
 from .segments import BLOCK, NEAR_S, Change, ChangeDetector, Judge, sensor_states, told
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
 _SHOWN = 12  # windows of a pool in the first steps
 _TOGETHER, _MOST = 25, 200  # splices after as many windows, and the most of those
 _ROWS = 4096  # windows whose logits are computed at once
+_VALUES = 2**24  # features that are held at once
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ class DetectorTraining:
 
     Arguments:
         members: Networks whose logits are averaged.
-        first_steps: Steps of features and heads together.
-        steps: Steps of the heads.
+        hidden: Width of the networks.
+        weighted: Whether windows weigh in averages by what they know; features and heads then learn together.
+        first_steps: Steps of features and heads together; none where they are weighted.
+        steps: Steps of the heads, or of both where they are weighted.
         pairs: Pairs of a step.
         noise: Standard deviation of the noise on features.
         margin: Logits by which a new patient's limit lies above the highest where nothing changed.
@@ -50,12 +55,17 @@ class DetectorTraining:
         held: Recordings of each set that are not trained on, the first ones.
         seed: Seed of weights and pairs.
 
+    Raises:
+        ValueError: If a weighted detector is to learn in two stages.
+
     Example:
         >>> DetectorTraining(steps=10).members
         2
     """
 
     members: int = 2
+    hidden: int = 96
+    weighted: bool = False
     first_steps: int = 2500
     steps: int = 5000
     pairs: int = 512
@@ -64,6 +74,14 @@ class DetectorTraining:
     sensor_an_hour: float = 0.05
     held: int = 64
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.weighted and self.first_steps:
+            raise ValueError(f"a weighted detector has no first steps, got {self.first_steps}: set first_steps = 0")
+
+    def shape(self) -> dict[str, Any]:
+        r"""Arguments of the detector, but for the length of signatures."""
+        return {"hidden": self.hidden, "members": self.members, "weighted": self.weighted}
 
 
 def train_detector(
@@ -85,10 +103,17 @@ def train_detector(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        detector = ChangeDetector(sets[0][0].shape[-1], members=config.members)
+        detector = ChangeDetector(sets[0][0].shape[-1], **config.shape())
     rows = torch.cat([h[config.held :][torch.from_numpy(data.usable[config.held :])] for h, data in sets])
     detector.mean.copy_(rows.mean(0))
     detector.sd.copy_(rows.std(0).clamp_min(1e-3))
+    if config.weighted:
+        pools = [WholePools((h - detector.mean) / detector.sd, data, config.held) for h, data in sets]
+        for number, member in enumerate(detector.members):
+            seed = config.seed + number
+            loss = train_weighted(member, pools, steps=config.steps, pairs=config.pairs, noise=config.noise, seed=seed)
+            progress(f"detector {number + 1}: loss {loss:.3f}")
+        return detector.eval()
     made = [_Pairs((h[config.held :] - detector.mean) / detector.sd, data, config.held) for h, data in sets]
     for number, member in enumerate(detector.members):
         for stage, steps in enumerate((config.first_steps, config.steps)):
@@ -205,14 +230,15 @@ class _Averages:
     spread: Float[Tensor, " F"]
 
     @classmethod
-    def of(cls, f: Float[Tensor, "R W F"], time_s: Float[np.ndarray, "R W"]) -> _Averages:
+    def of(cls, f: Float[Tensor, "R W F"], time_s: Float[np.ndarray, "R W"], *, exact: bool = False) -> _Averages:
         keep = torch.from_numpy(np.exp(-np.diff(time_s, axis=1) / NEAR_S).astype(np.float32))
         sums, weights = [f[:, 0]], [torch.ones(len(f))]
         for i in range(1, f.shape[1]):
             sums.append(keep[:, i - 1, None] * sums[-1] + f[:, i])
             weights.append(keep[:, i - 1] * weights[-1] + 1.0)
         near = torch.stack(sums, 1) / torch.stack(weights, 1)[..., None]
-        total = torch.cat((torch.zeros_like(f[:, :1]), f.cumsum(1)), 1)
+        running = f.double() if exact else f  # weights of windows differ by millions
+        total = torch.cat((torch.zeros_like(running[:, :1]), running.cumsum(1)), 1)
         return cls(total, near, f.flatten(0, 1).std(0))
 
     def means(self, drawn: _Drawn) -> list[Tensor]:
@@ -221,7 +247,7 @@ class _Averages:
         few = np.minimum(BLOCK, at)
         last = (self.sums[r, at] - self.sums[r, at - few]) / torch.from_numpy(few)[:, None].float()
         block = (self.sums[drawn.other, begin + BLOCK] - self.sums[drawn.other, begin]) / BLOCK
-        return [before, self.near[r, at - 1], last, block]
+        return [before.float(), self.near[r, at - 1], last.float(), block.float()]
 
 
 def _of_means(
@@ -241,7 +267,11 @@ def _logits(detector: ChangeDetector, h: Float[Tensor, "R W inputs"], time_s: Fl
     found = np.full((r, w, 2), -np.inf)
     if w < 2 * BLOCK:
         return found
-    averages = _Averages.of(detector.features(h), time_s)
+    most = max(1, _VALUES // (w * detector.features(h[:1, 0]).shape[-1])) if detector.weighted else r
+    if r > most:
+        parts = [slice(i, i + most) for i in range(0, r, most)]
+        return np.concatenate([_logits(detector, h[part], time_s[part]) for part in parts])
+    averages = _Averages.of(detector.features(h), time_s, exact=detector.weighted)
     places = np.arange(BLOCK, w - BLOCK + 1)
     for at in np.array_split(places, min(math.ceil(r * len(places) / _ROWS), len(places))):
         own, here = np.repeat(np.arange(r), len(at)), np.tile(at, r)
@@ -345,14 +375,21 @@ def measure_detector(
             counted.setdefault("sensor changes taken for patients", []).append(
                 float(any(c.kind == "patient" for c in here))
             )
-    hits = [np.zeros(0, bool)]
-    hits += [_split(detector, h, data.time_s, np.random.default_rng([31, i])) for i in range(-(-splices // _TOGETHER))]
-    counted["splices"] = [float(x) for x in np.concatenate(hits)[:splices]]
+    counted["splices"] = [float(found) for found, *_ in _splices(detector, h, data.time_s, splices)]
+    return _shares(counted)
+
+
+def _shares(counted: dict[str, list[float]]) -> dict[str, Any]:
     return {name: {"share": round(float(np.mean(v)), 4), "of": len(v)} for name, v in counted.items() if v}
 
 
 def measure_quiet(
-    detector: ChangeDetector, h: Float[Tensor, "R W inputs"], data: EmbeddedRecordings, *, splices: int = 1000
+    detector: ChangeDetector,
+    h: Float[Tensor, "R W inputs"],
+    data: EmbeddedRecordings,
+    *,
+    splices: int = 1000,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
     r"""False splits an hour in recordings of one patient each, and the share of splices of two of them that is found.
 
@@ -361,10 +398,12 @@ def measure_quiet(
         h: Signatures of recordings on which neither detector nor limits were made.
         data: The recordings.
         splices: Number of splices.
+        names: Names of the channels, where there are several.
 
     Returns:
         JSON-able: ``hours``, ``false_splits``, ``an_hour`` with its 95 % Poisson interval ``between``, ``splices`` as
-            ``measure_detector`` tells them.
+            ``measure_detector`` tells them and, of several channels, ``splices_by_channels``: by those given in any
+            window before and in any of the three after.
 
     Example:
         >>> measure_quiet.__kwdefaults__["splices"]
@@ -381,8 +420,26 @@ def measure_quiet(
         "false_splits": false,
         "an_hour": round(false / hours, 4),
         "between": [round(float(x) / hours, 4) for x in between],
-        "splices": measure_detector(detector, h, data, splices=splices)["splices"],
+        **_by_channels(_splices(detector, h, data.time_s, splices), data.given, names),
     }
+
+
+def _by_channels(
+    found: list[tuple[bool, int, int, int, int]], given: Bool[np.ndarray, "R W C"], names: Sequence[str]
+) -> dict[str, Any]:
+    """Shares of splices found, of all and by channels before and after."""
+    shares = _shares({"splices": [float(hit) for hit, *_ in found]})
+    if len(names) < 2:
+        return shares
+    counted: dict[str, list[float]] = {}
+    for hit, a, n, b, m in found:
+        before, after = _named(given[a, :n], names), _named(given[b, m : m + BLOCK], names)
+        counted.setdefault(f"{before}, then {after}", []).append(float(hit))
+    return shares | {"splices_by_channels": _shares(dict(sorted(counted.items())))}
+
+
+def _named(given: Bool[np.ndarray, "W C"], names: Sequence[str]) -> str:
+    return joined([name for c, name in enumerate(names) if given[:, c].any()])
 
 
 def _sizes(step_mmhg: float) -> list[str]:
@@ -390,13 +447,18 @@ def _sizes(step_mmhg: float) -> list[str]:
     return [f"of the zero by {low} to {high} mmHg" for low, high in ((1, 5), (5, 10), (10, 40)) if low <= size < high]
 
 
-def _split(
-    detector: ChangeDetector, h: Tensor, time_s: Float[np.ndarray, "R W"], rng: np.random.Generator
-) -> Bool[np.ndarray, " splice"]:
-    """Whether splices of two recordings, all after as many windows, are called as new patients within three windows."""
-    a = rng.integers(len(h), size=_TOGETHER)
-    b = (a + 1 + rng.integers(len(h) - 1, size=_TOGETHER)) % len(h)
-    n, m = (int(x) for x in rng.integers(BLOCK + 1, min(h.shape[1], _MOST) - BLOCK, 2))
-    joined = torch.cat((h[a, :n], h[b, m : m + BLOCK + 1]), 1)
-    _, found = all_states(detector, joined, time_s[a, : joined.shape[1]])
-    return np.array([any(c.kind == "patient" and n <= c.at < n + BLOCK for c in changes) for changes in found])
+def _splices(
+    detector: ChangeDetector, h: Tensor, time_s: Float[np.ndarray, "R W"], splices: int
+) -> list[tuple[bool, int, int, int, int]]:
+    """Whether splices are called as new patients within three windows, and of which n windows of a and which of b."""
+    found = list[tuple[bool, int, int, int, int]]()
+    while len(found) < splices:
+        rng = np.random.default_rng([31, len(found) // _TOGETHER])
+        a = rng.integers(len(h), size=_TOGETHER)
+        b = (a + 1 + rng.integers(len(h) - 1, size=_TOGETHER)) % len(h)
+        n, m = (int(x) for x in rng.integers(BLOCK + 1, min(h.shape[1], _MOST) - BLOCK, 2))
+        joined_h = torch.cat((h[a, :n], h[b, m : m + BLOCK + 1]), 1)
+        _, changes = all_states(detector, joined_h, time_s[a, : joined_h.shape[1]])
+        hits = [any(c.kind == "patient" and n <= c.at < n + BLOCK for c in row) for row in changes]
+        found += [(hit, int(i), n, int(j), m) for hit, i, j in zip(hits, a, b, strict=True)]
+    return found[:splices]

@@ -9,17 +9,21 @@ $$
 $$
 
 whether another patient begins at window $i$, and whether another state of the same patient's sensor does: a new zero, a
-flushed or kinked line. Trained on spliced recordings, on recordings whose sensor changes, and on neither, all of which
-hold drift and clinical events. A change is called where its logit passes a limit set on hours that were not trained on.
-A new patient starts a new pool; a new sensor ends the averages that follow the sensor (see ``pools``). Either is known
-when the third window of the new has come, and may be moved to a better place by the two windows after it.
+flushed or kinked line. Where windows tell very different amounts, as those of different channels do, each feature is
+weighted by $e^{s}$, learned too, in all averages, and $D$ is told the logarithms of the mean weights: so a clip is
+compared with the clip before it, and not with the line. Trained on spliced recordings, on recordings whose sensor
+changes, and on neither, all of which hold drift and clinical events. A change is called where its logit passes a limit
+set on hours that were not trained on. A new patient starts a new pool; a new sensor ends the averages that follow the
+sensor (see ``pools``). Either is known when the third window of the new has come, and may be moved to a better place by
+the two windows after it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +36,7 @@ BLOCK = 3
 """Windows that are judged together, and fewest windows before them."""
 NEAR_S = 60.0
 _MOST = 200
+_HEAVIEST = 8.0  # logarithm of a feature's weight
 Kind = Literal["patient", "sensor"]
 
 
@@ -57,20 +62,33 @@ class Change:
 class _Member(nn.Module):
     """One network: features of a window and the head that compares their averages."""
 
-    def __init__(self, inputs: int, features: int, hidden: int) -> None:
+    def __init__(self, inputs: int, features: int, hidden: int, weighted: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, features, bias=False)
-        self.curved = nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, features))
+        self.weighted = weighted
+        told, compared = (2 * features, 10 * features + 3) if weighted else (features, 6 * features + 3)
+        self.linear = nn.Linear(inputs, told, bias=False)
+        self.curved = nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, told))
         self.head = nn.Sequential(
-            nn.Linear(6 * features + 3, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2)
+            nn.Linear(compared, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 2)
         )
 
     def features(self, h: Tensor) -> Tensor:
-        return self.linear(h) + self.curved(h)  # type: ignore[no-any-return]
+        told: Tensor = self.linear(h) + self.curved(h)
+        if not self.weighted:
+            return told
+        value, score = told.chunk(2, -1)
+        weight = score.clamp(-_HEAVIEST, _HEAVIEST).exp()
+        return torch.cat((weight * value, weight), -1)
 
     def forward(self, before: Tensor, near: Tensor, last: Tensor, block: Tensor, extra: Tensor) -> Tensor:
+        amounts: tuple[Tensor, ...] = ()
+        if self.weighted:
+            parts = [mean.chunk(2, -1) for mean in (before, near, last, block)]
+            amounts = tuple(weight.clamp_min(math.exp(-_HEAVIEST)) for _, weight in parts)
+            before, near, last, block = (total / w for (total, _), w in zip(parts, amounts, strict=True))
         apart = ((block - before).abs(), (block - near).abs(), block - near, (block - last).abs())
-        return self.head(torch.cat((before, block, *apart, extra), -1))  # type: ignore[no-any-return]
+        told = (before, block, *apart, *(weight.log() for weight in amounts), extra)
+        return self.head(torch.cat(told, -1))  # type: ignore[no-any-return]
 
 
 class ChangeDetector(nn.Module):
@@ -81,6 +99,7 @@ class ChangeDetector(nn.Module):
         features: Features of a window in each member.
         hidden: Width of the networks.
         members: Networks whose logits are averaged.
+        weighted: Whether features weigh in averages by what their window knows.
 
     Example:
         >>> detector = ChangeDetector(4, 8, 8)
@@ -93,21 +112,24 @@ class ChangeDetector(nn.Module):
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, inputs: int, features: int = 64, hidden: int = 96, members: int = 2) -> None:
+    def __init__(
+        self, inputs: int, features: int = 64, hidden: int = 96, members: int = 2, weighted: bool = False
+    ) -> None:
         super().__init__()
-        self.inputs, self.width, self.hidden = inputs, features, hidden
+        self.inputs, self.width, self.hidden, self.weighted = inputs, features, hidden, weighted
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("sd", torch.ones(inputs))
         self.register_buffer("limits", torch.zeros(2))
-        self.members = nn.ModuleList(_Member(inputs, features, hidden) for _ in range(members))
+        self.members = nn.ModuleList(_Member(inputs, features, hidden, weighted) for _ in range(members))
 
-    def shape(self) -> dict[str, int]:
+    def shape(self) -> dict[str, Any]:
         r"""Arguments that make such a detector."""
         return {
             "inputs": self.inputs,
             "features": self.width,
             "hidden": self.hidden,
             "members": len(self.members),
+            "weighted": self.weighted,
         }
 
     def features(self, h: Float[Tensor, "*N inputs"]) -> Float[Tensor, "*N F"]:
@@ -136,7 +158,8 @@ class ChangeDetector(nn.Module):
             block: Mean of the three windows.
             extra: From ``told``.
         """
-        split = [torch.split(part, self.width, -1) for part in (before, near, last, block)]
+        width = self.width * (1 + self.weighted)
+        split = [torch.split(part, width, -1) for part in (before, near, last, block)]
         logits = [member(*parts, extra) for member, *parts in zip(self.members, *split, strict=True)]
         return torch.stack(logits).mean(0)
 
