@@ -63,6 +63,13 @@ def test_intervals_of_pools_hold_what_they_say(shipped: Shipped) -> None:
     assert measured["changes"]["splices"]["share"] >= 0.95
 
 
+def test_one_patient_is_hardly_ever_taken_for_two_and_two_are_told_apart(shipped: Shipped) -> None:
+    quiet = shipped[1].measured["changes"]["quiet"]
+    assert quiet["an_hour"] <= 0.02
+    assert quiet["splices"]["share"] >= 0.95
+    assert sum(row["of"] for row in quiet["splices_by_channels"].values()) == quiet["splices"]["of"]
+
+
 def test_a_pool_of_one_window_is_the_window_model(shipped: Shipped, real_data: Path) -> None:
     recording = _recording(real_data, 1, 8)
     (alone,) = (w.result for w in answer_recording(shipped[0], recording, QUESTION))
