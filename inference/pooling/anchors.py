@@ -4,14 +4,15 @@ At the window $k$ of an anchor $a$ with error $\sigma$, the joint draws give $\l
 residual $r$, $Q$ the anchored quantity and $s$ the slow ones. The likelihood of the slow quantities is then
 
 $$
-L(s) = \mathcal N\!\left(\ln a \mid b_0 + b^\top s,\; \sigma^2 + r^2\right),
+L(s) = \mathcal N\!\left(\ln a \mid b_0 + b^\top s,\; \sigma^2 + r^2 + \alpha v\right),
 $$
 
-and every window's joint draws are weighted by it and resampled; those of the anchor's own window by
-$\mathcal N(\ln a \mid \ln Q_k, \sigma^2)$. Nothing is rescaled afterwards: what an anchor teaches passes through the
-slow quantities, with all that they do not explain left uncertain. Pressures that may be negative take the value itself
-instead of its logarithm. Where fewer than one in eighty of the draws bear an anchor, waves and reference contradict
-each other, and the windows it counts for are refused.
+with $\alpha$ from 0 to 1 growing with the time between the anchor's window and the one that is answered, and $v$ what
+$r^2$ grows by far away (``aging``), and every window's joint draws are weighted by it and resampled; those of the
+anchor's own window by $\mathcal N(\ln a \mid \ln Q_k, \sigma^2)$. Nothing is rescaled afterwards: what an anchor
+teaches passes through the slow quantities, with all that they do not explain left uncertain. Pressures that may be
+negative take the value itself instead of its logarithm. Where fewer than one in eighty of the draws bear an anchor,
+waves and reference contradict each other, and the windows it counts for are refused.
 
 References:
     Stetz C.W. et al. (1982), Am Rev Respir Dis 126:1001 (thermodilution: differences of less than 10 to 15 % are not
@@ -265,6 +266,7 @@ class SlowLikelihood:
         centre: Their mean.
         variance: Variance of error and of what they leave open.
         share: Effective share of the joint draws of the anchor's window once they are weighted by it.
+        excess: By how much the variance is larger far away from the anchor's window.
 
     Example:
         >>> one = SlowLikelihood(0.0, np.array([1.0]), np.array([0.0]), 1.0)
@@ -277,6 +279,7 @@ class SlowLikelihood:
     centre: Float[np.ndarray, " S"]
     variance: float
     share: float = 1.0
+    excess: float = 0.0
 
     @property
     def agrees(self) -> bool:
@@ -285,7 +288,11 @@ class SlowLikelihood:
 
     @classmethod
     def of(
-        cls, anchor: Anchor, slow: Float[np.ndarray, "draw S"], draws: Mapping[str, Float[np.ndarray, " draw"]]
+        cls,
+        anchor: Anchor,
+        slow: Float[np.ndarray, "draw S"],
+        draws: Mapping[str, Float[np.ndarray, " draw"]],
+        far: Mapping[str, Float[np.ndarray, " draw"]] | None = None,
     ) -> SlowLikelihood:
         r"""Regresses the misfit at the anchor's window on the slow quantities.
 
@@ -293,14 +300,19 @@ class SlowLikelihood:
             anchor: The anchor.
             slow: Logarithms of the slow quantities, in joint draws of the anchor's window.
             draws: Quantities in the same draws.
+            far: The same with own errors as large as they are far away, where references grow old.
         """
         misfit, error = anchor.misfit(draws)
         centre = slow.mean(0)
         rows = np.concatenate((np.ones((len(slow), 1)), slow - centre), axis=1)
         solution, *_ = np.linalg.lstsq(rows, misfit, rcond=None)
         left = float(np.var(misfit - rows @ solution))
+        there = misfit if far is None else anchor.misfit(far)[0]
+        excess = float(np.var(there - rows @ np.linalg.lstsq(rows, there, rcond=None)[0])) - left
         share = effective_share(-0.5 * (misfit / error) ** 2)
-        return cls(float(solution[0]), solution[1:], centre, left + error**2, share)
+        return cls(
+            float(solution[0]), solution[1:], centre, left + error**2, share, 0.0 if far is None else max(excess, 0.0)
+        )
 
     def shifted(self, by: Float[np.ndarray, " D"]) -> SlowLikelihood:
         r"""The likelihood where the quantities that carry the first coordinates are told higher by a given amount.
@@ -315,6 +327,19 @@ class SlowLikelihood:
         """
         return replace(self, offset=self.offset + float(self.slope[: len(by)] @ np.asarray(by, np.float64)))
 
+    def aged(self, age: float) -> SlowLikelihood:
+        r"""The likelihood for a window at some time from the anchor's.
+
+        Arguments:
+            age: How old the anchor is there, $\alpha$ from 0 to 1.
+
+        Example:
+            >>> one = SlowLikelihood(0.0, np.array([1.0]), np.zeros(1), 0.011, excess=0.001)
+            >>> round(one.aged(0.5).variance, 6), one.aged(0.0).variance
+            (0.0115, 0.011)
+        """
+        return replace(self, variance=self.variance + age * self.excess)
+
     def log(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
         r"""Log likelihood of slow quantities, up to a constant.
 
@@ -323,3 +348,13 @@ class SlowLikelihood:
         """
         misfit = self.offset + (slow - self.centre) @ self.slope
         return np.asarray(-0.5 * misfit**2 / self.variance)
+
+    def weights(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
+        r"""Weights of draws that it makes of even ones; their sum is 1.
+
+        Arguments:
+            slow: Logarithms of the slow quantities.
+        """
+        log = self.log(slow)
+        weights = np.exp(log - log.max())
+        return np.asarray(weights / weights.sum())

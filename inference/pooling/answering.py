@@ -83,11 +83,12 @@ class _Known:
 
     anchor: Anchor
     likelihood: SlowLikelihood
+    start_s: float
     mark: Mark
 
-    def now(self, running: RunningPool) -> SlowLikelihood:
-        """The likelihood of what the pool that has grown since shares."""
-        return self.likelihood.shifted(running.moved(self.mark))
+    def now(self, running: RunningPool) -> tuple[Anchor, SlowLikelihood, float]:
+        """The likelihood of what the pool that has grown since shares, and when it was taken."""
+        return self.anchor, self.likelihood.shifted(running.moved(self.mark)), self.start_s
 
 
 def answer_pooled(
@@ -265,7 +266,7 @@ class _Desk:
                 alone = []
             here = [a for a in waiting if a.is_due(one.start_s, self.question.every_s)]
             waiting = [a for a in waiting if a not in here]
-            asked = self._with_anchors(_Asked(one, context, told), [(k.anchor, k.now(running)) for k in known], here)
+            asked = self._with_anchors(_Asked(one, context, told), [k.now(running) for k in known], here)
             if context is None:
                 alone += [(a, one) for a in here]
             else:
@@ -277,7 +278,8 @@ class _Desk:
         """A reference as the windows after its own are told of it."""
         context = running.told_of(asked.seen.unit) if asked.context is None else asked.context
         asked = replace(asked, context=context)
-        return _Known(anchor, self._likelihood(anchor, asked), running.mark(asked.seen.unit, context))
+        start_s = asked.seen.start_s
+        return _Known(anchor, self._likelihood(anchor, asked), start_s, running.mark(asked.seen.unit, context))
 
     def gather(
         self, looked: list[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
@@ -328,7 +330,7 @@ class _Desk:
             size = len(pool), pool[0].start_s, pool[-1].end_s, float(begun), strange
             told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]))
             part.append(_Asked(one, None if alone else contexts.row(i), told, shared))
-        known = [] if alone else [(a, self._likelihood(a, part[at])) for a, at in inside]
+        known = [] if alone else [(a, self._likelihood(a, part[at]), float(time_s[at])) for a, at in inside]
         asked = list[_Asked]()
         for i, made in enumerate(part):
             here = [a for a, at in inside if at == i]
@@ -341,15 +343,27 @@ class _Desk:
         size = {"mode": self.pool, "windows": windows, "shifted": shifted, "start_s": start_s, "end_s": end_s}
         return {**size, "sensor_start_s": sensor_start_s, "anchors": [], **({} if counted else {"counted": False})}
 
-    def _with_anchors(self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood]], here: list[Anchor]) -> _Asked:
-        names = [a.text for a, _ in known] + [a.text for a in here]
-        apart = contradictions([*(a for a, _ in known), *here])
-        pool = {**asked.pool, "anchors": names, **({"contradictions": apart} if apart else {})}
-        return replace(asked, pool=pool, likelihoods=tuple(one for _, one in known), anchors=tuple(here))
+    def _with_anchors(
+        self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood, float]], here: list[Anchor]
+    ) -> _Asked:
+        """The window told of references, older the farther they are; those of its own are young."""
+        every = [*(a for a, *_ in known), *here]
+        apart = contradictions(every)
+        pool = {**asked.pool, "anchors": [a.text for a in every], **({"contradictions": apart} if apart else {})}
+        ages = [self.layer.aging.age(asked.seen.start_s - start_s) for *_, start_s in known]
+        aged = tuple(one.aged(age) for (_, one, _), age in zip(known, ages, strict=True))
+        context = asked.context
+        if context is not None and known and not here:
+            context = context.grown(self.layer.aging.growth(min(ages)))
+        return replace(asked, context=context, pool=pool, likelihoods=aged, anchors=tuple(here))
 
     def _likelihood(self, anchor: Anchor, asked: _Asked) -> SlowLikelihood:
         shared, theta = self._joint(asked, _OVERSAMPLED * 500)
-        return SlowLikelihood.of(anchor, shared.double().numpy(), self.bundle.outputs.derive(theta))
+        far = None
+        if asked.context is not None and self.layer.aging.excess:
+            context = asked.context.grown(self.layer.aging.growth(1.0))
+            far = self.bundle.outputs.derive(self._joint(replace(asked, context=context), len(theta))[1])
+        return SlowLikelihood.of(anchor, shared.double().numpy(), self.bundle.outputs.derive(theta), far)
 
     def _shared(self, context: PoolContext, start_s: float, n: int) -> Float[Tensor, "n S"]:
         """Draws of what a pool shares: the same numbers for all its windows, and as a running pool grows."""

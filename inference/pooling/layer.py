@@ -17,6 +17,7 @@ import torch
 
 from ..bundle import Bundle
 from ..sealing import LayerFiles, narrow_state, widen_state
+from .aging import Aging
 from .card import render_pooling_card
 from .network import PooledNPE, PoolingConfig
 from .segments import ChangeDetector
@@ -38,6 +39,7 @@ class PoolingLayer:
         detector: The detector.
         measured: What was measured on held-out simulated recordings.
         training: Seeds, sizes and steps.
+        aging: How references grow old.
 
     Example:
         >>> PoolingLayer.__dataclass_fields__["npe"].type
@@ -48,6 +50,7 @@ class PoolingLayer:
     detector: ChangeDetector
     measured: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    aging: Aging = field(default_factory=Aging)
 
 
 def save_pooling(layer: PoolingLayer, folder: Path) -> None:
@@ -68,6 +71,7 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
     info = {
         "network": layer.npe.config.to_json(),
         "detector": layer.detector.shape(),
+        "aging": layer.aging.to_json(),
         "measured": dict(layer.measured),
         "training": dict(layer.training),
     }
@@ -103,6 +107,7 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
             setattr(npe, name, torch.zeros_like(state[f"npe/{name}"]))
         for name, module in (("npe", npe), ("detector", detector)):
             module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
-        return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"])
+        aging = Aging(**info.get("aging", {}))  # up to schema 6 references did not grow old
+        return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"], aging)
 
     return POOLING.read(folder, build, oldest=3)

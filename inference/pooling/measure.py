@@ -26,6 +26,8 @@ SIZES = (1, 10, 64, 200)
 _LEVELS = (0.5, 0.9)
 _POOLS = {1: 2, 10: 1, 64: 1, 200: 1}  # of each recording that is so long
 _ASKED = {1: 1, 10: 2, 64: 5, 200: 10}  # windows of each pool
+_REFERENCES = 2  # of each recording, one at a time
+_OVERSAMPLED = 2  # draws for each that is drawn otherwise, where a reference weights them
 _FLOWS = ("SV", "CO")
 _STILL = 0.03  # standard deviation of log SV below which a recording is called unvarying
 
@@ -39,6 +41,7 @@ def pooled_draws(
     n: int,
     *,
     at: Float[np.ndarray, " K"] | None = None,
+    growth: Float[np.ndarray, "K D"] | None = None,
     causal: bool = False,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, "K n S"], Float[np.ndarray, "K n D"]]:
@@ -51,6 +54,7 @@ def pooled_draws(
         time_s: Start of every window [s].
         n: Draws of each window.
         at: Windows asked for; all where None.
+        growth: Factors on the variances of the own errors of each; 1 where None.
         causal: Whether a window's pool ends with itself.
         seed: Seed of the draws.
 
@@ -71,7 +75,8 @@ def pooled_draws(
         if drawn is None or causal:
             drawn = npe.sample_shared(known.row(i), n, torch.Generator().manual_seed(seed + 1))
         shared[k] = drawn.numpy()
-        fast.append(npe.sample_window(bundle.outputs.space, known.row(i), drawn, generator))
+        context = known.row(i) if growth is None else known.row(i).grown(growth[k])
+        fast.append(npe.sample_window(bundle.outputs.space, context, drawn, generator))
     return shared, np.stack(fast)
 
 
@@ -142,7 +147,7 @@ def measure_pooling(
         "standard_error": {size: _errors(parts, _POOLS[int(size)]) for size, parts in held.items()},
         "anchored": {
             "anchors": ["CO", "SV"],
-            "n": sum(len(part["SV"]) for part in anchored),
+            "n": sum(len(part["SV"]) for part in anchored) // _REFERENCES,
             "coverage": _coverage(anchored),
         },
         "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items()},
@@ -269,7 +274,7 @@ class _Found:
         shared, made = pool.answered(bundle, layer, data, draws)
         self.held[str(size)].append(pool.ranks(layer, data, shared, made))
         if whole:
-            self.held["anchored"].append(_anchored(rng, shared, made, pool.truth))
+            self.held["anchored"] += [_anchored(rng, bundle, layer, data, pool, draws) for _ in range(_REFERENCES)]
             here, all_of = data.given[r, pool.rows[pool.at]], data.given[r, pool.rows]
             errors = [np.stack([_error(one[q], pool.truth[q]) for q in _FLOWS]) for one in (alone, made)]
             self.given.append(_Told(here, bool((all_of != all_of[0]).any()), self.held[str(size)][-1], *errors))
@@ -304,12 +309,18 @@ class _Pool:
         return bundle.outputs.derive(window_draws(bundle, context, draws, seed=seed))
 
     def answered(
-        self, bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws: int
-    ) -> tuple[Float[np.ndarray, "n S"], Mapping[str, Float[np.ndarray, "K n"]]]:
-        """Draws of what the pool shares, and of its windows."""
-        r, rows = self.recording, self.rows
+        self,
+        bundle: Bundle,
+        layer: PoolingLayer,
+        data: EmbeddedRecordings,
+        draws: int,
+        asked: Int[np.ndarray, " N"] | slice = slice(None),
+        growth: Float[np.ndarray, "N D"] | None = None,
+    ) -> tuple[Float[np.ndarray, "n S"], Mapping[str, Float[np.ndarray, "N n"]]]:
+        """Draws of what the pool shares, and of those of its windows that are asked for, own errors grown as told."""
+        r, rows, at = self.recording, self.rows, self.at[asked]
         shared, theta = pooled_draws(
-            bundle, layer, data.context[r, rows], data.time_s[r, rows], draws, at=self.at, seed=r
+            bundle, layer, data.context[r, rows], data.time_s[r, rows], draws, at=at, growth=growth, seed=r
         )
         return shared[0], bundle.outputs.derive(theta)
 
@@ -329,23 +340,33 @@ class _Pool:
 
 def _anchored(
     rng: np.random.Generator,
-    shared: Float[np.ndarray, "n S"],
-    made: Mapping[str, Float[np.ndarray, "K n"]],
-    truth: Mapping[str, Float[np.ndarray, " K"]],
+    bundle: Bundle,
+    layer: PoolingLayer,
+    data: EmbeddedRecordings,
+    pool: _Pool,
+    draws: int,
 ) -> dict[str, np.ndarray]:
-    """Ranks in the other windows where one cardiac output is known with an error of 10 %."""
-    at = int(rng.integers(len(truth["CO"])))
-    told = float(truth["CO"][at] * np.exp(0.1 * rng.standard_normal()))
-    anchor = Anchor("CO", told, 0.0, 0.1 * told)
-    log = SlowLikelihood.of(anchor, shared.astype(np.float64), {"CO": made["CO"][at]}).log(shared.astype(np.float64))
-    weights = np.exp(log - log.max())
-    rows = rng.choice(len(log), len(log), p=weights / weights.sum())
-    others = np.arange(len(truth["CO"])) != at
-    return {name: _ranks(made[name][others][:, rows], truth[name][others]) for name in made}
+    """Ranks in the other windows where one cardiac output is known with an error of 10 %; draws weighted as answers."""
+    r, aging, true = pool.recording, layer.aging, pool.truth["CO"]
+    at = int(rng.integers(len(true)))
+    told = float(true[at] * np.exp(0.1 * rng.standard_normal()))
+    others = np.flatnonzero(np.arange(len(true)) != at)
+    asked = np.r_[at, at, others]  # the reference's window twice, young and as from far away
+    time_s = data.time_s[r, pool.rows[pool.at[asked]]]
+    ages = np.array([aging.age(apart) for apart in time_s - time_s[0]])
+    ages[1] = 1.0
+    growth = np.stack([aging.growth(age) for age in ages])
+    shared, made = pool.answered(bundle, layer, data, _OVERSAMPLED * draws, asked, growth)
+    wide, anchor = shared.astype(np.float64), Anchor("CO", told, 0.0, 0.1 * told)
+    known = SlowLikelihood.of(anchor, wide, {"CO": made["CO"][0]}, {"CO": made["CO"][1]} if aging.excess else None)
+    weights = np.stack([known.aged(age).weights(wide) for age in ages[2:]])
+    return {name: _ranks(made[name][2:], pool.truth[name][others], weights) for name in made}
 
 
-def _ranks(draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
-    return np.asarray((draws < truth[:, None]).mean(1))
+def _ranks(
+    draws: Float[np.ndarray, "K n"], truth: Float[np.ndarray, " K"], weights: Float[np.ndarray, "K n"] | None = None
+) -> Float[np.ndarray, " K"]:
+    return np.asarray(np.average(draws < truth[:, None], axis=1, weights=weights))
 
 
 def _coverage(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:

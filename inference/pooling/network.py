@@ -143,6 +143,16 @@ class PoolContext:
         """
         return PoolContext(self.centre[i], self.scale[i], self.window[i], self.shared[i], self.size[i])
 
+    def grown(self, factor: Float[np.ndarray, "*N D"]) -> PoolContext:
+        r"""The same with own errors larger.
+
+        Arguments:
+            factor: Factors on their variances, by output; none leave them as they are.
+        """
+        if not np.size(factor):
+            return self
+        return dataclasses.replace(self, scale=self.scale * torch.from_numpy(np.sqrt(factor)).to(self.scale.dtype))
+
 
 class PooledNPE(nn.Module):
     r"""Posterior of what the windows of a pool share, and of each window given it.

@@ -21,6 +21,8 @@ from ...simulators.recorded import SensorChanges
 from ..bundle import Bundle, find_bundle, refuse_calibrated
 from ..checkpoint import Checkpoint
 from ..contract import joined
+from .aging import Aging
+from .aging_training import fit_aging
 from .features import EmbeddedRecordings, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_alike, measure_pooling
@@ -54,6 +56,7 @@ class PoolingRecipe:
             change as said.
         hours: Recordings back to back, on which draws are stretched and, where ``limits`` is empty, limits set.
         fit: Sets on which draws are stretched, with what the others hold and the hours.
+        age: Name of that of them on which it is fitted how references grow old; they do not where empty.
         test: Sets on which the layer is measured.
         alike: Names of those whose waves are recorded again with each set of channels in all windows, to compare pools
             with windows alone.
@@ -80,6 +83,7 @@ class PoolingRecipe:
     hours: Mapping[str, Any]
     fit: Sequence[Mapping[str, Any]]
     test: Sequence[Mapping[str, Any]]
+    age: str = ""
     alike: Sequence[str] = ()
     quiet: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -137,9 +141,10 @@ def produce_pooling(
     detector, found = _detector(recipe, bundle, simulated, work, tell)
     npe, training = _trained(recipe, bundle, simulated, detector, work, tell)
     _stretch(recipe, bundle, simulated, npe, detector, work, tell)
+    aging = _aging(recipe, bundle, PoolingLayer(npe, detector), work, tell)
     tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
     calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
-    measured = measure_pooling(bundle, PoolingLayer(npe, detector), tests, calm=calm, draws=recipe.draws)
+    measured = measure_pooling(bundle, PoolingLayer(npe, detector, aging=aging), tests, calm=calm, draws=recipe.draws)
     measured["changes"] = found | _quiet(recipe, bundle, simulated, detector, work, tell)
     if recipe.alike:
         measured["alike"] = _alike(recipe, bundle, PoolingLayer(npe, detector), work, tell)
@@ -147,7 +152,7 @@ def produce_pooling(
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.resolve().parent != out.resolve():
             shutil.copyfile(path, out / path.name)
-    save_pooling(PoolingLayer(npe, detector, measured, training), out)
+    save_pooling(PoolingLayer(npe, detector, measured, training, aging), out)
     return measured
 
 
@@ -228,6 +233,16 @@ def _stretch(
     fit_stretching(
         npe, [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in apart], tell=tell
     )
+
+
+def _aging(
+    recipe: PoolingRecipe, bundle: Bundle, layer: PoolingLayer, work: Path, tell: Callable[[str], None]
+) -> Aging:
+    """How references grow old, from recordings that were not trained on."""
+    if not recipe.age:
+        return Aging()
+    (row,) = (row for row in recipe.fit if row["name"] == recipe.age)
+    return fit_aging(bundle, layer, [_embedded(bundle, work, row, tell)], tell=tell)
 
 
 @dataclass(frozen=True)
