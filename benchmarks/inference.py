@@ -115,12 +115,12 @@ def _windows_alone(context: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _pooled(
-    context: np.ndarray, time_s: np.ndarray, seed: int, *, causal: bool, at: np.ndarray | None = None
+    context: np.ndarray, time_s: np.ndarray, seed: int, *, causal: bool, n: int = N_DRAWS, **asked: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of what pools share and of every window asked for given its pool, (W, n, .)."""
     from pulsebayes.inference.pooling.measure import pooled_draws
 
-    return pooled_draws(*_model(), context, time_s, N_DRAWS, causal=causal, seed=seed, at=at)
+    return pooled_draws(*_model(), context, time_s, n, causal=causal, seed=seed, **asked)
 
 
 @dataclass
@@ -267,14 +267,25 @@ def _held(draws: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.stack([(truth >= low) & (truth <= high), (truth >= l5) & (truth <= h5)], -1)
 
 
-def _anchored(shared: np.ndarray, output: np.ndarray, at: int, told: float, rng: np.random.Generator) -> np.ndarray:
-    """Cardiac output of all windows (W, n) where it was told at one of them with an error of 10 %."""
+def _anchored(context: np.ndarray, time_s: np.ndarray, seed: int, told: dict[int, float], error: float) -> np.ndarray:
+    """Cardiac output of all windows (W, n) where it was told at some of them with a relative error."""
     from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood
 
-    wide = shared.astype(float)
-    log = SlowLikelihood.of(Anchor("CO", told, 0.0, 0.1 * told), wide, {"CO": output[at]}).log(wide)
-    weights = np.exp(log - log.max())
-    return output[:, rng.choice(len(log), len(log), p=weights / weights.sum())]
+    aging, at = _model()[1].aging, list(told)
+    ages = np.array([[aging.age(apart) for apart in t - time_s[at]] for t in time_s])
+    growth = np.stack([aging.growth(age) for age in [*ages.min(1), *np.ones(len(at))]])
+    asked = np.r_[np.arange(len(time_s)), at]  # windows of references once more, as they are told far away
+    shared, fast = _pooled(context, time_s, seed, causal=False, growth=growth, at=asked, n=2 * N_DRAWS)
+    wide, output = shared[0].astype(float), fast[..., 0] * fast[..., 1] / 1000
+    named = [Anchor("CO", v, 0.0, error * v) for v in told.values()]
+    pairs = zip(named, output[at], output[len(time_s) :], strict=True)
+    known = [SlowLikelihood.of(anchor, wide, {"CO": own}, {"CO": far}) for anchor, own, far in pairs]
+    evenly, made = (np.arange(len(wide)) + 0.5) / len(wide), np.empty((len(ages), len(wide)))
+    for i, own in enumerate(ages):
+        log = np.sum([one.aged(age).log(wide) for one, age in zip(known, own, strict=True)], axis=0)
+        weights = np.cumsum(np.exp(log - log.max()))
+        made[i] = output[i, np.searchsorted(weights / weights[-1], evenly)]
+    return made
 
 
 @dataclass
@@ -300,21 +311,26 @@ class _Known:
         yield Row(task, method, setting, "coverage at 90 %, CO [%]", float(np.mean(shares)), spread)
 
 
-def _with_anchor(task: str, setting: str, data: Recordings, seed: int) -> Iterator[Row]:
-    """Windows alone, pooled, and pooled with one thermodilution of 10 % error; all but its own window."""
-    rng, known = np.random.default_rng(seed), dict[str, _Known]()
+def _with_anchors(
+    task: str, setting: str, data: Recordings, told: tuple[tuple[int, float], ...] = ((1, 0.1),)
+) -> Iterator[Row]:
+    """Windows alone, pooled, with so many thermodilutions of an error, one anywhere or evenly spread: other windows."""
+    rng, known = np.random.default_rng(SEED), dict[str, _Known]()
     for r in range(len(data.context)):
         ok = np.flatnonzero(data.usable[r])
-        context, theta = data.context[r, ok], data.theta[r, ok]
+        context, theta, time_s = data.context[r, ok], data.theta[r, ok], data.time_s[r, ok]
         true, alone = theta[:, 0] * theta[:, 1] / 1000, _windows_alone(context, r)
-        shared, fast = _pooled(context, data.time_s[r, ok], r, causal=False)
-        output, at = fast[..., 0] * fast[..., 1] / 1000, int(rng.integers(len(ok)))
-        told = float(true[at] * np.exp(0.1 * rng.standard_normal()))
-        others = np.arange(len(ok)) != at
-        answers = {"window": alone[..., 0] * alone[..., 1] / 1000, "recording": output}
-        answers["recording, one anchor"] = _anchored(shared[0], output, at, told, rng)
-        for name, one in answers.items():
-            known.setdefault(name, _Known([], [], [])).add(one[others], true[others])
+        fast = _pooled(context, time_s, r, causal=False)[1]
+        some, noise = int(rng.integers(len(ok))), rng.standard_normal()
+        answers = {"window": alone[..., 0] * alone[..., 1] / 1000, "recording": fast[..., 0] * fast[..., 1] / 1000}
+        for name, output in answers.items():
+            known.setdefault(name, _Known([], [], [])).add(*(np.delete(one, some, 0) for one in (output, true)))
+        for n, error in told:
+            at = [some] if n == 1 else np.linspace(0, len(ok) - 1, n).astype(int).tolist()
+            values = true[at] * np.exp(error * (noise if n == 1 else rng.standard_normal(n)))
+            output = _anchored(context, time_s, r, dict(zip(at, values.tolist(), strict=True)), error)
+            name = f"recording, {n} anchor{'s' * (n > 1)} of {100 * error:g} %"
+            known.setdefault(name, _Known([], [], [])).add(*(np.delete(one, at, 0) for one in (output, true)))
     for name, one_of in known.items():
         yield from one_of.rows(task, name, setting)
 
@@ -322,7 +338,7 @@ def _with_anchor(task: str, setting: str, data: Recordings, seed: int) -> Iterat
 def anchors(quick: bool) -> Iterator[Row]:
     """One thermodilution of 10 % error at some time of the recording: the other windows."""
     data = simulated(2 if quick else 120, 10, SEED + 3)
-    yield from _with_anchor("anchors", f"{len(data.context)} recordings of 30 min, 10 windows", data, SEED)
+    yield from _with_anchors("anchors", f"{len(data.context)} recordings of 30 min, 10 windows", data)
 
 
 def drift(quick: bool) -> Iterator[Row]:
@@ -332,7 +348,16 @@ def drift(quick: bool) -> Iterator[Row]:
     for minutes, factor in cases[:: 3 if quick else 1]:
         data = simulated(n, windows, SEED + 7, length_s=60.0 * minutes, liveliness=factor)
         setting = f"{n} recordings of {minutes} min, {windows} windows, drift x {factor:g}"
-        yield from _with_anchor("length and drift", setting, data, SEED)
+        yield from _with_anchors("length and drift", setting, data)
+
+
+def ages(quick: bool) -> Iterator[Row]:
+    """Days of many patients with one thermodilution and with several, of 10 and of 2 % error."""
+    n, windows = (2, 6) if quick else (120, 30)
+    data = simulated(n, windows, SEED + 10, length_s=86400.0)
+    yield from _with_anchors(
+        "days", f"{n} recordings of 24 h, {windows} windows", data, ((1, 0.1), (5, 0.1), (1, 0.02))
+    )
 
 
 def splices(quick: bool) -> Iterator[Row]:
@@ -344,8 +369,7 @@ def splices(quick: bool) -> Iterator[Row]:
     _, layer = _model()
     data = simulated(4 if quick else 48, 20 if quick else 225, SEED + 4)
     signature = _signatures(data)
-    hours = data.usable.sum() * 8.0 / 3600
-    false = {"patient": 0, "sensor": 0}
+    hours, false = data.usable.sum() * 8.0 / 3600, {"patient": 0, "sensor": 0}
     for u, k, t, (change_s, *_) in zip(signature, data.usable, data.time_s, data.change, strict=True):
         for change in find_changes(layer.detector, u[k], t[k]):
             near = change.kind == "sensor" and abs(t[k][change.at] - change_s) < 24.0
@@ -374,8 +398,7 @@ def sensors(quick: bool) -> Iterator[Row]:
     data = simulated(
         4 if quick else 160, 20 if quick else 45, SEED + 8, length_s=360.0, changes=SensorChanges(share=1.0, slip=4.0)
     )
-    found: dict[str, list[float]] = {}
-    patients = []
+    found, patients = dict[str, list[float]](), list[float]()
     for u, t, (change_s, step, line) in zip(_signatures(data), data.time_s, data.change, strict=True):
         at = int((t < change_s).sum())
         if not 3 <= at <= len(t) - 3:
@@ -388,11 +411,9 @@ def sensors(quick: bool) -> Iterator[Row]:
             found.setdefault(kind, []).append(hit)
     measure = "found within three windows [%]"
     for kind, hits in found.items():
-        yield Row(
-            "new sensor state", kind, f"{len(hits)} changes", "found within three windows [%]", 100 * np.mean(hits)
-        )
-    measure = "taken for a new patient [%]"
-    yield Row("new sensor state", "any", f"{len(patients)} changes", measure, 100 * float(np.mean(patients)))
+        yield Row("new sensor state", kind, f"{len(hits)} changes", measure, 100 * float(np.mean(hits)))
+    share = 100 * float(np.mean(patients))
+    yield Row("new sensor state", "any", f"{len(patients)} changes", "taken for a new patient [%]", share)
 
 
 def _signatures(data: Recordings) -> Any:
@@ -406,8 +427,7 @@ def _signatures(data: Recordings) -> Any:
 
 
 def day(quick: bool) -> Iterator[Row]:
-    """Processor time of a day of 8 s windows from contexts to draws, of a day from samples to answers, and of a
-    monitor's update."""
+    """Processor time of a day of 8 s windows, contexts to draws and samples to answers, and of a monitor's update."""
     _, layer = _model()
     windows = 200 if quick else 10800
     context = np.random.default_rng(0).standard_normal((windows, len(layer.npe.h_mean))).astype(np.float32)
@@ -475,5 +495,5 @@ def _updates(windows: int) -> Iterator[Row]:
 
 if __name__ == "__main__":
     run("inference", {"in-distribution": in_distribution, "trends": trends, "shifted": shifted,
-                      "pool-sizes": pool_sizes, "anchors": anchors, "drift": drift, "splices": splices,
+                      "pool-sizes": pool_sizes, "anchors": anchors, "drift": drift, "ages": ages, "splices": splices,
                       "sensors": sensors, "day": day, "atlas": atlas})  # fmt: skip
