@@ -18,7 +18,9 @@ counted worse on a clip, and a clip that is now and then chosen before a pressur
 The mean that centres the mean pressure (see `level`) is the first channel's, and unknown where that is not given.
 
 A channel without a unit is scaled by itself. How channels lie in time against each other is told by the correlation of
-each one's slope with that of the mean channel, as far as their clocks agree.
+each one's slope with that of the mean channel, as far as their clocks agree. In that a second channel which is late
+lies over what the first one's slope tells of itself (a clip at the ankle over a carotid's ejection time); with
+``own_lags`` each channel keeps that too.
 """
 
 from __future__ import annotations
@@ -116,6 +118,7 @@ class ChannelEmbedding(nn.Module):
         ):
             self.register_buffer(name, torch.tensor(values), persistent=False)
         size = summaries(torch.zeros(1, config.samples), config.fs).shape[-1] + len(self._lags())
+        size += len(self._late_lags()) if config.own_lags else 0
         self.register_buffer("shift", torch.zeros(n, size))
         self.register_buffer("scale", torch.ones(n, size))
 
@@ -311,7 +314,11 @@ class ChannelEmbedding(nn.Module):
             mean = own.lines.new_zeros(n, own.lines.shape[-1]).index_add(0, rows, own.lines)
             count = torch.bincount(rows, minlength=n).clamp_min(1)
             cross = torch.fft.irfft(own.lines * (mean / count[:, None])[rows].conj(), n=2 * length) / length
-            return torch.cat((own.summaries, cross[:, self._lags()]), -1)
+            told = [own.summaries, cross[:, self._lags()]]
+            if self.config.own_lags:
+                itself = torch.fft.irfft(own.lines.abs().square(), n=2 * length) / length
+                told.append(itself[:, self._late_lags()])
+            return torch.cat(told, -1)
 
     def _computed(
         self, own: _Own, rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int
@@ -347,6 +354,9 @@ class ChannelEmbedding(nn.Module):
         step = max(1, round(_STEP_S * self.config.fs))
         reach = int(_REACH_S * self.config.fs) // step
         return [step * k for k in range(-reach, reach + 1)]
+
+    def _late_lags(self) -> list[int]:
+        return [lag for lag in self._lags() if lag >= 0]
 
     def _join(
         self, tokens: Float[Tensor, "K hidden"], rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int

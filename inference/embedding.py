@@ -89,6 +89,8 @@ class EmbeddingConfig:
         channels: The channels in their order, at least two; ``"channels"`` only.
         amount: Whether the channels' joined vector also tells how much they weigh together, as precisions of
             independent measurements add up; ``"channels"`` only.
+        own_lags: Whether each channel's summaries hold its slope's correlation with itself too, beside that with the
+            mean channel, over which a second channel that is late lies; ``"channels"`` only.
         linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
             ``"dense"`` only.
@@ -125,6 +127,7 @@ class EmbeddingConfig:
     level: bool = False
     channels: tuple[ChannelScale, ...] = ()
     amount: bool = False
+    own_lags: bool = False
     linear: bool = False
     harmonics: int = 12
     guess: int = 0
@@ -191,13 +194,14 @@ class EmbeddingConfig:
                 f"kind 'channels' takes two channels or more, each name once, and other kinds none, got {names} for "
                 f"{self.kind!r}"
             )
-        if self.amount and self.kind != "channels":
-            raise ValueError(f"amount is for kind 'channels', got {self.kind!r}")
+        for name in ("amount", "own_lags"):
+            if getattr(self, name) and self.kind != "channels":
+                raise ValueError(f"{name} is for kind 'channels', got {self.kind!r}")
 
     def to_json(self) -> dict[str, Any]:
         r"""Returns the configuration as a JSON-able dictionary; what only some embeddings use, where used."""
         fields = dataclasses.asdict(self)
-        for name in ("channels", "amount", "linear", "guess", "law"):
+        for name in ("channels", "amount", "own_lags", "linear", "guess", "law"):
             if not fields[name]:
                 del fields[name]
         if self.harmonics == EmbeddingConfig.harmonics:

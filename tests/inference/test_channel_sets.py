@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pulsebayes.inference.channel_sets import drawn_sets
+from pulsebayes.inference.channels import ChannelEmbedding, _Own
 from pulsebayes.inference.checkpoint import Checkpoint
-from pulsebayes.inference.embedding import ChannelScale, EmbeddingConfig, build_embedding
+from pulsebayes.inference.embedding import ChannelScale, EmbeddingConfig, build_embedding, summaries
 from pulsebayes.inference.npe import NPE, NPEConfig
 from pulsebayes.inference.outputs import OutputSpace
 from pulsebayes.inference.streaming import ArraySource
@@ -160,3 +161,22 @@ def test_the_last_epochs_move_the_flow_alone() -> None:
     assert any(not torch.equal(a, b) for a, b in zip(before.flow.parameters(), after.flow.parameters(), strict=True))
     with pytest.raises(ValueError, match="whole must not be negative"):
         TrainConfig(whole=-1)
+
+
+def test_a_channel_keeps_its_own_lags_beside_a_late_one() -> None:
+    shape = dataclasses.replace(SHAPE, own_lags=True)
+    embedding, both = ChannelEmbedding(shape), windows(3)
+    late = len(embedding._late_lags())
+    found = []
+    for channels in (slice(0, 1), slice(0, 3)):
+        rows, which, waves = embedding._present(without(both, channels))
+        own = _Own(waves, summaries(waves, shape.fs), *embedding._slopes_and_rates(waves, which))
+        found.append(embedding._summaries(own, rows, 3)[which == 0])
+    torch.testing.assert_close(found[0][:, -late:], found[1][:, -late:])
+    assert not torch.allclose(found[0], found[1])
+
+
+def without(x: torch.Tensor, kept: slice) -> torch.Tensor:
+    found = torch.full_like(x, torch.nan)
+    found[:, kept] = x[:, kept]
+    return found
