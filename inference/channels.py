@@ -20,7 +20,8 @@ The mean that centres the mean pressure (see `level`) is the first channel's, an
 A channel without a unit is scaled by itself. How channels lie in time against each other is told by the correlation of
 each one's slope with that of the mean channel, as far as their clocks agree. In that a second channel which is late
 lies over what the first one's slope tells of itself (a clip at the ankle over a carotid's ejection time); with
-``own_lags`` each channel keeps that too.
+``own_lags`` each slope's correlation with itself is told, and the other's difference from it, nothing where a channel
+is alone.
 """
 
 from __future__ import annotations
@@ -153,6 +154,11 @@ class ChannelEmbedding(nn.Module):
             if len(seen) > 1:
                 self.shift[c] = seen.mean(0)
                 self.scale[c] = seen.std(0).clamp_min(1e-3)
+
+    def hold_waves(self) -> None:
+        r"""Leaves what reads each channel's wave as it is: what joins the channels learns on, three times faster."""
+        for part in (self.levels, self.blocks, self.codes, self.score):
+            part.requires_grad_(False)
 
     def forward(
         self, x: Float[Tensor, "N C T"], low_precision: bool = False, sets: Bool[Tensor, "S N C"] | None = None
@@ -317,7 +323,7 @@ class ChannelEmbedding(nn.Module):
             told = [own.summaries, cross[:, self._lags()]]
             if self.config.own_lags:
                 itself = torch.fft.irfft(own.lines.abs().square(), n=2 * length) / length
-                told.append(itself[:, self._late_lags()])
+                told[1:] = [told[1] - itself[:, self._lags()], itself[:, self._late_lags()]]
             return torch.cat(told, -1)
 
     def _computed(

@@ -89,8 +89,8 @@ class EmbeddingConfig:
         channels: The channels in their order, at least two; ``"channels"`` only.
         amount: Whether the channels' joined vector also tells how much they weigh together, as precisions of
             independent measurements add up; ``"channels"`` only.
-        own_lags: Whether each channel's summaries hold its slope's correlation with itself too, beside that with the
-            mean channel, over which a second channel that is late lies; ``"channels"`` only.
+        own_lags: Whether each channel's summaries hold its slope's correlation with itself, and that with the mean
+            channel, over which a second channel that is late lies, as a difference from it; ``"channels"`` only.
         linear: Whether the last part of the context is the observation itself, standardised, and outputs are measured
             from their linear guess, see [`LinearCentring`][pulsebayes.inference.linear_centring.LinearCentring];
             ``"dense"`` only.

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..simulators.status import count_status, usable
 from .channel_sets import drawn_sets
+from .channels import ChannelEmbedding
 from .checkpoint import Checkpoint, CheckpointError
 from .harmonics import HarmonicEmbedding
 from .npe import NPE, NPEConfig
@@ -222,6 +223,8 @@ class _Run:
         self, data: TrainData, outputs: OutputSpace, network: NPEConfig, config: TrainConfig, ranks: Ranks = _ALONE
     ) -> None:
         self.config, self.ranks = config, ranks
+        if config.joined and not network.embedding.channels:
+            raise ValueError(f"joined must be 0 for a single channel, got {config.joined}")
         keep, self.counts = data.usable(outputs)
         self.counts["status"] = count_status(np.asarray(data.status))
         if keep.sum() < 2:
@@ -329,6 +332,8 @@ class _Run:
         total, rows, begun, before = 0.0, 0, time.monotonic(), self.elapsed
         if settling := self.settling:
             self._settle()
+        elif self.epoch >= self.config.epochs - self.config.joined:
+            cast(ChannelEmbedding, self.npe.embedding).hold_waves()
         batches = self.whole if self.whole_from >= 0 else self.batches
         for i, (x, z) in enumerate(batches.epoch(self.epoch)):
             total += self._update(torch.from_numpy(x), torch.from_numpy(z)) * len(x)
@@ -385,6 +390,8 @@ class _Run:
             settings["fresh"] = self.config.fresh
         if self.config.cycles > 1:
             settings["cycles"] = self.config.cycles
+        if self.config.joined:
+            settings["joined"] = self.config.joined
         if self.config.sets:
             settings |= {"sets": self.config.sets, "sizes": list(self.config.sizes)}
         return {**settings, "rows": self.counts["rows"], "kept": self.counts["kept"]}

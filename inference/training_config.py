@@ -33,6 +33,8 @@ class TrainConfig:
             sharpest quantities (heart rate) come out too wide.
         fresh: Epochs with fresh draws of the sensors, which later epochs take again in turn; 0 for all. Only of an
             embedding of kind `harmonic`, which then reads each draw once.
+        joined: Last epochs in which of several channels only their joining and the flow learn, the convolutions that
+            read each channel being left as they are.
         settle: Epochs after those, in which the flow alone learns, from the best weights on and at a tenth of the
             rate: how wide its narrowest posteriors are it learns last.
         whole: Epochs at the end, in which the flow alone learns, as in settling, from windows that have all channels:
@@ -65,6 +67,7 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     exact: int = 2
     fresh: int = 0
+    joined: int = 0
     settle: int = 0
     whole: int = 0
     sets: int = 0
@@ -78,7 +81,7 @@ class TrainConfig:
             raise ValueError(
                 f"validation must lie in (0, 1) and averaging in [0, 1), got {self.validation} and {self.averaging}"
             )
-        for name in ("exact", "fresh", "settle", "whole", "sets"):
+        for name in ("exact", "fresh", "joined", "settle", "whole", "sets"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.precision not in ("auto", "float32", "bfloat16"):

@@ -251,6 +251,7 @@ def test_too_few_rows_are_refused():
         {"averaging": 1.0},
         {"precision": "float64"},
         {"settle": -1},
+        {"joined": -1},
     ],
 )
 def test_wrong_settings_are_refused(wrong):
