@@ -223,8 +223,6 @@ class _Run:
         self, data: TrainData, outputs: OutputSpace, network: NPEConfig, config: TrainConfig, ranks: Ranks = _ALONE
     ) -> None:
         self.config, self.ranks = config, ranks
-        if config.joined and not network.embedding.channels:
-            raise ValueError(f"joined must be 0 for a single channel, got {config.joined}")
         keep, self.counts = data.usable(outputs)
         self.counts["status"] = count_status(np.asarray(data.status))
         if keep.sum() < 2:
@@ -449,6 +447,8 @@ class _Run:
 def _whole(data: TrainData, z: np.ndarray, keep: np.ndarray, network: NPEConfig, config: TrainConfig) -> Batches:
     """All rows; of many channels fewer blocks in memory."""
     shape = network.embedding
+    if config.joined and not shape.channels:
+        raise ValueError(f"joined must be 0 for a single channel, got {config.joined}")
     buffer = max(2, 16 // max(1, len(shape.channels) // 2))
     return Batches(
         data.source, z, keep, data.sensor, data.fs, shape.samples, config.batch, buffer=buffer, seed=config.seed

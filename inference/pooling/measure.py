@@ -75,8 +75,8 @@ def pooled_draws(
         if drawn is None or causal:
             drawn = npe.sample_shared(known.row(i), n, torch.Generator().manual_seed(seed + 1))
         shared[k] = drawn.numpy()
-        context = known.row(i) if growth is None else known.row(i).grown(growth[k])
-        fast.append(npe.sample_window(bundle.outputs.space, context, drawn, generator))
+        told = known.row(i) if growth is None else known.row(i).grown(growth[k])
+        fast.append(npe.sample_window(bundle.outputs.space, told, drawn, generator))
     return shared, np.stack(fast)
 
 
