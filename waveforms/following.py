@@ -101,7 +101,8 @@ def follow_channels(
 
     Raises:
         RecordingError: If the file cannot be read or followed, ends before `start_s` (`beyond-end`), shrinks (`shrunk`)
-            or is a table that was replaced (`replaced`); or as `choose` does.
+            or is a table that was replaced (`replaced`), or no window lies before `end_s` (`too-short`); or as
+            `choose` does.
 
     Example:
         >>> import tempfile
@@ -115,6 +116,13 @@ def follow_channels(
         [('line', 'clip')]
     """
     source = _source(path, open_recording)
+    if start_s + length_s > end_s + 1e-9:
+        raise RecordingError(
+            f"no window of {length_s:g} s lies between {start_s:g} and {end_s:g} s",
+            code="too-short",
+            file=path.name,
+            hint=f"--end {start_s + length_s:g}s, or later",
+        )
     begin, waited = start_s, 0.0
     while begin + length_s <= end_s + 1e-9:
         if source.grown():

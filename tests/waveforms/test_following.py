@@ -182,6 +182,8 @@ def test_what_ended_before_a_window_was_whole_is_too_short(tmp_path: Path) -> No
     _same([only], read(path))
     with pytest.raises(RecordingError, match="ended at 5 s, the first window starts at 9 s"):
         list(_follow(path, iter(()), start_s=9.0))
+    with pytest.raises(RecordingError, match="no window of 8 s lies between 2 and 7 s"):
+        list(_follow(path, iter(()), start_s=2.0, end_s=7.0))
 
 
 @pytest.mark.parametrize("text", ["", "time [s],ABP [mmHg]\n", "time [s],ABP [mmHg]\n0,80\n"])
