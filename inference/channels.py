@@ -156,7 +156,7 @@ class ChannelEmbedding(nn.Module):
                 self.scale[c] = seen.std(0).clamp_min(1e-3)
 
     def hold_waves(self) -> None:
-        r"""Leaves what reads each channel's wave as it is: what joins the channels learns on, three times faster."""
+        r"""Leaves what reads each channel's wave as it is: what joins the channels learns on."""
         for part in (self.levels, self.blocks, self.codes, self.score):
             part.requires_grad_(False)
 

@@ -240,7 +240,7 @@ def checks(
         True
     """
     rows = [_heart_rate(measured, summaries), _calibrated(measured, summaries)]
-    rows += [*_calibrated_sets(measured), _never_wider(measured)]
+    rows += [*_calibrated_sets(measured), *_never_wider(measured)]
     if measured.config.noise:
         rows.append(_grows_with_noise(measured))
     two = [row for row in regimes if row["two"] and row["separators"]]
@@ -298,17 +298,19 @@ def _calibrated_sets(measured: Measured) -> list[dict[str, Any]]:
     return [_row("sets of channels are calibrated within 3 points", holds, text)]
 
 
-def _never_wider(measured: Measured) -> dict[str, Any]:
+def _never_wider(measured: Measured) -> list[dict[str, Any]]:
     rows = gains(measured)
     title = "adding a channel never loses information"
     if not rows:
-        return _row(title, True, "one channel, nothing to add")
+        alone = len(measured.study.channels) == 1
+        return [_row(title, True, "one channel, nothing to add")] if alone else []  # none was asked for
     lost, clearly = _below_zero(*(np.array([row[key] for row in rows]) for key in ("bits", "error", "n")))
     least = min(rows, key=lambda row: row["bits"])
     text = (
         f"{lost} of {len(rows)} additions lose, {clearly} of them more than .02 bit; least {least['bits']:+.3f} bit, "
     )
-    return _row(title, not lost and not clearly, text + f"{least['quantity']} of {least['given']} with {least['add']}")
+    text += f"{least['quantity']} of {least['given']} with {least['add']}"
+    return [_row(title, not lost and not clearly, text)]
 
 
 def _grows_with_noise(measured: Measured) -> dict[str, Any]:

@@ -147,9 +147,10 @@ def test_losing_information_and_shrinking_with_noise_are_seen(measured: Measured
     loud = CellKey(("first",), 2.0)
     cells[loud] = replace(cells[loud], entropy=cells[loud].entropy - 5.0)
     broken = replace(measured, cells=cells)
-    wider = findings._never_wider(broken)
+    (wider,) = findings._never_wider(broken)
     assert not wider["holds"] and not wider["found"].startswith("0 of") and ", 0 of them" not in wider["found"]
     assert not findings._grows_with_noise(broken)["holds"]
+    assert findings._never_wider(replace(measured, cells={one: cells[one]})) == []  # no addition was asked for
 
 
 def test_a_loss_counts_where_chance_does_not_explain_it() -> None:
