@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import typer
 
 from ...calibration.load import Calibrated, load_calibrated
 from ...inference.answer import Answer, Prior, Refusal
@@ -220,6 +221,8 @@ class _Desk:
         except KeyboardInterrupt:
             stop = _interrupted(name, outcome.last_start_s)
             end = describe(stop)
+            if self._settings.json:  # its page tells it
+                raise typer.Exit(int(end.exit_code)) from None
             raise stop from None
         finally:
             for page in pages:

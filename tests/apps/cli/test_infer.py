@@ -275,6 +275,9 @@ def test_ctrl_c_keeps_what_was_answered_and_exits_130(
     ran = run("infer", recording, "--fs", 125, "--model", model, "--out", out, "--threads", 1)
     assert ran.code == 130 and "Traceback" not in ran.err and "--start 0s goes on" in ran.err
     assert {"abp.csv", "abp.nc", "run.json"} == {p.name for p in out.iterdir()}
+    ran = run("infer", recording, "--fs", 125, "--model", model, "--json", "--threads", 1)
+    data = json.loads(ran.out)
+    assert ran.code == 130 and len(data["windows"]) == 1 and data["error"]["code"] == "interrupted"
 
 
 def test_jax_is_not_loaded_to_infer(recording: Path, model: Path) -> None:

@@ -3,6 +3,8 @@ r"""The command line as a whole: shared options before and after the verb, one f
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,8 +94,6 @@ def test_an_unexpected_fault_is_one_line_and_no_traceback(run: Run, monkeypatch:
 
 
 def test_ctrl_c_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     from pulsebayes.apps.cli import main as _  # noqa: F401
 
     def interrupted() -> int:
@@ -101,6 +101,22 @@ def test_ctrl_c_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys.modules["pulsebayes.apps.cli.doctor"], "_cores", interrupted)
     assert run("doctor").code == 130
+
+
+def test_ctrl_c_while_loading_is_told_without_a_traceback() -> None:
+    code = (
+        "import builtins, sys\n"
+        "from pulsebayes.apps.cli import entry\n"
+        "whole = builtins.__import__\n"
+        "def stopped(name, *rest, **more):\n"
+        "    if name == 'typer':\n"
+        "        raise KeyboardInterrupt\n"
+        "    return whole(name, *rest, **more)\n"
+        "builtins.__import__ = stopped\n"
+        "entry.main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "error: interrupted\n")
 
 
 @pytest.mark.parametrize(
