@@ -119,6 +119,25 @@ def one_beat(quick: bool) -> Iterator[Row]:
     yield Row("one beat", f"{name} over ours", "512 steps", "ratio of times", theirs / ours)
 
 
+def _slopes(t: Any, y: Any, c: Any) -> Any:
+    """Slopes of volumes and flows of a circuit."""
+    import jax.numpy as jnp
+
+    from pulsebayes.simulators.closed_loop.activation import ATRIUM, VENTRICLE
+
+    volume, flow = y[:8], y[8:]
+    passive, active, rest, resistance, leak, inertance = (
+        x.T.reshape(8) for x in (c.passive, c.active, c.rest, c.resistance, c.leak, c.inertance)
+    )
+    phi = jnp.array([ATRIUM.at(jnp.mod(t + c.lead, c.period), c.duration), VENTRICLE.at(t, c.duration), 0, 0] * 2)
+    p = (passive + active * phi) * (volume - rest)
+    drive = p - jnp.roll(p, -1)
+    light = inertance == 0
+    now = jnp.where(light, drive * jnp.where(drive > 0, 1 / resistance, leak), flow)
+    rate = jnp.where(light, 0, (drive - resistance * flow) / jnp.where(light, 1, inertance))
+    return jnp.concatenate([jnp.roll(now, 1) - now, rate])
+
+
 def _diffrax(many: Any, true: Any, ours: float, error: float) -> Iterator[Row]:
     """The same beats by Diffrax, as loose as it may be where it errs no more than ours."""
     import jax
@@ -129,29 +148,15 @@ def _diffrax(many: Any, true: Any, ours: float, error: float) -> Iterator[Row]:
     except ImportError:
         yield Row("one beat", "Diffrax", "batch 64", "time per beat [ms]", "not installed")
         return
-    from pulsebayes.simulators.closed_loop.activation import ATRIUM, VENTRICLE
 
     flat = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), many)  # each row a circuit
     name = f"Diffrax {version('diffrax')}, Tsit5, float32"
-
-    def field(t: Any, y: Any, c: Any) -> Any:
-        volume, flow = y[:8], y[8:]
-        passive, active, rest, resistance, leak, inertance = (
-            x.T.reshape(8) for x in (c.passive, c.active, c.rest, c.resistance, c.leak, c.inertance)
-        )
-        phi = jnp.array([ATRIUM.at(jnp.mod(t + c.lead, c.period), c.duration), VENTRICLE.at(t, c.duration), 0, 0] * 2)
-        p = (passive + active * phi) * (volume - rest)
-        drive = p - jnp.roll(p, -1)
-        light = inertance == 0
-        now = jnp.where(light, drive * jnp.where(drive > 0, 1 / resistance, leak), flow)
-        rate = jnp.where(light, 0, (drive - resistance * flow) / jnp.where(light, 1, inertance))
-        return jnp.concatenate([jnp.roll(now, 1) - now, rate])
 
     def beat(tolerance: float) -> Any:
         def one(circuit: Any, state: Any) -> Any:
             start = jnp.concatenate([state.volume.T.reshape(8), state.flow.T.reshape(8)])
             return diffrax.diffeqsolve(
-                diffrax.ODETerm(field), diffrax.Tsit5(), 0.0, circuit.period, None, start, circuit, max_steps=20_000,
+                diffrax.ODETerm(_slopes), diffrax.Tsit5(), 0.0, circuit.period, None, start, circuit, max_steps=20_000,
                 stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=10 * tolerance, dtmax=0.02),
             )  # fmt: skip
 

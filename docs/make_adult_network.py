@@ -5,6 +5,8 @@ python docs/make_adult_network.py > simulators/network/files/data/adult116.toml
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -56,17 +58,20 @@ def adult_model(age: float = 25.0) -> NetworkModel:
         )
         for k, s in enumerate(network.terminals)
     ]
-    period = 60.0 / float(subject.heart_rate[0])
-    time = np.linspace(0.0, period, 201)
+    return NetworkModel(
+        "adult116", tuple(vessels), tuple(ends), _inflow(subject), density=DENSITY,
+        viscosity=round(float(subject.blood_viscosity[0]), 6), source=SOURCE,
+    )  # fmt: skip
+
+
+def _inflow(subject: Any) -> InflowWave:
+    """The aortic flow of one beat, which carries the stroke volume."""
+    time = np.linspace(0.0, 60.0 / float(subject.heart_rate[0]), 201)
     one = type(subject)(*(field[0] for field in subject))
     flow = np.asarray(aortic_flow(one, steady_beat(one), jnp.asarray(time[:-1])))
     flow = np.append(flow, flow[0])
     flow *= float(one.stroke_volume) / np.trapezoid(flow, time)
-    wave = InflowWave("1", np.round(time, 6), np.round(flow, 4))
-    return NetworkModel(
-        "adult116", tuple(vessels), tuple(ends), wave, density=DENSITY,
-        viscosity=round(float(subject.blood_viscosity[0]), 6), source=SOURCE,
-    )  # fmt: skip
+    return InflowWave("1", np.round(time, 6), np.round(flow, 4))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ r"""The same circuit by others: as svzerod describes it, and as equations for Sc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -81,12 +82,6 @@ def svzerod_case(circuit: Circuit, volume: np.ndarray, *, cycles: int, points: i
             "outlet_blocks": [COMPARTMENTS[(i + 1) % 8]],
         }  # fmt: skip
 
-    start = passive * (volume - rest)
-    initial = {f"Vc:{COMPARTMENTS[i]}": volume[i] for i in (0, 1, 4, 5)}
-    for i in range(8):
-        end = (i + 1) % 8
-        name = f"{PATHS[i]}:{COMPARTMENTS[end]}" if i in (0, 1, 4, 5) else f"J{i}:{COMPARTMENTS[end]}"
-        initial[f"pressure:{name}"] = start[end]
     return {
         "simulation_parameters": {
             "number_of_cardiac_cycles": cycles, "number_of_time_pts_per_cardiac_cycle": points,
@@ -95,8 +90,17 @@ def svzerod_case(circuit: Circuit, volume: np.ndarray, *, cycles: int, points: i
         },
         "vessels": [vessel(i) for i in (2, 3, 6, 7)], "junctions": [junction(i) for i in (2, 3, 6, 7)],
         "boundary_conditions": [], "chambers": [chamber(i) for i in (0, 1, 4, 5)],
-        "valves": [valve(i) for i in (0, 1, 4, 5)], "initial_condition": initial,
+        "valves": [valve(i) for i in (0, 1, 4, 5)], "initial_condition": _start(volume, passive * (volume - rest)),
     }  # fmt: skip
+
+
+def _start(volume: np.ndarray, pressure: np.ndarray) -> dict[str, float]:
+    initial = {f"Vc:{COMPARTMENTS[i]}": volume[i] for i in (0, 1, 4, 5)}
+    for i in range(8):
+        end = (i + 1) % 8
+        name = f"{PATHS[i]}:{COMPARTMENTS[end]}" if i in (0, 1, 4, 5) else f"J{i}:{COMPARTMENTS[end]}"
+        initial[f"pressure:{name}"] = pressure[end]
+    return initial
 
 
 def hill(shape: Any, time: float, duration: float) -> float:
@@ -114,18 +118,11 @@ def _highest(shape: Any) -> float:
     return float(_hills(shape, np.linspace(1e-3, 1, 2001)).max())
 
 
-def scipy_beat(circuit: Circuit, volume: np.ndarray, flow: np.ndarray) -> Any:
-    r"""One beat by Runge-Kutta in 3,000 steps or more; a valve that is shut keeps no flow."""
-    from scipy.integrate import solve_ivp
-
+def _pressures(circuit: Circuit) -> Callable[[float, np.ndarray], np.ndarray]:
+    r"""Pressures of the ring at a time, of its volumes."""
     passive, active, rest = (ring(x) for x in (circuit.passive, circuit.active, circuit.rest))
-    forward, square, leak, hole, inertance = (
-        ring(x)
-        for x in (circuit.resistance, circuit.quadratic, circuit.leak, circuit.leak_quadratic, circuit.inertance)
-    )
     period, duration, lead = (float(x[0]) for x in (circuit.period, circuit.duration, circuit.lead))
     septum = float(circuit.septum[0])
-    heavy = inertance > 0
 
     def pressure(t: float, v: np.ndarray) -> np.ndarray:
         atria = hill(ATRIUM, (t + lead) % period, duration)
@@ -137,6 +134,20 @@ def scipy_beat(circuit: Circuit, volume: np.ndarray, flow: np.ndarray) -> Any:
             bulge = (e[1] * over[1] - e[5] * over[5]) / (stiff + e[1] + e[5])
             over = over - bulge * (np.arange(8) == 1) + bulge * (np.arange(8) == 5)
         return np.asarray(e * over)
+
+    return pressure
+
+
+def scipy_beat(circuit: Circuit, volume: np.ndarray, flow: np.ndarray) -> Any:
+    r"""One beat by Runge-Kutta in 3,000 steps or more; a valve that is shut keeps no flow."""
+    from scipy.integrate import solve_ivp
+
+    forward, square, leak, hole, inertance = (
+        ring(x)
+        for x in (circuit.resistance, circuit.quadratic, circuit.leak, circuit.leak_quadratic, circuit.inertance)
+    )
+    period = float(circuit.period[0])
+    heavy, pressure = inertance > 0, _pressures(circuit)
 
     def slope(t: float, y: np.ndarray) -> np.ndarray:
         v, q = y[:8], y[8:].copy()
