@@ -118,22 +118,22 @@ class Anchor:
             return values - self.value, self.error
         return np.log(np.maximum(values, 1e-6) / self.value), self.error / self.value
 
-    def is_due(self, start_s: float, every_s: float) -> bool:
+    def is_due(self, start_s: float, until_s: float) -> bool:
         r"""Whether an answered window is the one that an anchor belongs to where only the past is known.
 
         Arguments:
             start_s: Start of the window [s]; those before it that were answered did not take the anchor.
-            every_s: Time until the next window [s].
+            until_s: Time until the window ends or the next begins, whichever is sooner [s].
 
         Example:
             >>> one = Anchor("CO", 5.0, 30.0, 0.5)
             >>> one.is_due(16.0, 8.0), one.is_due(24.0, 8.0), one.is_due(80.0, 8.0), one.is_due(96.0, 8.0)
             (False, True, True, False)
         """
-        return start_s - REACH_S <= self.time_s < start_s + every_s
+        return start_s - REACH_S <= self.time_s < start_s + until_s
 
     def nearest(self, start_s: Float[np.ndarray, " W"], window_s: float) -> int | None:
-        r"""The window that an anchor belongs to: the nearest whose middle lies within a minute, or None.
+        r"""The window that an anchor belongs to: the nearest, if it lies within a minute, or None.
 
         Arguments:
             start_s: Starts of the windows [s].

@@ -247,7 +247,8 @@ class _Desk:
         self, looked: Iterator[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
     ) -> Iterator[_Asked | AnsweredWindow]:
         """Windows with the pool up to them, one at a time."""
-        running = RunningPool(self.layer, self.bundle.contract.window_s)
+        window_s = self.bundle.contract.window_s
+        running, until_s = RunningPool(self.layer, window_s), min(self.question.every_s, window_s)
         waiting, since, end_s = list(anchors), math.nan, math.nan
         known, alone, strange = list[_Known](), list[tuple[Anchor, _Seen]](), list[float]()
         for one in looked:
@@ -264,7 +265,7 @@ class _Desk:
             if context is not None and alone:
                 known = [self._known(a, _Asked(seen, None, told), running) for a, seen in alone]
                 alone = []
-            here = [a for a in waiting if a.is_due(one.start_s, self.question.every_s)]
+            here = [a for a in waiting if a.is_due(one.start_s, until_s)]
             waiting = [a for a in waiting if a not in here]
             asked = self._with_anchors(_Asked(one, context, told), [k.now(running) for k in known], here)
             if context is None:

@@ -78,6 +78,16 @@ def test_a_reference_counts_only_from_its_time_on_in_a_causal_pool(shipped: Ship
         assert same == (after.start_s < 72.0)
 
 
+def test_a_reference_between_windows_counts_from_the_next_one_on_in_a_causal_pool(shipped: Shipped) -> None:
+    """Before, a window that had ended before it took it, however long before."""
+    anchored = _answers(shipped, pool="causal", anchors=[parse_anchor("CO=5.5@64s")])
+    told = [bool(a.pool["anchors"]) for a in anchored if a.pool]
+    assert told == [a.start_s >= 64.0 for a in anchored]
+    rare = replace(QUESTION, every_s=96.0)
+    with pytest.raises(RecordingError, match=r"no answered window takes the reference CO=5\.5"):
+        list(answer_pooled(*shipped, read(DEMO), rare, pool="causal", anchors=[parse_anchor("CO=5.5@30s")]))
+
+
 @pytest.mark.parametrize("text", ["height=1.8@10s", "CO=5@4000s"])
 def test_a_reference_that_fits_nothing_is_refused(shipped: Shipped, text: str) -> None:
     with pytest.raises(RecordingError, match=r"quantity|minute"):
