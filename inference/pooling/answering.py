@@ -83,12 +83,12 @@ class _Known:
 
     anchor: Anchor
     likelihood: SlowLikelihood
-    start_s: float
+    seen: _Seen
     mark: Mark
 
     def now(self, running: RunningPool) -> tuple[Anchor, SlowLikelihood, float]:
         """The likelihood of what the pool that has grown since shares, and when it was taken."""
-        return self.anchor, self.likelihood.shifted(running.moved(self.mark)), self.start_s
+        return self.anchor, self.likelihood.shifted(running.moved(self.mark)), self.seen.start_s
 
 
 def answer_pooled(
@@ -256,8 +256,9 @@ class _Desk:
                 yield one
                 continue
             context = running.add(one.unit, one.start_s)
-            if running.start_s != since:
-                known, alone, since = [], [], running.start_s
+            if running.start_s != since:  # a new patient's; references to its first windows stay
+                taken, since = [(k.anchor, k.seen) for k in known] + alone, running.start_s
+                known, alone = [], [(a, seen) for a, seen in taken if seen.start_s >= since]
             if running.counted:
                 strange, end_s = [at for at in strange if at >= since] + [one.start_s] * _is_shifted(one), one.end_s
             size = running.windows, since, end_s, running.sensor_start_s, len(strange)
@@ -279,8 +280,7 @@ class _Desk:
         """A reference as the windows after its own are told of it."""
         context = running.told_of(asked.seen.unit) if asked.context is None else asked.context
         asked = replace(asked, context=context)
-        start_s = asked.seen.start_s
-        return _Known(anchor, self._likelihood(anchor, asked), start_s, running.mark(asked.seen.unit, context))
+        return _Known(anchor, self._likelihood(anchor, asked), asked.seen, running.mark(asked.seen.unit, context))
 
     def gather(
         self, looked: list[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str

@@ -18,7 +18,7 @@ from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
 from pulsebayes.inference.domain import DomainVerdict
 from pulsebayes.inference.pooling import PoolingLayer, RunningPool, answer_pooled, load_pooling, parse_anchor
 from pulsebayes.inference.pooling.answering import _Desk, _Seen
-from pulsebayes.inference.pooling.segments import split_pool
+from pulsebayes.inference.pooling.segments import Change, ChangeFinder, split_pool
 from pulsebayes.waveforms import read
 from pulsebayes.waveforms.recording import Recording, RecordingError
 
@@ -141,6 +141,21 @@ def test_a_reference_at_the_first_window_reaches_the_later_ones_of_a_causal_pool
         assert after.estimates["CO"].median > before.estimates["CO"].median + 0.5
     whole = _answers(shipped, pool="recording", anchors=[parse_anchor("CO=6.5+-0.2@4s")])
     assert anchored[-1].estimates["CO"].median == pytest.approx(whole[-1].estimates["CO"].median, rel=0.03)
+
+
+def test_a_reference_to_the_first_windows_of_a_new_patient_stays_when_the_causal_pool_is_split(
+    shipped: Shipped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A split is known two windows late; before, it dropped what was measured on the new patient until then."""
+    seen = iter(range(100))
+    monkeypatch.setattr(ChangeFinder, "add", lambda *_: Change(3, "patient") if next(seen) == 5 else None)
+    anchors = [parse_anchor(text) for text in ("CO=5.2@10s", "CO=5.5@34s")]
+    often = replace(QUESTION, every_s=8.0, end_s=64.0)
+    windows = answer_pooled(*shipped, read(DEMO), often, pool="causal", anchors=anchors)
+    pools = [w.result.pool for w in windows if isinstance(w.result, Answer) and w.result.pool]
+    assert [pool["windows"] for pool in pools] == [1, 2, 3, 4, 5, 3, 4, 5]
+    old, new = (one.text for one in anchors)
+    assert [pool["anchors"] for pool in pools] == [[], [old], [old], [old], [old, new], [new], [new], [new]]
 
 
 def test_windows_at_the_rim_are_counted_and_most_of_them_take_calibration_away(shipped: Shipped) -> None:
