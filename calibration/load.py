@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from ..inference.answer import Answer, Prior
 from ..inference.answering import AnsweredWindow
-from ..inference.bundle import Bundle
+from ..inference.bundle import Bundle, BundleError
 from ..inference.patient.layer import PATIENT, PatientLayer, load_patient
 from ..inference.pooling.layer import POOLING, PoolingLayer, load_pooling
 from .conformal.layer import ConformalLayer, load_layer
@@ -149,8 +149,13 @@ def seal_layers(folder: Path) -> list[str]:
         ['pooling', 'patient']
     """
     Bundle.load(folder)
-    there = [files for files in (POOLING, PATIENT) if files.lies(folder)]
-    for files in (POOLING, PATIENT):
-        files.seal(folder)
-    load_calibrated(folder)
-    return [files.stem for files in there]
+    before = (folder / "bundle.json").read_bytes()
+    there = [files.lies(folder) for files in (POOLING, PATIENT)]
+    try:
+        for files in (POOLING, PATIENT):
+            files.seal(folder)
+        load_calibrated(folder)
+    except BundleError:
+        (folder / "bundle.json").write_bytes(before)
+        raise
+    return [files.stem for files, lies in zip((POOLING, PATIENT), there, strict=True) if lies]

@@ -154,7 +154,9 @@ class LayerFiles:
             if hashes != (info["hash"], info[self.key], info["arrays"]):
                 raise self._broken(folder, "was edited or belongs to another bundle", "bundle-edited")
             return build(info, load_file(folder / self.arrays))
-        except (KeyError, TypeError, RuntimeError, SafetensorError, OSError, json.JSONDecodeError) as error:
+        except BundleError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, OSError) as error:
             raise self._broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 
     def _check_named(self, folder: Path) -> None:

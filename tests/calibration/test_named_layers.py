@@ -138,6 +138,33 @@ def test_one_layer_that_cannot_be_used_leaves_the_names_of_the_other(folder: Pat
     assert (folder / "bundle.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"schema": 2}, "has schema 2, this version needs 3"),
+        ({"schema": "seven"}, "is damaged: invalid literal"),
+        ({"aging": {"excess": [-1.0]}}, "is damaged: excess must be 0 or more"),
+        ({"network": {"features": 0}}, "is damaged: sizes must be positive"),
+    ],
+)
+def test_a_layer_that_cannot_be_built_is_not_sealed(folder: Path, change: dict[str, Any], told: str) -> None:
+    """Before, the bundle named it; numbers that cannot be were no fault of the bundle."""
+    info = json.loads((folder / "pooling.json").read_text(encoding="utf-8")) | change
+    (folder / "pooling.json").write_text(json.dumps(info | {"hash": own_hash(info)}), encoding="utf-8")
+    before = (folder / "bundle.json").read_bytes()
+    with pytest.raises(BundleError, match=f"pooling layer of bundle mine {told}"):
+        seal_layers(folder)
+    assert (folder / "bundle.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[]", b""])
+def test_a_layer_that_is_no_text_is_damaged(folder: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, bytes that are not UTF-8 ended with exit code 2 and no word of the layer."""
+    (folder / "pooling.json").write_bytes(content)
+    assert run(["models", "seal", str(folder)]) == 6
+    assert "the pooling layer of bundle mine is damaged" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_else_lies_in_the_folder_does_not_matter(folder: Path) -> None:
     (folder / "notes.json").write_bytes(b"\xff\xfe")
     (folder / "more.json").mkdir()
