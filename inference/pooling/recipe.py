@@ -70,6 +70,7 @@ class PoolingRecipe:
 
     Raises:
         TypeError: If a setting is unknown.
+        ValueError: If a set is named that is not there.
 
     Example:
         >>> find_pooling_recipe("radial-abp-pooled").base
@@ -97,6 +98,12 @@ class PoolingRecipe:
         PoolingConfig(**self.network)
         DetectorTraining(**self.detector)
         PoolTraining(**self.train)
+        asked = {"fit": [*self.also, *([self.age] if self.age else [])], "test": self.alike}
+        for sets, names in {**asked, "recordings": [self.changes["of"]]}.items():
+            there = [row["name"] for row in getattr(self, sets)]
+            lost = [name for name in names if name not in there]
+            if lost:
+                raise ValueError(f"{sets} must hold the set {lost[0]!r} that the recipe names, got {', '.join(there)}")
 
 
 def find_pooling_recipe(name: str) -> PoolingRecipe | None:

@@ -1,0 +1,30 @@
+"""Recipes of pooling layers: what they name is there, before hours are spent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pulsebayes.inference.pooling.recipe import find_pooling_recipe
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"age": "fit-b20"}, "fit must hold the set 'fit-b20'"),
+        ({"also": ["fit-b200", "test-64"]}, "fit must hold the set 'test-64'"),
+        (
+            {"alike": ["fit-64"]},
+            "test must hold the set 'fit-64' that the recipe names, got test-200, test-10",
+        ),
+        ({"changes": {"of": "shrt"}}, "recordings must hold the set 'shrt'"),
+    ],
+)
+def test_a_set_that_is_not_there_is_refused_before_anything_is_made(wrong: dict[str, Any], told: str) -> None:
+    """Before, some were left out without a word, and one ended the recipe after the training."""
+    recipe = find_pooling_recipe("abp-ppg-pooled")
+    assert recipe is not None
+    with pytest.raises(ValueError, match=told):
+        replace(recipe, **wrong)
