@@ -249,7 +249,7 @@ class _Desk:
         """Windows with the pool up to them, one at a time."""
         window_s = self.bundle.contract.window_s
         running, until_s = RunningPool(self.layer, window_s), min(self.question.every_s, window_s)
-        waiting, since, end_s = list(anchors), math.nan, math.nan
+        waiting, since, end_s = list(dict.fromkeys(anchors)), math.nan, math.nan
         known, alone, strange = list[_Known](), list[tuple[Anchor, _Seen]](), list[float]()
         for one in looked:
             if isinstance(one, AnsweredWindow):

@@ -143,6 +143,15 @@ def test_a_reference_at_the_first_window_reaches_the_later_ones_of_a_causal_pool
     assert anchored[-1].estimates["CO"].median == pytest.approx(whole[-1].estimates["CO"].median, rel=0.03)
 
 
+@pytest.mark.parametrize("pool", ["recording", "causal"])
+def test_a_reference_that_is_said_twice_counts_once(shipped: Shipped, pool: str) -> None:
+    """Before, a causal pool took it for two, a whole recording for one."""
+    once, twice = (_answers(shipped, pool=pool, anchors=[parse_anchor("CO=5.5@50s")] * n) for n in (1, 2))
+    for one, other in zip(once, twice, strict=True):
+        assert one.pool == other.pool
+        np.testing.assert_array_equal(one.draws["CO"], other.draws["CO"])
+
+
 def test_a_reference_to_the_first_windows_of_a_new_patient_stays_when_the_causal_pool_is_split(
     shipped: Shipped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
