@@ -18,7 +18,10 @@ def main() -> None:
     try:
         from .main import main as run_commands
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
+        if "--json" in sys.argv:
+            sys.stdout.write('{"error": {"code": "interrupted", "message": "interrupted", "hint": null}}\n')
+        else:
+            sys.stderr.write("error: interrupted\n")
         sys.exit(130)
     run_commands()
 

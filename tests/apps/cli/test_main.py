@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import typer
 
+from pulsebayes.apps.cli.errors import describe
 from pulsebayes.apps.cli.options import Settings, with_settings
 
 Run = Callable[..., Any]
@@ -103,7 +104,8 @@ def test_ctrl_c_exits_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("doctor").code == 130
 
 
-def test_ctrl_c_while_loading_is_told_without_a_traceback() -> None:
+@pytest.mark.parametrize("words", [["doctor"], ["doctor", "--json"]])
+def test_ctrl_c_while_loading_is_told_like_any_other(words: list[str]) -> None:
     code = (
         "import builtins, sys\n"
         "from pulsebayes.apps.cli import entry\n"
@@ -115,8 +117,10 @@ def test_ctrl_c_while_loading_is_told_without_a_traceback() -> None:
         "builtins.__import__ = stopped\n"
         "entry.main()\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "error: interrupted\n")
+    ran = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    told = json.dumps(describe(KeyboardInterrupt()).to_json()) + "\n"
+    spoken = (told, "") if "--json" in words else ("", "error: interrupted\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, *spoken)
 
 
 @pytest.mark.parametrize(
