@@ -320,9 +320,10 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
     name = calibrated.bundle.name
     alone = not calibrated.pools or (known.patient is not None and not known.anchors)
     pool = known.pool or ("window" if alone else "recording" if known.follow is None else "causal")
-    if pool != "window" and not calibrated.pools:
+    if not calibrated.pools and (pool != "window" or known.anchors):
         why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
-        raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint="--pool window")
+        hint = "--pool window" + (", without --anchor" if known.anchors else "")
+        raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint=hint)
     if known.anchors and pool == "window":
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
     reported = tuple(calibrated.bundle.outputs.reported)

@@ -231,6 +231,15 @@ def test_an_anchor_that_cannot_be_is_told_before_a_file_is_read(run: Run, anchor
     assert "--anchor CO=4.2@" in ran.err and "no such file" not in ran.err
 
 
+@pytest.mark.parametrize("pool", [(), ("--pool", "window"), ("--pool", "causal")])
+def test_a_reference_for_a_model_that_cannot_pool_is_told_so(run: Run, pool: tuple[str, ...]) -> None:
+    """Before, the hint was a pool that such a model then refused."""
+    ran = run("infer", "no-such-file.csv", "--model", "multi-site", "--anchor", "CO=5@10s", *pool)
+    assert ran.code == 2
+    assert "model multi-site cannot pool windows: it has no pooling layer" in ran.err
+    assert "--pool window, without --anchor" in ran.err
+
+
 def test_uninformative_quantities_are_withheld_unless_kept(run: Run, recording: Path, model: Path) -> None:
     words = ("infer", recording, "--fs", 125, "--model", model, "--json")
     hidden, kept = (json.loads(run(*words, *extra).out)["windows"][0] for extra in ((), ("--keep-uninformative",)))
