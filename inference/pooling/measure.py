@@ -40,7 +40,7 @@ def pooled_draws(
     time_s: Float[np.ndarray, " W"],
     n: int,
     *,
-    at: Float[np.ndarray, " K"] | None = None,
+    at: Int[np.ndarray, " K"] | None = None,
     growth: Float[np.ndarray, "K D"] | None = None,
     causal: bool = False,
     seed: int = 0,
@@ -371,9 +371,9 @@ def _ranks(
 
 def _coverage(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, float]]:
     names = dict.fromkeys(name for part in parts for name in part)
-    joined = {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
+    ranks = {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
     return {
-        f"{level:g}": {n: round(float(np.mean(np.abs(u - 0.5) <= 0.5 * level)), 4) for n, u in joined.items()}
+        f"{level:g}": {n: round(float(np.mean(np.abs(u - 0.5) <= 0.5 * level)), 4) for n, u in ranks.items()}
         for level in _LEVELS
     }
 

@@ -3,7 +3,7 @@ r"""Training of a weighted detector on whole pools.
 Every step draws recordings, and of each of them pools of all their windows up to some place: half are followed by the
 three windows that come next, half by three of another recording. Features and heads learn together. A change of the
 channels that are given looks like a new patient at first glance and is rare, so a share of the pools without a splice
-ends at one, and counts as much less in the loss as it is drawn more often. The loss is
+ends at one, and counts as much less in the loss as it is drawn more often. The loss of a new patient's logit is
 
 $$
 \tfrac12 \sum_{\tau \in \{0, 4\}} \big\langle \ln(1 + e^{\tau - \ell}) \big\rangle_{\text{spliced}} +
@@ -11,7 +11,8 @@ e^{\tau} \big\langle \ln(1 + e^{\ell - \tau}) \big\rangle_{\text{whole}},
 $$
 
 whose minimum is the logarithm of the likelihood ratio for every $\tau$: with the second, near the limit at which
-changes are called, what is likely under neither is weighed as what is likely under one.
+changes are called, what is likely under neither is weighed as what is likely under one. That of a new sensor's is the
+cross-entropy over what is not spliced; both weigh alike.
 """
 
 from __future__ import annotations
