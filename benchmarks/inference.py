@@ -279,7 +279,7 @@ def _anchored(context: np.ndarray, time_s: np.ndarray, seed: int, told: dict[int
     wide, output = shared[0].astype(float), fast[..., 0] * fast[..., 1] / 1000
     named = [Anchor("CO", v, 0.0, error * v) for v in told.values()]
     pairs = zip(named, output[at], output[len(time_s) :], strict=True)
-    known = [SlowLikelihood.of(anchor, wide, {"CO": own}, {"CO": far}) for anchor, own, far in pairs]
+    known = [SlowLikelihood.of([anchor], wide, {"CO": own}, {"CO": far}) for anchor, own, far in pairs]
     evenly, made = (np.arange(len(wide)) + 0.5) / len(wide), np.empty((len(ages), len(wide)))
     for i, own in enumerate(ages):
         log = np.sum([one.aged(age).log(wide) for one, age in zip(known, own, strict=True)], axis=0)

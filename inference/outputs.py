@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..simulators.parameters import Parameter, ParameterSpace
 from ..waveforms import quantities as q
@@ -155,6 +155,20 @@ class OutputSpace:
         shown = {name: values[name] for name in q.QUANTITIES if name in values}
         rest = {name: v for name, v in values.items() if name not in shown and not _is_pulse_shape(name)}
         return {**shown, **rest}
+
+    def involved(self, quantity: str) -> Bool[np.ndarray, " D"]:
+        r"""Which outputs a quantity is computed from.
+
+        Arguments:
+            quantity: Its name, of ``reported``.
+
+        Example:
+            >>> OutputSpace.from_names(("HR", "SV", "MAP")).involved("CO").tolist()
+            [True, True, False]
+        """
+        middle = 0.5 * (self.space.low + self.space.high)
+        values = self.derive(middle * (1 + 0.01 * np.eye(len(middle) + 1, len(middle), -1)))[quantity]
+        return np.asarray(values[1:] != values[0])
 
     def to_json(self) -> dict[str, object]:
         r"""Returns the space as a JSON-able dictionary."""

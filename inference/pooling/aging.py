@@ -14,8 +14,8 @@ $c$ by output, an Ornstein-Uhlenbeck process seen from a distance. A pool alone 
 share errs several times more. A reference takes that away and leaves own errors. Those of its window and of the one
 that is answered are therefore $f$ times as large in variance: its likelihood's variance grows from $\sigma^2 + r^2$ by
 $\alpha v$, with $v$ what $r^2$ of the quantity grows by where $f = 1 + c$ (``anchors``), and the answer's draws hold
-$\sqrt f\,\sigma_i \varepsilon_i$, with $\Delta$ the time to the nearest reference. At its own window a reference is
-young, $\alpha = 0$.
+$\sqrt f\,\sigma_i \varepsilon_i$, with $\Delta$ the time to the nearest reference that bears on the output, of all
+where none does. At its own window a reference is young, $\alpha = 0$.
 
 References:
     Uhlenbeck G.E., Ornstein L.S. (1930), Phys Rev 36:823. Twice the variogram of geostatistics with an exponential
@@ -65,13 +65,13 @@ class Aging:
         """
         return -float(np.expm1(-abs(apart_s) / self.time_s)) if self.excess else 0.0
 
-    def growth(self, age: float) -> Float[np.ndarray, " D"]:
+    def growth(self, age: float | Float[np.ndarray, " D"]) -> Float[np.ndarray, " D"]:
         r"""The factors $f$ on the variances of own errors, by output; none where nothing ages.
 
         Arguments:
-            age: How old the reference is.
+            age: How old the reference is, of all outputs or of each.
         """
-        return 1.0 + age * np.array(self.excess)
+        return 1.0 + age * np.array(self.excess) if self.excess else np.zeros(0)
 
     def to_json(self) -> dict[str, object]:
         r"""Returns the numbers as a JSON-able dictionary."""

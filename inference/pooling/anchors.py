@@ -1,18 +1,21 @@
 r"""Reference values at given times as observations of the same model: `CO=4.2@600s`.
 
-At the window $k$ of an anchor $a$ with error $\sigma$, the joint draws give $\ln Q_k \approx b_0 + b^\top s$ with
-residual $r$, $Q$ the anchored quantity and $s$ the slow ones. The likelihood of the slow quantities is then
+At the window $k$ of the anchors $a$ with errors $\sigma$, the joint draws give $\ln Q_k \approx b_0 + B s$ with
+residuals of covariance $R$, $Q$ the anchored quantities and $s$ the slow ones. The likelihood of the slow quantities is
+then
 
 $$
-L(s) = \mathcal N\!\left(\ln a \mid b_0 + b^\top s,\; \sigma^2 + r^2 + \alpha v\right),
+L(s) = \mathcal N\!\left(\ln a \mid b_0 + B s,\; \mathrm{diag}\,\sigma^2 + R + \alpha V\right),
 $$
 
-with $\alpha$ from 0 to 1 growing with the time between the anchor's window and the one that is answered, and $v$ what
-$r^2$ grows by far away (``aging``), and every window's joint draws are weighted by it and resampled; those of the
-anchor's own window by $\mathcal N(\ln a \mid \ln Q_k, \sigma^2)$. Nothing is rescaled afterwards: what an anchor
-teaches passes through the slow quantities, with all that they do not explain left uncertain. Pressures that may be
-negative take the value itself instead of its logarithm. Where fewer than one in eighty of the draws bear an anchor,
-waves and reference contradict each other, and the windows it counts for are refused.
+with $\alpha$ from 0 to 1 growing with the time between the anchors' window and the one that is answered, and $V$ what
+$R$ grows by far away (``aging``), and every window's joint draws are weighted by it and resampled; those of the
+anchors' own window by $\mathcal N(\ln a \mid \ln Q_k, \mathrm{diag}\,\sigma^2)$. Anchors of one window share what it
+has of its own, so that five of them do not tell of the other windows what those of five windows would. Nothing is
+rescaled afterwards: what an anchor teaches passes through the slow quantities, with all that they do not explain left
+uncertain. Pressures that may be negative take the value itself instead of its logarithm. Where fewer than one in eighty
+of the draws bear the anchors of a window, waves and references contradict each other, and the windows they count for
+are refused.
 
 References:
     Stetz C.W. et al. (1982), Am Rev Respir Dis 126:1001 (thermodilution: differences of less than 10 to 15 % are not
@@ -24,7 +27,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -258,61 +261,60 @@ def effective_share(log: Float[np.ndarray, " draw"]) -> float:
 
 @dataclass(frozen=True)
 class SlowLikelihood:
-    r"""What an anchor says of the slow quantities.
+    r"""What the anchors of one window say of the slow quantities.
 
     Arguments:
-        offset: The misfit where the slow quantities are at their mean.
-        slope: Its slope in them.
-        centre: Their mean.
-        variance: Variance of error and of what they leave open.
-        share: Effective share of the joint draws of the anchor's window once they are weighted by it.
-        excess: By how much the variance is larger far away from the anchor's window.
+        offset: The misfits where the slow quantities are at their mean.
+        slope: Their slopes in them.
+        centre: Mean of the slow quantities.
+        covariance: Covariance of the errors and of what the slow quantities leave open.
+        share: Effective share of the joint draws of the anchors' window once they are weighted by them.
+        excess: By how much the covariance is larger far away from the anchors' window.
 
     Example:
-        >>> one = SlowLikelihood(0.0, np.array([1.0]), np.array([0.0]), 1.0)
+        >>> one = SlowLikelihood(np.zeros(1), np.ones((1, 1)), np.zeros(1), np.eye(1))
         >>> one.log(np.array([[0.0], [2.0]])).tolist()
         [-0.0, -2.0]
     """
 
-    offset: float
-    slope: Float[np.ndarray, " S"]
+    offset: Float[np.ndarray, " K"]
+    slope: Float[np.ndarray, "K S"]
     centre: Float[np.ndarray, " S"]
-    variance: float
+    covariance: Float[np.ndarray, "K K"]
     share: float = 1.0
-    excess: float = 0.0
+    excess: Float[np.ndarray, "#K #K"] = field(default_factory=lambda: np.zeros((1, 1)))
 
     @property
     def agrees(self) -> bool:
-        r"""Whether enough draws of the anchor's window bear it; what it teaches the others is else an extrapolation."""
+        r"""Whether enough draws of the window bear its anchors; what they teach the others is else an extrapolation."""
         return self.share >= LEAST_EFFECTIVE
 
     @classmethod
     def of(
         cls,
-        anchor: Anchor,
+        anchors: Sequence[Anchor],
         slow: Float[np.ndarray, "draw S"],
         draws: Mapping[str, Float[np.ndarray, " draw"]],
         far: Mapping[str, Float[np.ndarray, " draw"]] | None = None,
     ) -> SlowLikelihood:
-        r"""Regresses the misfit at the anchor's window on the slow quantities.
+        r"""Regresses the misfits at the anchors' window on the slow quantities.
 
         Arguments:
-            anchor: The anchor.
-            slow: Logarithms of the slow quantities, in joint draws of the anchor's window.
+            anchors: The anchors of one window.
+            slow: Logarithms of the slow quantities, in joint draws of the window.
             draws: Quantities in the same draws.
             far: The same with own errors as large as they are far away, where references grow old.
         """
-        misfit, error = anchor.misfit(draws)
+        misfits, error = _misfits(anchors, draws)
         centre = slow.mean(0)
         rows = np.concatenate((np.ones((len(slow), 1)), slow - centre), axis=1)
-        solution, *_ = np.linalg.lstsq(rows, misfit, rcond=None)
-        left = float(np.var(misfit - rows @ solution))
-        there = misfit if far is None else anchor.misfit(far)[0]
-        excess = float(np.var(there - rows @ np.linalg.lstsq(rows, there, rcond=None)[0])) - left
-        share = effective_share(-0.5 * (misfit / error) ** 2)
-        return cls(
-            float(solution[0]), solution[1:], centre, left + error**2, share, 0.0 if far is None else max(excess, 0.0)
-        )
+        solution, left = _regressed(rows, misfits)
+        share = effective_share(-0.5 * ((misfits / error) ** 2).sum(1))
+        own = cls(solution[0], solution[1:].T, centre, left + np.diag(error**2), share)
+        if far is None:
+            return own
+        values, axes = np.linalg.eigh(_regressed(rows, _misfits(anchors, far)[0])[1] - left)
+        return replace(own, excess=(axes * np.maximum(values, 0.0)) @ axes.T)
 
     def shifted(self, by: Float[np.ndarray, " D"]) -> SlowLikelihood:
         r"""The likelihood where the quantities that carry the first coordinates are told higher by a given amount.
@@ -321,24 +323,24 @@ class SlowLikelihood:
             by: The amount, in the coordinates' unit.
 
         Example:
-            >>> one = SlowLikelihood(0.0, np.array([1.0, 0.5]), np.zeros(2), 1.0)
-            >>> one.shifted(np.array([2.0])).offset
-            2.0
+            >>> one = SlowLikelihood(np.zeros(1), np.array([[1.0, 0.5]]), np.zeros(2), np.eye(1))
+            >>> one.shifted(np.array([2.0])).offset.tolist()
+            [2.0]
         """
-        return replace(self, offset=self.offset + float(self.slope[: len(by)] @ np.asarray(by, np.float64)))
+        return replace(self, offset=self.offset + self.slope[:, : len(by)] @ np.asarray(by, np.float64))
 
     def aged(self, age: float) -> SlowLikelihood:
-        r"""The likelihood for a window at some time from the anchor's.
+        r"""The likelihood for a window at some time from the anchors'.
 
         Arguments:
-            age: How old the anchor is there, $\alpha$ from 0 to 1.
+            age: How old the anchors are there, $\alpha$ from 0 to 1.
 
         Example:
-            >>> one = SlowLikelihood(0.0, np.array([1.0]), np.zeros(1), 0.011, excess=0.001)
-            >>> round(one.aged(0.5).variance, 6), one.aged(0.0).variance
-            (0.0115, 0.011)
+            >>> one = SlowLikelihood(np.zeros(1), np.ones((1, 1)), np.zeros(1), np.eye(1), excess=np.eye(1))
+            >>> float(one.aged(0.5).covariance[0, 0]), float(one.aged(0.0).covariance[0, 0])
+            (1.5, 1.0)
         """
-        return replace(self, variance=self.variance + age * self.excess)
+        return replace(self, covariance=self.covariance + age * self.excess)
 
     def log(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
         r"""Log likelihood of slow quantities, up to a constant.
@@ -346,8 +348,8 @@ class SlowLikelihood:
         Arguments:
             slow: Their logarithms.
         """
-        misfit = self.offset + (slow - self.centre) @ self.slope
-        return np.asarray(-0.5 * misfit**2 / self.variance)
+        misfits = self.offset + (slow - self.centre) @ self.slope.T
+        return np.asarray(-0.5 * (misfits @ np.linalg.inv(self.covariance) * misfits).sum(1))
 
     def weights(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
         r"""Weights of draws that it makes of even ones; their sum is 1.
@@ -358,3 +360,21 @@ class SlowLikelihood:
         log = self.log(slow)
         weights = np.exp(log - log.max())
         return np.asarray(weights / weights.sum())
+
+
+def _misfits(
+    anchors: Sequence[Anchor], draws: Mapping[str, Float[np.ndarray, " draw"]]
+) -> tuple[Float[np.ndarray, "draw K"], Float[np.ndarray, " K"]]:
+    """Misfits of all anchors of a window, and their errors."""
+    found = [anchor.misfit(draws) for anchor in anchors]
+    return np.stack([misfit for misfit, _ in found], axis=1), np.array([error for _, error in found])
+
+
+def _regressed(
+    rows: Float[np.ndarray, "draw P"], values: Float[np.ndarray, "draw K"]
+) -> tuple[Float[np.ndarray, "P K"], Float[np.ndarray, "K K"]]:
+    """Least squares, and the covariance of what it leaves."""
+    solution, *_ = np.linalg.lstsq(rows, values, rcond=None)
+    left = values - rows @ solution
+    left -= left.mean(0)
+    return solution, left.T @ left / len(left)

@@ -49,6 +49,7 @@ from .segments import find_changes, sensor_states
 __all__ = ["Pool", "answer_pooled", "answer_pooled_windows", "follow_pooled"]
 
 Pool = Literal["causal", "recording"]
+_Told = tuple[tuple[Anchor, ...], SlowLikelihood, float]  # references of a window, what they say, and when [s]
 _OVERSAMPLED = 4  # joint draws for each that is kept, where anchors weight them
 _UNITS = {"C90": "mL/mmHg", "PWV90": "m/s"}
 
@@ -79,16 +80,16 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Known:
-    """A reference that the windows after it are told of, and the window it was taken for."""
+    """References of one window that the windows after it are told of."""
 
-    anchor: Anchor
+    anchors: tuple[Anchor, ...]
     likelihood: SlowLikelihood
     seen: _Seen
     mark: Mark
 
-    def now(self, running: RunningPool) -> tuple[Anchor, SlowLikelihood, float]:
-        """The likelihood of what the pool that has grown since shares, and when it was taken."""
-        return self.anchor, self.likelihood.shifted(running.moved(self.mark)), self.seen.start_s
+    def now(self, running: RunningPool) -> _Told:
+        """The likelihood of what the pool that has grown since shares, and when they were taken."""
+        return self.anchors, self.likelihood.shifted(running.moved(self.mark)), self.seen.start_s
 
 
 def answer_pooled(
@@ -250,37 +251,37 @@ class _Desk:
         window_s = self.bundle.contract.window_s
         running, until_s = RunningPool(self.layer, window_s), min(self.question.every_s, window_s)
         waiting, since, end_s = list(dict.fromkeys(anchors)), math.nan, math.nan
-        known, alone, strange = list[_Known](), list[tuple[Anchor, _Seen]](), list[float]()
+        known, alone, strange = list[_Known](), list[tuple[tuple[Anchor, ...], _Seen]](), list[float]()
         for one in looked:
             if isinstance(one, AnsweredWindow):
                 yield one
                 continue
             context = running.add(one.unit, one.start_s)
             if running.start_s != since:  # a new patient's; references to its first windows stay
-                taken, since = [(k.anchor, k.seen) for k in known] + alone, running.start_s
-                known, alone = [], [(a, seen) for a, seen in taken if seen.start_s >= since]
+                taken, since = [(k.anchors, k.seen) for k in known] + alone, running.start_s
+                known, alone = [], [(own, seen) for own, seen in taken if seen.start_s >= since]
             if running.counted:
                 strange, end_s = [at for at in strange if at >= since] + [one.start_s] * _is_shifted(one), one.end_s
             size = running.windows, since, end_s, running.sensor_start_s, len(strange)
             told = self._told(*(_size_alone(one) if context is None else size), counted=running.counted)
             if context is not None and alone:
-                known = [self._known(a, _Asked(seen, None, told), running) for a, seen in alone]
+                known = [self._known(own, _Asked(seen, None, told), running) for own, seen in alone]
                 alone = []
-            here = [a for a in waiting if a.is_due(one.start_s, until_s)]
+            here = tuple(a for a in waiting if a.is_due(one.start_s, until_s))
             waiting = [a for a in waiting if a not in here]
             asked = self._with_anchors(_Asked(one, context, told), [k.now(running) for k in known], here)
-            if context is None:
-                alone += [(a, one) for a in here]
-            else:
-                known += [self._known(a, asked, running) for a in here]
+            if here and context is None:
+                alone.append((here, one))
+            elif here:
+                known.append(self._known(here, asked, running))
             yield asked
         refuse_unused(waiting, file)
 
-    def _known(self, anchor: Anchor, asked: _Asked, running: RunningPool) -> _Known:
-        """A reference as the windows after its own are told of it."""
+    def _known(self, anchors: tuple[Anchor, ...], asked: _Asked, running: RunningPool) -> _Known:
+        """References of a window as the windows after it are told of them."""
         context = running.told_of(asked.seen.unit) if asked.context is None else asked.context
         asked = replace(asked, context=context)
-        return _Known(anchor, self._likelihood(anchor, asked), asked.seen, running.mark(asked.seen.unit, context))
+        return _Known(anchors, self._likelihood(anchors, asked), asked.seen, running.mark(asked.seen.unit, context))
 
     def gather(
         self, looked: list[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
@@ -331,12 +332,12 @@ class _Desk:
             size = len(pool), pool[0].start_s, pool[-1].end_s, float(begun), strange
             told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]))
             part.append(_Asked(one, None if alone else contexts.row(i), told, shared))
-        known = [] if alone else [(a, self._likelihood(a, part[at]), float(time_s[at])) for a, at in inside]
-        asked = list[_Asked]()
-        for i, made in enumerate(part):
-            here = [a for a, at in inside if at == i]
-            asked.append(self._with_anchors(made, [k for k in known if k[0] not in here], here))
-        return asked
+        own = {at: tuple(a for a, other in inside if other == at) for _, at in inside}
+        known = {at: (a, self._likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if not alone}
+        return [
+            self._with_anchors(made, [told for at, told in known.items() if at != i], own.get(i, ()))
+            for i, made in enumerate(part)
+        ]
 
     def _told(
         self, windows: int, start_s: float, end_s: float, sensor_start_s: float, shifted: int, *, counted: bool
@@ -344,27 +345,33 @@ class _Desk:
         size = {"mode": self.pool, "windows": windows, "shifted": shifted, "start_s": start_s, "end_s": end_s}
         return {**size, "sensor_start_s": sensor_start_s, "anchors": [], **({} if counted else {"counted": False})}
 
-    def _with_anchors(
-        self, asked: _Asked, known: list[tuple[Anchor, SlowLikelihood, float]], here: list[Anchor]
-    ) -> _Asked:
+    def _with_anchors(self, asked: _Asked, known: list[_Told], here: tuple[Anchor, ...]) -> _Asked:
         """The window told of references, older the farther they are; those of its own are young."""
-        every = [*(a for a, *_ in known), *here]
+        every = [*(a for own, *_ in known for a in own), *here]
         apart = contradictions(every)
         pool = {**asked.pool, "anchors": [a.text for a in every], **({"contradictions": apart} if apart else {})}
         ages = [self.layer.aging.age(asked.seen.start_s - start_s) for *_, start_s in known]
         aged = tuple(one.aged(age) for (_, one, _), age in zip(known, ages, strict=True))
         context = asked.context
-        if context is not None and known and not here:
-            context = context.grown(self.layer.aging.growth(min(ages)))
-        return replace(asked, context=context, pool=pool, likelihoods=aged, anchors=tuple(here))
+        if context is not None and known:
+            told = [(a.name, age) for (own, *_), age in zip(known, ages, strict=True) for a in own]
+            age = self._age_of_outputs([*told, *((a.name, 0.0) for a in here)])
+            context = context.grown(self.layer.aging.growth(age))
+        return replace(asked, context=context, pool=pool, likelihoods=aged, anchors=here)
 
-    def _likelihood(self, anchor: Anchor, asked: _Asked) -> SlowLikelihood:
+    def _age_of_outputs(self, told: list[tuple[str, float]]) -> Float[np.ndarray, " D"]:
+        """By output the age of the nearest reference that bears on it; of the nearest of all where none does."""
+        ages = np.array([age for _, age in told])
+        bears = np.stack([self.bundle.outputs.involved(name) for name, _ in told])
+        return np.asarray(np.where(bears.any(0), np.where(bears, ages[:, None], np.inf).min(0), ages.min()))
+
+    def _likelihood(self, anchors: tuple[Anchor, ...], asked: _Asked) -> SlowLikelihood:
         shared, theta = self._joint(asked, _OVERSAMPLED * 500)
         far = None
         if asked.context is not None and self.layer.aging.excess:
             context = asked.context.grown(self.layer.aging.growth(1.0))
             far = self.bundle.outputs.derive(self._joint(replace(asked, context=context), len(theta))[1])
-        return SlowLikelihood.of(anchor, shared.double().numpy(), self.bundle.outputs.derive(theta), far)
+        return SlowLikelihood.of(anchors, shared.double().numpy(), self.bundle.outputs.derive(theta), far)
 
     def _shared(self, context: PoolContext, start_s: float, n: int) -> Float[Tensor, "n S"]:
         """Draws of what a pool shares: the same numbers for all its windows, and as a running pool grows."""

@@ -148,6 +148,7 @@ def measure_pooling(
         "anchored": {
             "anchors": ["CO", "SV"],
             "n": sum(len(part["SV"]) for part in anchored) // _REFERENCES,
+            "recordings": len(anchored) // _REFERENCES,
             "coverage": _coverage(anchored),
         },
         "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items()},
@@ -358,7 +359,7 @@ def _anchored(
     growth = np.stack([aging.growth(age) for age in ages])
     shared, made = pool.answered(bundle, layer, data, _OVERSAMPLED * draws, asked, growth)
     wide, anchor = shared.astype(np.float64), Anchor("CO", told, 0.0, 0.1 * told)
-    known = SlowLikelihood.of(anchor, wide, {"CO": made["CO"][0]}, {"CO": made["CO"][1]} if aging.excess else None)
+    known = SlowLikelihood.of([anchor], wide, {"CO": made["CO"][0]}, {"CO": made["CO"][1]} if aging.excess else None)
     weights = np.stack([known.aged(age).weights(wide) for age in ages[2:]])
     return {name: _ranks(made[name][2:], pool.truth[name][others], weights) for name in made}
 

@@ -60,8 +60,8 @@ def test_intervals_hold_where_own_errors_wander() -> None:
     shared = spread * rng.standard_normal((2000, 1))
     left = rng.standard_normal((2, 2000))
     near, far = ({"CO": np.exp(shared[:, 0] + sd * left[0])} for sd in (own, true_own))
-    told = SlowLikelihood.of(Anchor("CO", 1.0, 0.0, error), shared, near, far)
-    assert told.excess == pytest.approx(true_own**2 - own**2, rel=0.1)
+    told = SlowLikelihood.of([Anchor("CO", 1.0, 0.0, error)], shared, near, far)
+    assert told.excess[0, 0] == pytest.approx(true_own**2 - own**2, rel=0.1)
     held = {0.0: 0, 1.0: 0}
     for _ in range(n):
         true = spread * rng.standard_normal() + true_own * rng.standard_normal(2)
@@ -80,7 +80,7 @@ def test_a_reference_weighs_less_the_older_and_the_nearest_rules() -> None:
     left = rng.standard_normal(20000)
     near, far = ({"CO": 5 * np.exp(shared[:, 0] + sd * left)} for sd in (0.03, 0.067))
     anchors = {0.0: Anchor("CO", 4.8, 0.0, 0.05), 7200.0: Anchor("CO", 5.2, 7200.0, 0.05)}
-    told = {at: SlowLikelihood.of(one, shared, near, far) for at, one in anchors.items()}
+    told = {at: SlowLikelihood.of([one], shared, near, far) for at, one in anchors.items()}
     means = []
     for t in (0.0, 1800.0, 3600.0, 5400.0, 7200.0):
         log = sum(one.aged(Aging((4.0,), 1800.0).age(t - at)).log(shared) for at, one in told.items())
@@ -100,6 +100,16 @@ def test_intervals_widen_with_the_time_to_a_reference(shipped: Shipped, pool: st
     assert ratios[0] == 1.0
     assert min(ratios[1:]) > 1.05
     assert ratios[-1] > ratios[1]
+
+
+def test_a_reference_of_another_quantity_does_not_make_windows_young(shipped: Shipped) -> None:
+    """A rate counted beside the last window says nothing of how old the output at the first has grown there."""
+    one, two, near = (
+        _answers(shipped, FAST, "CO=5.5+-0.1@4s", *more) for more in ((), ("HR=75@100s",), ("SV=72+-1.4@100s",))
+    )
+    for at in (-1, -2):
+        assert _width(two[at]) > 0.9 * _width(one[at])
+        assert _width(near[at]) < 0.9 * _width(one[at])
 
 
 def test_a_second_reference_makes_the_windows_beside_it_young(shipped: Shipped) -> None:

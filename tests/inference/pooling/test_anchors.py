@@ -53,7 +53,7 @@ def test_the_likelihood_is_that_of_a_linear_gaussian_model() -> None:
     slow = rng.multivariate_normal([0.1, -0.2], [[0.09, 0.02], [0.02, 0.04]], 200_000)
     log_q = 0.3 + slow @ [1.0, -0.5] + 0.05 * rng.standard_normal(len(slow))
     anchor = Anchor("CO", 2.0, 0.0, 0.2)
-    log = SlowLikelihood.of(anchor, slow, {"CO": np.exp(log_q)}).log(slow)
+    log = SlowLikelihood.of([anchor], slow, {"CO": np.exp(log_q)}).log(slow)
     weights = np.exp(log - log.max())
     weights /= weights.sum()
     b, noise = np.array([1.0, -0.5]), 0.1**2 + 0.05**2
@@ -63,6 +63,34 @@ def test_the_likelihood_is_that_of_a_linear_gaussian_model() -> None:
     np.testing.assert_allclose(weights @ slow, exact, atol=3e-3)
     spread = np.sqrt(np.diag(cov - np.outer(gain, b @ cov)))
     np.testing.assert_allclose(np.sqrt(weights @ (slow - weights @ slow) ** 2), spread, rtol=0.02)
+
+
+def test_references_of_one_window_share_what_it_has_of_its_own() -> None:
+    """Five of 2 % tell of the rest what one of 2 % / sqrt(5) does; before, what those of five windows do."""
+    rng = np.random.default_rng(2)
+    slow = 0.2 * rng.standard_normal((100_000, 1))
+    draws = {"CO": 5 * np.exp(slow[:, 0] + 0.04 * rng.standard_normal(len(slow)))}
+    one, fine = (Anchor("CO", 5.0, 0.0, error) for error in (0.1, 0.1 / np.sqrt(5)))
+    five, single, fifth = (SlowLikelihood.of(own, slow, draws) for own in ([one] * 5, [one], [fine]))
+    np.testing.assert_allclose(five.log(slow), fifth.log(slow), atol=1e-9)
+    spread = {
+        name: float(np.sqrt(told.weights(slow) @ slow[:, 0] ** 2))
+        for name, told in {"one": single, "five": five}.items()
+    }
+    assert spread["one"] == pytest.approx((1 / 0.2**2 + 1 / (0.02**2 + 0.04**2)) ** -0.5, rel=0.02)
+    assert spread["five"] == pytest.approx((1 / 0.2**2 + 1 / (0.02**2 / 5 + 0.04**2)) ** -0.5, rel=0.02)
+
+
+def test_references_of_two_quantities_of_one_window_know_how_their_own_errors_go_together() -> None:
+    """CO and SV of one beat at a rate that is known: the same number twice."""
+    rng = np.random.default_rng(3)
+    slow = 0.2 * rng.standard_normal((50_000, 1))
+    volume = 70 * np.exp(slow[:, 0] + 0.04 * rng.standard_normal(len(slow)))
+    draws = {"SV": volume, "CO": 0.07 * volume}
+    both = SlowLikelihood.of([Anchor("SV", 70.0, 0.0, 1.4), Anchor("CO", 4.9, 0.0, 0.098)], slow, draws)
+    half = SlowLikelihood.of([Anchor("SV", 70.0, 0.0, 1.4 / np.sqrt(2))], slow, draws)
+    np.testing.assert_allclose(both.log(slow), half.log(slow), atol=1e-6)
+    assert both.share == pytest.approx(half.share, rel=1e-6)
 
 
 def test_an_anchor_is_taken_for_the_window_within_a_minute() -> None:
@@ -98,7 +126,7 @@ def test_an_anchor_that_few_draws_bear_does_not_agree() -> None:
     slow = rng.standard_normal((4000, 1))
     draws = {"CO": 5 * np.exp(0.15 * slow[:, 0])}
     shares = {
-        value: SlowLikelihood.of(Anchor("CO", value, 0.0, 0.1 * value), slow, draws) for value in (5.0, 7.0, 15.0)
+        value: SlowLikelihood.of([Anchor("CO", value, 0.0, 0.1 * value)], slow, draws) for value in (5.0, 7.0, 15.0)
     }
     assert [one.agrees for one in shares.values()] == [True, True, False]
     exact = 0.1 * np.sqrt(0.1**2 + 2 * 0.15**2) / (0.1**2 + 0.15**2)  # of normal weights on normal draws, at their mean
