@@ -108,7 +108,7 @@ class Anchor:
     @property
     def text(self) -> str:
         r"""The anchor as it is written on the command line."""
-        return f"{self.name}={self.value:g}+-{self.error:g}@{self.time_s:g}s"
+        return f"{self.name}={self.value:g}+-{self.error:g}@{self.time_s:.9g}s"
 
     def misfit(self, draws: Mapping[str, Float[np.ndarray, " draw"]]) -> tuple[Float[np.ndarray, " draw"], float]:
         r"""Draws of the quantity less the anchor, on the scale of its error, and that error.

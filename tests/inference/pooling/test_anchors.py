@@ -47,6 +47,13 @@ def test_what_cannot_be_an_anchor_is_refused(text: str, told: str) -> None:
     assert "Anchor(" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["CO=5+-0.5@1234567s", "CO=5+-0.5@40.25s", "MAP=80+-2@0s"])
+def test_an_anchor_is_told_as_it_can_be_said_again(text: str) -> None:
+    one = parse_anchor(text)
+    assert one.text == text
+    assert parse_anchor(one.text) == one
+
+
 def test_the_likelihood_is_that_of_a_linear_gaussian_model() -> None:
     """log Q = .3 + s1 - .5 s2 + noise of .05; an anchor of 10 %: the weighted draws are the conjugate posterior."""
     rng = np.random.default_rng(0)
