@@ -290,7 +290,7 @@ def _detector(
     recipe: PoolingRecipe, bundle: Bundle, simulated: _Simulated, work: Path, tell: Callable[[str], None]
 ) -> tuple[ChangeDetector, dict[str, Any]]:
     """The detector, from its file if there is one, its limits, and what it finds."""
-    trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "sensor_an_hour")}
+    trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "patient_an_hour", "sensor_an_hour")}
     path = work / f"detector-{simulated.key(trained, *recipe.also)}.safetensors"
     config = DetectorTraining(**recipe.detector)
     also = [_embedded(bundle, work, row, tell) for row in recipe.fit if row["name"] in recipe.also]
@@ -303,7 +303,8 @@ def _detector(
         save_model(detector, str(path))
     apart = _embedded(bundle, work, {"name": "limits", **recipe.limits}, tell) if recipe.limits else simulated.hours
     hours = simulated.signatures(apart)
-    limits = set_limits(detector, hours, apart, margin=config.margin, sensor_an_hour=config.sensor_an_hour)
+    rates = {"patient_an_hour": config.patient_an_hour, "sensor_an_hour": config.sensor_an_hour}
+    limits = set_limits(detector, hours, apart, margin=config.margin, **rates)
     spliced = measure_detector(detector, hours, apart)["splices"]
     own = slice(0, config.held)
     sensors = measure_detector(detector, pairs[-1][0][own], simulated.changing.rows(own), splices=0)

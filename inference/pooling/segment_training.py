@@ -50,7 +50,8 @@ class DetectorTraining:
         steps: Steps of the heads, or of both where they are weighted.
         pairs: Pairs of a step.
         noise: Standard deviation of the noise on features.
-        margin: Logits by which a new patient's limit lies above the highest where nothing changed.
+        margin: Logits by which a new patient's limit lies above the highest that may not be called.
+        patient_an_hour: New patients that may be called in an hour without any.
         sensor_an_hour: New sensors that may be called in an hour without any.
         held: Recordings of each set that are not trained on, the first ones.
         seed: Seed of weights and pairs.
@@ -71,6 +72,7 @@ class DetectorTraining:
     pairs: int = 512
     noise: float = 0.1
     margin: float = 0.5
+    patient_an_hour: float = 0.0
     sensor_an_hour: float = 0.05
     held: int = 64
     seed: int = 0
@@ -288,15 +290,17 @@ def set_limits(
     data: EmbeddedRecordings,
     *,
     margin: float = 0.5,
+    patient_an_hour: float = 0.0,
     sensor_an_hour: float = 0.05,
 ) -> dict[str, float]:
-    r"""Sets the limits where nothing is spliced: a new patient's above all logits, a new sensor's to few calls an hour.
+    r"""Sets the limits where nothing is spliced, each to few calls an hour, a new patient's with a margin.
 
     Arguments:
         detector: The detector.
         h: Signatures of recordings that it was not trained on.
         data: The recordings.
-        margin: Logits above the highest.
+        margin: Logits above the highest that is not called.
+        patient_an_hour: New patients that may be called in an hour without any.
         sensor_an_hour: New sensors that may be called in an hour without any.
 
     Returns:
@@ -310,8 +314,11 @@ def set_limits(
     near = np.abs(data.time_s - np.where(np.isfinite(data.change_s), data.change_s, -np.inf)[:, None])
     sensor = np.where(near > 5 * np.median(np.diff(data.time_s)), logits[..., 1], -np.inf)
     hours = float((data.time_s[:, -1] - data.time_s[:, 0] + 8.0).sum()) / 3600.0
-    worst = np.sort(sensor.max(1))[::-1][int(sensor_an_hour * hours)]
-    limits = torch.tensor([float(logits[..., 0].max()) + margin, float(worst)])
+    highest = [
+        float(np.sort(one.max(1))[::-1][min(int(an_hour * hours), len(one) - 1)])
+        for one, an_hour in ((logits[..., 0], patient_an_hour), (sensor, sensor_an_hour))
+    ]
+    limits = torch.tensor([highest[0] + margin, highest[1]])
     detector.limits.copy_(limits)
     return {"patient": round(float(limits[0]), 3), "sensor": round(float(limits[1]), 3), "hours": round(hours, 1)}
 

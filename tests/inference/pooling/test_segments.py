@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from pulsebayes.inference.pooling import EmbeddedRecordings, segment_training
 from pulsebayes.inference.pooling.segment_training import (
     DetectorTraining,
+    _logits,
     all_states,
     measure_detector,
     measure_quiet,
@@ -63,6 +66,18 @@ def test_a_new_patient_and_a_new_sensor_are_told_apart(detector: ChangeDetector)
     assert found["of the zero by 10 to 40 mmHg"]["of"] == found["sensor changes"]["of"]
     assert found["sensor changes taken for patients"]["share"] < 0.1
     assert found["called elsewhere"]["share"] < 0.2
+
+
+@pytest.mark.parametrize("called", [0, 1, 3])
+def test_a_limit_lets_as_many_new_patients_be_called_as_it_may(detector: ChangeDetector, called: int) -> None:
+    data = _recordings(30, seed=6)
+    h = torch.from_numpy(data.context)
+    hours = 30 * 16 * 8.0 / 3600
+    own = copy.deepcopy(detector)
+    set_limits(own, h, data, margin=0.0, patient_an_hour=(called + 0.5) / hours)
+    highest = _logits(own, h, data.time_s)[..., 0].max(1)
+    assert int((highest > float(own.limits[0])).sum()) == called
+    assert np.isclose(highest, float(own.limits[0])).sum() == 1
 
 
 def test_false_splits_are_counted_with_their_interval(detector: ChangeDetector) -> None:
