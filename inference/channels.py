@@ -232,6 +232,8 @@ class ChannelEmbedding(nn.Module):
             "level",
         )  # fmt: skip
         wrong = [name for name in sizes if getattr(a, name) != getattr(b, name)]
+        if (a.rate, b.rate) == ("agreed", "counted"):  # of one channel the same
+            wrong.remove("rate")
         if wrong or b.relative or scale.relative or (scale.centre, scale.spread) != (b.centre, b.spread):
             raise ValueError(
                 f"one must embed the channel {scale.name} with the same sizes, got others: {wrong or 'its scale'}"
