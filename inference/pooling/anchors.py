@@ -14,8 +14,7 @@ anchors' own window by $\mathcal N(\ln a \mid \ln Q_k, \mathrm{diag}\,\sigma^2)$
 has of its own, so that five of them do not tell of the other windows what those of five windows would. Nothing is
 rescaled afterwards: what an anchor teaches passes through the slow quantities, with all that they do not explain left
 uncertain. Pressures that may be negative take the value itself instead of its logarithm. Where fewer than one in eighty
-of the draws bear the anchors of a window, waves and references contradict each other, and the windows they count for
-are refused.
+of the draws bear an anchor, waves and reference contradict each other, and the windows it counts for are refused.
 
 References:
     Stetz C.W. et al. (1982), Am Rev Respir Dis 126:1001 (thermodilution: differences of less than 10 to 15 % are not
@@ -268,7 +267,7 @@ class SlowLikelihood:
         slope: Their slopes in them.
         centre: Mean of the slow quantities.
         covariance: Covariance of the errors and of what the slow quantities leave open.
-        share: Effective share of the joint draws of the anchors' window once they are weighted by them.
+        share: Effective share of the joint draws of the window once weighted by an anchor, by that which leaves least.
         excess: By how much the covariance is larger far away from the anchors' window.
 
     Example:
@@ -309,7 +308,7 @@ class SlowLikelihood:
         centre = slow.mean(0)
         rows = np.concatenate((np.ones((len(slow), 1)), slow - centre), axis=1)
         solution, left = _regressed(rows, misfits)
-        share = effective_share(-0.5 * ((misfits / error) ** 2).sum(1))
+        share = min(effective_share(one) for one in -0.5 * ((misfits / error) ** 2).T)
         own = cls(solution[0], solution[1:].T, centre, left + np.diag(error**2), share)
         if far is None:
             return own

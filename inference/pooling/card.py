@@ -92,8 +92,8 @@ def _others(measured: Mapping[str, Any]) -> str:
     if quiet := changes.get("quiet"):
         low, high = quiet["between"]
         lines.append(
-            f"- False splits: {quiet['false_splits']} in {quiet['hours']:.0f} h that nothing was set on, "
-            f"{100 * quiet['an_hour']:.1f} % an hour (95 %: {100 * low:.1f} to {100 * high:.1f}); "
+            f"- False splits: {quiet['false_splits']} in {quiet['hours']:.0f} h apart from those that the limits were "
+            f"set in, {100 * quiet['an_hour']:.1f} % an hour (95 %: {100 * low:.1f} to {100 * high:.1f}); "
             f"there {100 * quiet['splices']['share']:.1f} % of {quiet['splices']['of']} splices found."
         )
     for what, found in (changes.get("sensors") or {}).items():
