@@ -24,7 +24,3 @@ def main() -> None:
             sys.stderr.write("error: interrupted\n")
         sys.exit(130)
     run_commands()
-
-
-if __name__ == "__main__":
-    main()

@@ -49,7 +49,7 @@ def _by_pool(measured: Mapping[str, Any]) -> str:
     columns = {f"{size} windows": part for size, part in measured["coverage_by_pool"].items()}
     anchored = measured.get("anchored") or {}
     if anchored.get("coverage"):
-        columns[f"with {' or '.join(anchored['anchors'])}"] = anchored["coverage"]
+        columns["one CO of 10 % error known"] = anchored["coverage"]
     heads = ["quantity", *(f"{column}: {level} %" for column in columns for level in (50, 90))]
     names = dict.fromkeys(name for part in columns.values() for name in part["0.9"])
     rows = [
