@@ -23,7 +23,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..npe import NPE
+from .batches import PoolBatch, draw_batch
 from .features import EmbeddedRecordings
 from .network import PooledNPE, PoolingConfig
 from .pools import pool_of
@@ -98,32 +99,6 @@ class PoolTraining:
     own_level: float = 0.0
     held: int = 64
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class _Pools:
-    """A batch of pools."""
-
-    h: Float[Tensor, "B n inputs"]
-    z: Float[Tensor, "B n D"]
-    slow: Float[Tensor, "B n slow"]
-    time_s: Float[Tensor, "B n"]
-    member: Tensor
-    states: Int[Tensor, "B n"]
-    weight: Float[Tensor, "B n D"]
-
-    @property
-    def span_s(self) -> Float[Tensor, " B"]:
-        return self.time_s[:, -1] - self.time_s[:, 0]
-
-    def mean(self, values: Float[Tensor, "B n K"]) -> Float[Tensor, "B K"]:
-        weight = self.member[..., None].float()
-        return (values * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-
-    def courses(self, npe: PooledNPE, h: Tensor) -> tuple[Tensor, Tensor]:
-        told = npe.averaged(npe.course_features(h))
-        pools, counts = pool_of(told, self.time_s, self.member, self.time_s, (self.states, self.states))
-        return npe.courses(h, npe.pooled(pools), counts, self.span_s[:, None].expand(-1, h.shape[1]))
 
 
 def train_pooled(
@@ -281,16 +256,11 @@ class _Run:
         found = []
         for i in range(300):
             pools = self._draw(np.random.default_rng([self.config.seed, 1, i]), training=True)
-            found.append(self._shared(pools, pools.courses(self.npe, pools.h)[0]))
+            found.append(pools.shared(pools.courses(self.npe, pools.h)[0]))
         rows = torch.cat(found)
         for npe in (self.npe, self.average):
             npe.shared_mean.copy_(rows.mean(0))
             npe.shared_sd.copy_(rows.std(0).clamp_min(1e-4))
-
-    @staticmethod
-    def _shared(pools: _Pools, centre: Tensor) -> Float[Tensor, "B S"]:
-        """What the windows of a pool share, not standardised."""
-        return torch.cat((pools.mean(pools.z - centre), pools.mean(pools.slow)), -1)
 
     def update(self) -> None:
         config, done, total = self.config, self.done, self.length
@@ -311,15 +281,16 @@ class _Run:
             for slow, fast in zip(self.average.parameters(), self.npe.parameters(), strict=True):
                 slow.lerp_(fast, 1 - decay)
 
-    def _loss(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Tensor:
+    def _loss(self, npe: PooledNPE, pools: PoolBatch, rng: np.random.Generator | None) -> Tensor:
         """Loss of a batch; with noise and dropout where there is a source of randomness."""
         if self.on_course:
             noise = self._noise(rng, pools.h, self.config.course_noise)
             centre, scale = pools.courses(npe, pools.h + noise)
-            return _course_loss(npe, pools, centre, scale, each=self.each, own_level=self.config.own_level)
+            weight = self.weights[pools.source][pools.rows, pools.windows]
+            return _course_loss(npe, pools, weight, centre, scale, each=self.each, own_level=self.config.own_level)
         return sum(self._flow_losses(npe, pools, rng), torch.zeros(()))
 
-    def _flow_losses(self, npe: PooledNPE, pools: _Pools, rng: np.random.Generator | None) -> Iterator[Tensor]:
+    def _flow_losses(self, npe: PooledNPE, pools: PoolBatch, rng: np.random.Generator | None) -> Iterator[Tensor]:
         """Negative log densities of what pools share and of some of their windows given that."""
         shared, left = self._targets(npe, pools)
         h = pools.h + self._noise(rng, pools.h, self.config.noise)
@@ -331,14 +302,14 @@ class _Run:
         yield -npe.window_flow(given).log_prob(left[at][ok]).mean()
 
     @torch.no_grad()
-    def _targets(self, npe: PooledNPE, pools: _Pools) -> tuple[Tensor, Tensor]:
+    def _targets(self, npe: PooledNPE, pools: PoolBatch) -> tuple[Tensor, Tensor]:
         """What the windows of pools share, standardised, and what is left of each."""
         centre, scale = pools.courses(npe, pools.h)
-        raw = self._shared(pools, centre)
+        raw = pools.shared(centre)
         return (raw - npe.shared_mean) / npe.shared_sd, (pools.z - centre - raw[:, None, : npe.outputs]) / scale
 
     def _contexts(
-        self, npe: PooledNPE, pools: _Pools, h: Tensor, rng: np.random.Generator | None
+        self, npe: PooledNPE, pools: PoolBatch, h: Tensor, rng: np.random.Generator | None
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Contexts of both flows at some windows of every pool, and which those are."""
         order = np.random.default_rng(0) if rng is None else rng
@@ -364,18 +335,10 @@ class _Run:
         scale[-self.npe.outputs :] *= 0.2
         return scale * torch.from_numpy(rng.standard_normal(like.shape, dtype=np.float32))
 
-    def _draw(self, rng: np.random.Generator, *, training: bool) -> _Pools:
+    def _draw(self, rng: np.random.Generator, *, training: bool) -> PoolBatch:
         """A batch of pools of one size, from a set that holds pools so large."""
-        longest = max(s.h.shape[1] for s in self.sets)
-        n = min(int(math.exp(rng.uniform(math.log(2.0), math.log(longest + 1)))), longest)
-        able = [i for i, s in enumerate(self.sets) if s.h.shape[1] >= n]
-        i = able[int(rng.choice(len(able), p=_shares([self.sets[i] for i in able])))]
-        keep = slice(self.held[i], None) if training else slice(0, self.held[i])
-        data = self.sets[i].rows(keep)
-        rows, windows = _draw_pools(rng, data, n, max(16, min(384, self.config.windows // n)))
-        take = torch.from_numpy(rows)[:, None], torch.from_numpy(windows)
-        taken: dict[str, Any] = {field.name: getattr(data, field.name)[take] for field in fields(data)}
-        return _Pools(member=taken.pop("usable"), weight=self.weights[i][keep][take], **taken)
+        keep = [slice(n, None) if training else slice(0, n) for n in self.held]
+        return draw_batch(rng, self.sets, keep, self.config.windows)
 
     @torch.no_grad()
     def validate(self) -> None:
@@ -425,7 +388,14 @@ def _weights(
 
 
 def _course_loss(
-    npe: PooledNPE, pools: _Pools, centre: Tensor, scale: Tensor, *, each: bool, own_level: float
+    npe: PooledNPE,
+    pools: PoolBatch,
+    known: Float[Tensor, "B n D"],
+    centre: Tensor,
+    scale: Tensor,
+    *,
+    each: bool,
+    own_level: float,
 ) -> Tensor:
     """How far the course goes apart from the outputs within pools and, lightly, in their mean; and its own size.
 
@@ -439,7 +409,7 @@ def _course_loss(
     own = scale.detach().log() if each else own
     shift = torch.zeros(())
     if own_level:
-        told = pools.weight * weight
+        told = known * weight
         moved = ((centre - pools.h[..., -npe.outputs :]) * told).sum(1) / told.sum(1).clamp_min(1e-9)
         shift = 0.5 * own_level * (moved * torch.exp(-shared.detach())).square().sum(-1).mean()
     n = weight.sum()
@@ -448,18 +418,3 @@ def _course_loss(
     size = (scale.log() * weight + 0.5 * (within.detach() / scale).square()).sum() / n
     loss: Tensor = course + _MEAN_COUNTS * (level + shift) + 0.3 * size
     return loss
-
-
-def _shares(sets: Sequence[RecordingTensors]) -> Float[np.ndarray, " S"]:
-    size = np.array([len(s.h) for s in sets], dtype=float)
-    return np.asarray(size / size.sum())
-
-
-def _draw_pools(rng: np.random.Generator, data: RecordingTensors, n: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Recordings, and of each the windows of its pool: half of them a stretch, half at random, in order of time."""
-    total, width = data.h.shape[:2]
-    rows = rng.integers(total, size=batch)
-    start = rng.integers(width - n + 1, size=(batch, 1))
-    stretch = start + np.arange(n)
-    random = np.sort(np.argsort(rng.random((batch, width)), axis=1)[:, :n], axis=1)
-    return rows, np.where(rng.random((batch, 1)) < 0.5, stretch, random)
