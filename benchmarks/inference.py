@@ -109,7 +109,7 @@ def _recorded(simulator: Any, course: Any, sensor: Any, changes: Any, seed: int,
 
 def _windows_alone(context: np.ndarray, seed: int) -> np.ndarray:
     """Draws of the window model, (W, n, D)."""
-    from pulsebayes.inference.pooling.measure import window_draws
+    from pulsebayes.inference.pooling.held_pools import window_draws
 
     return window_draws(_model()[0], context, N_DRAWS, seed=seed)
 
@@ -118,7 +118,7 @@ def _pooled(
     context: np.ndarray, time_s: np.ndarray, seed: int, *, causal: bool, n: int = N_DRAWS, **asked: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of what pools share and of every window asked for given its pool, (W, n, .)."""
-    from pulsebayes.inference.pooling.measure import pooled_draws
+    from pulsebayes.inference.pooling.held_pools import pooled_draws
 
     return pooled_draws(*_model(), context, time_s, n, causal=causal, seed=seed, **asked)
 

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from ..bundle import Bundle
 from .aging import Aging
 from .features import EmbeddedRecordings
+from .held_pools import pooled_draws
 from .layer import PoolingLayer
-from .measure import pooled_draws
 
 __all__ = ["fit_aging", "fit_variograms"]
 
