@@ -62,6 +62,8 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
         line += "".join(f"; the references {pair} contradict each other" for pair in pool.get("contradictions", ()))
     if not pool.get("counted", True):
         line += "; this window overlaps one that counts, and tells the others nothing"
+    if pool.get("another_patient"):
+        line += "; another patient than the one that is told of"
     return line + "."
 
 

@@ -45,7 +45,7 @@ class Known:
 
     Arguments:
         pool: ``window``, ``causal`` or ``recording``; empty for ``recording``, ``causal`` where the file is followed,
-            and ``window`` where the model cannot pool or the patient is known.
+            and ``window`` where the model cannot pool.
         anchors: Reference values at given times.
         patient: What is known of the patient.
         follow: How a growing file is waited for; None to read what is there.
@@ -189,8 +189,6 @@ class _Desk:
         self.pool = "window" if exact else _pool_of(self._calibrated, known)
         self._anchors, self._patience = known.anchors, known.follow
         self._evidence = _evidence_of(self._calibrated, known)
-        if self._evidence is not None and not known.pool and self._calibrated.pools:
-            settings.talk("windows are answered one by one: --patient informs each alone")
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""
@@ -247,6 +245,7 @@ class _Desk:
             pool="causal" if self.pool == "causal" else "recording",
             anchors=self._anchors,
             prior=self._prior,
+            evidence=self._evidence,
             workers=self._crew(recording),
         )
 
@@ -270,7 +269,14 @@ class _Desk:
             yield from answer_windows(self._bundle, windows, question, prior=self._prior, evidence=self._evidence)
         else:
             yield from follow_pooled(
-                self._bundle, layer, windows, question, file=path.name, anchors=self._anchors, prior=self._prior
+                self._bundle,
+                layer,
+                windows,
+                question,
+                file=path.name,
+                anchors=self._anchors,
+                prior=self._prior,
+                evidence=self._evidence,
             )
         self._settings.talk(f"{path.name} has ended: --end was reached, or it did not grow for {patience.idle_s:g} s")
 
@@ -318,8 +324,8 @@ class _Desk:
 def _pool_of(calibrated: Calibrated, known: Known) -> str:
     r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
     name = calibrated.bundle.name
-    alone = not calibrated.pools or (known.patient is not None and not known.anchors)
-    pool = known.pool or ("window" if alone else "recording" if known.follow is None else "causal")
+    usual = "recording" if known.follow is None else "causal"
+    pool = known.pool or (usual if calibrated.pools else "window")
     if not calibrated.pools and (pool != "window" or known.anchors):
         why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
         hint = "--pool window" + (", without --anchor" if known.anchors else "")
@@ -332,8 +338,11 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         message = f"no quantity {unknown.name!r} to anchor: model {name} gives {', '.join(reported)}"
         example = "CO=4.2" if "CO" in reported else f"{reported[0]}=VALUE"
         raise CommandError(message, code="anchor-unknown", hint=f"--anchor {example}@{unknown.time_s:g}s")
-    if known.patient is not None and pool != "window":
-        raise CommandError("--patient informs windows one by one", code="usage", hint="--pool window, without --anchor")
+    unused = known.patient is not None and calibrated.pooling is not None and calibrated.pooling.patients is None
+    if unused and pool != "window":
+        message = f"the pooling layer of model {name} cannot use what is known of a patient"
+        hint = "--pool window, without --anchor"
+        raise CommandError(message, code="patient", hint=hint, exit_code=ExitCode.BUNDLE)
     if known.follow is not None and pool == "recording":
         raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")
     return pool

@@ -8,7 +8,7 @@ from typing import Any
 from ..card import markdown_table
 from ..coverage import missed_coverage
 
-__all__ = ["render_patient_card"]
+__all__ = ["render_patient_card", "worth_of"]
 
 
 def render_patient_card(name: str, measured: Mapping[str, Any]) -> str:
@@ -32,14 +32,26 @@ def render_patient_card(name: str, measured: Mapping[str, Any]) -> str:
     ]
     sets = list(dict.fromkeys(given for row in measured.values() for given in row.get("given", {})))
     if measured:
-        parts.append(_worth("All windows" if sets else "Worth", measured))
+        parts.append(worth_of("All windows" if sets else "Worth", measured))
     for given in sets:
-        parts.append(_worth(f"Given {given}", {known: row["given"][given] for known, row in measured.items()}))
+        parts.append(worth_of(f"Given {given}", {known: row["given"][given] for known, row in measured.items()}))
     return "\n\n".join(parts) + "\n"
 
 
-def _worth(title: str, measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """Spread and coverage by what is known, of some windows, and what misses."""
+def worth_of(title: str, measured: Mapping[str, Mapping[str, Any]], *, what: str = "windows") -> str:
+    r"""Spread and coverage by what is known, of some windows or pools, and what misses.
+
+    Arguments:
+        title: Title of the part.
+        measured: By what is known ``n``, ``spread``, ``coverage``, ``effective`` and ``refused``.
+        what: What there are ``n`` of.
+
+    Example:
+        >>> row = {"n": 8, "spread": {"SV": 0.9}, "effective": 0.5, "refused": 0.0}
+        >>> row["coverage"] = {level: {"SV": float(level)} for level in ("0.5", "0.9")}
+        >>> print(worth_of("Worth", {"age": row}).splitlines()[-1])
+        | age | 0.900 | 50 | 0.0 | 50.0 to 50.0 | 90.0 to 90.0 |
+    """
     names = list(next(iter(measured.values()))["spread"])
     rows = [
         [
@@ -58,7 +70,7 @@ def _worth(title: str, measured: Mapping[str, Mapping[str, Any]]) -> str:
         for quantity, told in missed_coverage(row["coverage"]).items()
         if known
     ]
-    text = f"## {title}\n\n{next(iter(measured.values()))['n']} windows.\n\n{table}"
+    text = f"## {title}\n\n{next(iter(measured.values()))['n']} {what}.\n\n{table}"
     return text + ("\n\n" + "\n".join(missed) if missed else "")
 
 

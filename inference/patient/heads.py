@@ -120,6 +120,19 @@ class PatientHeads(nn.Module):
             two[:, 0], two[:, 1] = self.age.unit(age), 1.0
         return torch.cat((given, two), dim=-1)
 
+    def loss(
+        self, given: Float[Tensor, "N c"], age: Float[Tensor, " N"], height: Float[Tensor, " N"]
+    ) -> Float[Tensor, ""]:
+        r"""Negative log density of ages, and of heights with the age known and unknown alike [nats].
+
+        Arguments:
+            given: Draws and context.
+            age: Ages [years].
+            height: Heights [m].
+        """
+        known, unknown = (self.height.log_prob(height, self.with_age(given, told)) for told in (age, None))
+        return -(self.age.log_prob(age, given) + 0.5 * (known + unknown)).mean()
+
     def log_weights(
         self, patient: Patient, z: Float[Tensor, "N D"], context: Float[Tensor, " context"]
     ) -> Float[np.ndarray, " N"]:

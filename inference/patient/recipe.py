@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from ..bundle import Bundle, find_bundle, refuse_calibrated
 from ..contract import joined
@@ -259,23 +258,15 @@ def train_heads(
         order = torch.from_numpy(rng.permutation(kept))
         for i in range(kept // batch):
             at = order[i * batch : (i + 1) * batch]
-            loss = _loss(heads, given[at], age[at], height[at])
+            loss = heads.loss(given[at], age[at], height[at])
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
         with torch.no_grad():
-            history.append(round(float(_loss(heads, given[kept:], age[kept:], height[kept:])), 4))
+            history.append(round(float(heads.loss(given[kept:], age[kept:], height[kept:])), 4))
         tell(f"epoch {epoch + 1}: held-out loss {history[-1]:.4f}")
     return heads.eval(), history
-
-
-def _loss(heads: PatientHeads, given: Tensor, age: Tensor, height: Tensor) -> Tensor:
-    """Negative log density of ages, and of heights with the age known and unknown alike."""
-    own = heads.age.log_prob(age, given)
-    known = heads.height.log_prob(height, heads.with_age(given, age))
-    unknown = heads.height.log_prob(height, heads.with_age(given, None))
-    return -(own + 0.5 * (known + unknown)).mean()
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ as itself, and does not count in it (see ``overlap``).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
@@ -23,25 +24,17 @@ from torch import Tensor
 
 from ...waveforms.recording import Recording
 from ...waveforms.windows import Window
-from ..answer import Answer, Prior, Refusal, VerdictLike, answer_window, cited_coverage, window_seed
-from ..answering import (
-    AnsweredWindow,
-    Question,
-    domain_model,
-    gate_refusal,
-    question_windows,
-    signal_summary,
-)
+from ..answer import Prior, Refusal
+from ..answering import AnsweredWindow, Question, domain_model, gate_refusal, question_windows, signal_summary
 from ..bundle import Bundle
 from ..channel_answering import ChannelDesk, Laid
-from ..contract import joined
-from ..patient.layer import LEAST_EFFECTIVE
+from ..patient.layer import PatientEvidence
 from ..workers import Workers, in_order
-from .anchors import Anchor, SlowLikelihood, contradictions, effective_share, refuse_unused, require_known
-from .coverage import measured_alike
+from .anchors import Anchor, SlowLikelihood, contradictions, refuse_unused, require_known
+from .answers import OVERSAMPLED, Asked, PooledAnswers, Seen
 from .features import embed_windows
 from .layer import PoolingLayer
-from .network import SLOW, PoolContext, pool_contexts
+from .network import pool_contexts
 from .overlap import begins, that_count
 from .running import Mark, RunningPool
 from .segments import find_changes, sensor_states
@@ -50,32 +43,6 @@ __all__ = ["Pool", "answer_pooled", "answer_pooled_windows", "follow_pooled"]
 
 Pool = Literal["causal", "recording"]
 _Told = tuple[tuple[Anchor, ...], SlowLikelihood, float]  # references of a window, what they say, and when [s]
-_OVERSAMPLED = 4  # joint draws for each that is kept, where anchors weight them
-_UNITS = {"C90": "mL/mmHg", "PWV90": "m/s"}
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A window that is to be answered, of several channels from those that were chosen."""
-
-    values: Float[np.ndarray, "*C T"]
-    start_s: float
-    end_s: float
-    signal: Mapping[str, Any]
-    place: VerdictLike | None
-    unit: Float[Tensor, " inputs"]
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A window with the context of its pool and what is said of it."""
-
-    seen: _Seen
-    context: PoolContext | None
-    pool: dict[str, Any]
-    shared: Float[Tensor, "draw S"] | None = None
-    likelihoods: tuple[SlowLikelihood, ...] = ()
-    anchors: tuple[Anchor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +51,7 @@ class _Known:
 
     anchors: tuple[Anchor, ...]
     likelihood: SlowLikelihood
-    seen: _Seen
+    seen: Seen
     mark: Mark
 
     def now(self, running: RunningPool) -> _Told:
@@ -101,6 +68,7 @@ def answer_pooled(
     pool: Pool = "recording",
     anchors: Sequence[Anchor] = (),
     prior: Prior | None = None,
+    evidence: PatientEvidence | None = None,
     workers: Workers = 1,
 ) -> Iterator[AnsweredWindow]:
     r"""Answers a recording window by window, each given the windows of its pool, in order of time.
@@ -113,6 +81,7 @@ def answer_pooled(
         pool: Whether a pool is the whole recording, or ends with the window that is answered.
         anchors: Reference values; in a causal pool each counts from its time on.
         prior: Prior of the bundle's quantities, where it is known already.
+        evidence: What is known of the patient whose recording it is, with the layer that can use it for a window alone.
         workers: Threads, or processes.
 
     Returns:
@@ -128,7 +97,16 @@ def answer_pooled(
     """
     windows = question_windows(bundle, recording, question)
     return answer_pooled_windows(
-        bundle, layer, windows, question, file=recording.name, pool=pool, anchors=anchors, prior=prior, workers=workers
+        bundle,
+        layer,
+        windows,
+        question,
+        file=recording.name,
+        pool=pool,
+        anchors=anchors,
+        prior=prior,
+        evidence=evidence,
+        workers=workers,
     )
 
 
@@ -142,6 +120,7 @@ def answer_pooled_windows(
     pool: Pool = "recording",
     anchors: Sequence[Anchor] = (),
     prior: Prior | None = None,
+    evidence: PatientEvidence | None = None,
     workers: Workers = 1,
     skip: int = 0,
 ) -> Iterator[AnsweredWindow]:
@@ -156,6 +135,7 @@ def answer_pooled_windows(
         pool: Whether a pool is all windows, or ends with the one that is answered.
         anchors: Reference values; in a causal pool each counts from its time on.
         prior: Prior of the bundle's quantities, where it is known already.
+        evidence: What is known of the patient whose recording it is, with the layer that can use it for a window alone.
         workers: Threads, or processes.
         skip: Windows at the start that inform the others but are not answered, as they have been already.
 
@@ -170,13 +150,13 @@ def answer_pooled_windows(
         0
     """
     require_known(anchors, bundle.outputs.reported, file)
-    desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), pool)
+    desk = _Desk(PooledAnswers(bundle, layer, question, prior or Prior.of(bundle), evidence), pool)
     looked = in_order(windows, desk.look, workers)
     if pool == "causal":
         asked = desk.follow(looked, tuple(anchors), file)
     else:
         asked = desk.gather(list(looked), tuple(anchors), file)
-    return in_order(islice(asked, skip, None), desk.answer, workers)
+    return in_order(islice(asked, skip, None), desk.answers.answer, workers)
 
 
 def follow_pooled(
@@ -188,6 +168,7 @@ def follow_pooled(
     file: str,
     anchors: Sequence[Anchor] = (),
     prior: Prior | None = None,
+    evidence: PatientEvidence | None = None,
 ) -> Iterator[AnsweredWindow]:
     r"""Answers windows as they come, each at once, given those up to it.
 
@@ -199,6 +180,7 @@ def follow_pooled(
         file: Name of what is followed, for errors.
         anchors: Reference values; each counts from its time on.
         prior: Prior of the bundle's quantities, where it is known already.
+        evidence: What is known of the patient whose recording it is, with the layer that can use it for a window alone.
 
     Returns:
         An iterator over windows with their answers or refusals.
@@ -211,19 +193,21 @@ def follow_pooled(
         ()
     """
     require_known(anchors, bundle.outputs.reported, file)
-    desk = _Desk(bundle, layer, question, prior or Prior.of(bundle), "causal")
-    return map(desk.answer, desk.follow(map(desk.look, windows), tuple(anchors), file))
+    desk = _Desk(PooledAnswers(bundle, layer, question, prior or Prior.of(bundle), evidence), "causal")
+    return map(desk.answers.answer, desk.follow(map(desk.look, windows), tuple(anchors), file))
 
 
 class _Desk:
-    """Looks at windows, gathers their pools and answers them; may answer from several threads."""
+    """Looks at windows and gathers their pools."""
 
-    def __init__(self, bundle: Bundle, layer: PoolingLayer, question: Question, prior: Prior, pool: Pool) -> None:
-        self.bundle, self.layer, self.question, self.prior, self.pool = bundle, layer, question, prior, pool
-        self.channels = ChannelDesk.of(bundle, question, prior) if bundle.contract.several else None
+    def __init__(self, answers: PooledAnswers, pool: Pool) -> None:
+        bundle = answers.bundle
+        self.answers, self.bundle, self.layer, self.question = answers, bundle, answers.layer, answers.question
+        self.pool, self._warned = pool, False
+        self.channels = ChannelDesk.of(bundle, self.question, answers.prior) if bundle.contract.several else None
         self.domain = None if self.channels is not None else domain_model(bundle)
 
-    def look(self, window: Window) -> _Seen | AnsweredWindow:
+    def look(self, window: Window) -> Seen | AnsweredWindow:
         """Gates, judges and embeds a window: a refusal, or what is kept to answer it."""
         laid = self._one_channel(window) if self.channels is None else self.channels.lay(window)
         if isinstance(laid, AnsweredWindow):
@@ -235,7 +219,7 @@ class _Desk:
             hint = (place.reason if place else None) or "the window does not look like a simulated pressure"
             return AnsweredWindow(values, Refusal(window.start_s, window.end_s, "outside", hint, signal, place))
         unit = self.layer.npe.unit(self.bundle.npe, h[None])[0]
-        return _Seen(values, window.start_s, window.end_s, signal, place, unit)
+        return Seen(values, window.start_s, window.end_s, signal, place, unit)
 
     def _one_channel(self, window: Window) -> Laid | AnsweredWindow:
         """The window of a model of one channel."""
@@ -245,13 +229,14 @@ class _Desk:
         return Laid(values, signal, None if self.domain is None else self.domain.assess(values))
 
     def follow(
-        self, looked: Iterator[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
-    ) -> Iterator[_Asked | AnsweredWindow]:
+        self, looked: Iterator[Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
+    ) -> Iterator[Asked | AnsweredWindow]:
         """Windows with the pool up to them, one at a time."""
         window_s = self.bundle.contract.window_s
         running, until_s = RunningPool(self.layer, window_s), min(self.question.every_s, window_s)
         waiting, since, end_s = list(dict.fromkeys(anchors)), math.nan, math.nan
-        known, alone, strange = list[_Known](), list[tuple[tuple[Anchor, ...], _Seen]](), list[float]()
+        known, alone, strange = list[_Known](), list[tuple[tuple[Anchor, ...], Seen]](), list[float]()
+        patients = 0
         for one in looked:
             if isinstance(one, AnsweredWindow):
                 yield one
@@ -259,17 +244,21 @@ class _Desk:
             context = running.add(one.unit, one.start_s)
             if running.start_s != since:  # a new patient's; references to its first windows stay
                 taken, since = [(k.anchors, k.seen) for k in known] + alone, running.start_s
+                patients += 1
                 known, alone = [], [(own, seen) for own, seen in taken if seen.start_s >= since]
             if running.counted:
-                strange, end_s = [at for at in strange if at >= since] + [one.start_s] * _is_shifted(one), one.end_s
+                strange, end_s = [at for at in strange if at >= since] + [one.start_s] * one.is_shifted, one.end_s
             size = running.windows, since, end_s, running.sensor_start_s, len(strange)
-            told = self._told(*(_size_alone(one) if context is None else size), counted=running.counted)
+            informed = self._informed(patients, since, file)
+            told = self._told(
+                *(_size_alone(one) if context is None else size), counted=running.counted, informed=informed
+            )
             if context is not None and alone:
-                known = [self._known(own, _Asked(seen, None, told), running) for own, seen in alone]
+                known = [self._known(own, Asked(seen, None, told, informed), running) for own, seen in alone]
                 alone = []
             here = tuple(a for a in waiting if a.is_due(one.start_s, until_s))
             waiting = [a for a in waiting if a not in here]
-            asked = self._with_anchors(_Asked(one, context, told), [k.now(running) for k in known], here)
+            asked = self._with_anchors(Asked(one, context, told, informed), [k.now(running) for k in known], here)
             if here and context is None:
                 alone.append((here, one))
             elif here:
@@ -277,23 +266,23 @@ class _Desk:
             yield asked
         refuse_unused(waiting, file)
 
-    def _known(self, anchors: tuple[Anchor, ...], asked: _Asked, running: RunningPool) -> _Known:
+    def _known(self, anchors: tuple[Anchor, ...], asked: Asked, running: RunningPool) -> _Known:
         """References of a window as the windows after it are told of them."""
         context = running.told_of(asked.seen.unit) if asked.context is None else asked.context
-        asked = replace(asked, context=context)
-        return _Known(anchors, self._likelihood(anchors, asked), asked.seen, running.mark(asked.seen.unit, context))
+        likelihood = self.answers.likelihood(anchors, replace(asked, context=context))
+        return _Known(anchors, likelihood, asked.seen, running.mark(asked.seen.unit, context))
 
     def gather(
-        self, looked: list[_Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
-    ) -> Iterator[_Asked | AnsweredWindow]:
+        self, looked: list[Seen | AnsweredWindow], anchors: tuple[Anchor, ...], file: str
+    ) -> Iterator[Asked | AnsweredWindow]:
         """Windows with the pool of their whole segment."""
-        seen = [one for one in looked if isinstance(one, _Seen)]
+        seen = [one for one in looked if isinstance(one, Seen)]
         asked = iter(self._segments(seen, anchors, file))
         for one in looked:
             yield one if isinstance(one, AnsweredWindow) else next(asked)
 
     @torch.no_grad()
-    def _segments(self, seen: list[_Seen], anchors: tuple[Anchor, ...], file: str) -> list[_Asked]:
+    def _segments(self, seen: list[Seen], anchors: tuple[Anchor, ...], file: str) -> list[Asked]:
         if not seen:
             refuse_unused(anchors, file)
             return []
@@ -307,45 +296,67 @@ class _Desk:
         states = sensor_states(changes, len(seen))
         nearest = {a: a.nearest(time_s, self.bundle.contract.window_s) for a in anchors}
         refuse_unused([a for a, at in nearest.items() if at is None], file)
-        asked: list[_Asked] = []
-        for own in map(slice, bounds, bounds[1:]):
+        asked: list[Asked] = []
+        for number, own in enumerate(map(slice, bounds, bounds[1:]), 1):
+            informed = self._informed(number, float(time_s[own.start]), file)
             inside = [(a, at - own.start) for a, at in nearest.items() if at is not None and own.start <= at < own.stop]
-            asked += self._segment(seen[own], units[own], states[own], counted[own], inside)
+            asked += self._segment(seen[own], units[own], states[own], counted[own], inside, informed=informed)
         return asked
 
     def _segment(
         self,
-        seen: list[_Seen],
+        seen: list[Seen],
         units: Float[Tensor, "W inputs"],
         states: Int[np.ndarray, " W"],
         counted: Bool[np.ndarray, " W"],
         inside: list[tuple[Anchor, int]],
-    ) -> list[_Asked]:
+        *,
+        informed: bool,
+    ) -> list[Asked]:
         """The windows of one patient, with their pool and the references among them."""
         time_s, pool = np.array([one.start_s for one in seen]), [seen[i] for i in np.flatnonzero(counted)]
         contexts = pool_contexts(self.layer.npe, units, time_s, causal=False, states=states, counted=counted)
-        alone, draws = len(pool) == 1, self.question.n_draws * (_OVERSAMPLED if inside else 1)
-        shared = None if alone else self._shared(contexts.row(0), pool[0].start_s, draws)
-        strange, part = sum(map(_is_shifted, pool)), list[_Asked]()
+        alone, draws, start_s = len(pool) == 1, self.question.n_draws * (OVERSAMPLED if inside else 1), pool[0].start_s
+        shared = None if alone else self.answers.shared(contexts.row(0), start_s, draws, informed=informed)
+        strange, part = sum(one.is_shifted for one in pool), list[Asked]()
         for i, one in enumerate(seen):
             begun = time_s[np.argmax((states == states[i]) & counted)]
-            size = len(pool), pool[0].start_s, pool[-1].end_s, float(begun), strange
-            told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]))
-            part.append(_Asked(one, None if alone else contexts.row(i), told, shared))
+            size = len(pool), start_s, pool[-1].end_s, float(begun), strange
+            told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]), informed=informed)
+            part.append(Asked(one, None if alone else contexts.row(i), told, informed, *(shared or ())))
         own = {at: tuple(a for a, other in inside if other == at) for _, at in inside}
-        known = {at: (a, self._likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if not alone}
+        known = {at: (a, self.answers.likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if not alone}
         return [
             self._with_anchors(made, [told for at, told in known.items() if at != i], own.get(i, ()))
             for i, made in enumerate(part)
         ]
 
-    def _told(
-        self, windows: int, start_s: float, end_s: float, sensor_start_s: float, shifted: int, *, counted: bool
-    ) -> dict[str, Any]:
-        size = {"mode": self.pool, "windows": windows, "shifted": shifted, "start_s": start_s, "end_s": end_s}
-        return {**size, "sensor_start_s": sensor_start_s, "anchors": [], **({} if counted else {"counted": False})}
+    def _informed(self, patients: int, start_s: float, file: str) -> bool:
+        """Whether what is known of the patient is known of the one whose pool it is: the first of the recording."""
+        if patients == 2 and self.answers.evidence is not None and not self._warned:
+            self._warned = True
+            known = self.answers.evidence.patient.text
+            told = f"another patient begins about {start_s:g} s: {known} is not used from there on"
+            warnings.warn(f"{file}: {told}", stacklevel=2)
+        return self.answers.evidence is not None and patients == 1
 
-    def _with_anchors(self, asked: _Asked, known: list[_Told], here: tuple[Anchor, ...]) -> _Asked:
+    def _told(
+        self,
+        windows: int,
+        start_s: float,
+        end_s: float,
+        sensor_start_s: float,
+        shifted: int,
+        *,
+        counted: bool,
+        informed: bool,
+    ) -> dict[str, Any]:
+        told: dict[str, Any] = {"mode": self.pool, "windows": windows, "shifted": shifted}
+        told |= {"start_s": start_s, "end_s": end_s, "sensor_start_s": sensor_start_s, "anchors": []}
+        told |= {} if counted else {"counted": False}
+        return told | ({} if informed or self.answers.evidence is None else {"another_patient": True})
+
+    def _with_anchors(self, asked: Asked, known: list[_Told], here: tuple[Anchor, ...]) -> Asked:
         """The window told of references, older the farther they are; those of its own are young."""
         every = [*(a for own, *_ in known for a in own), *here]
         apart = contradictions(every)
@@ -365,133 +376,7 @@ class _Desk:
         bears = np.stack([self.bundle.outputs.involved(name) for name, _ in told])
         return np.asarray(np.where(bears.any(0), np.where(bears, ages[:, None], np.inf).min(0), ages.min()))
 
-    def _likelihood(self, anchors: tuple[Anchor, ...], asked: _Asked) -> SlowLikelihood:
-        shared, theta = self._joint(asked, _OVERSAMPLED * 500)
-        far = None
-        if asked.context is not None and self.layer.aging.excess:
-            context = asked.context.grown(self.layer.aging.growth(1.0))
-            far = self.bundle.outputs.derive(self._joint(replace(asked, context=context), len(theta))[1])
-        return SlowLikelihood.of(anchors, shared.double().numpy(), self.bundle.outputs.derive(theta), far)
 
-    def _shared(self, context: PoolContext, start_s: float, n: int) -> Float[Tensor, "n S"]:
-        """Draws of what a pool shares: the same numbers for all its windows, and as a running pool grows."""
-        generator = torch.Generator().manual_seed(window_seed(self.question.seed + 1, start_s))
-        return self.layer.npe.sample_shared(context, n, generator)
-
-    def _joint(self, asked: _Asked, n: int) -> tuple[Float[Tensor, "n S"], Float[np.ndarray, "n D"]]:
-        """Shared and own quantities; of a window alone only its own."""
-        generator = torch.Generator().manual_seed(window_seed(self.question.seed, asked.seen.start_s))
-        if asked.context is None:
-            window = torch.from_numpy(np.asarray(asked.seen.values, np.float32))
-            return torch.zeros(n, 0), self.bundle.npe.sample(window[None], n, generator)[0]
-        shared = self._shared(asked.context, asked.pool["start_s"], n) if asked.shared is None else asked.shared[:n]
-        theta = self.layer.npe.sample_window(self.bundle.outputs.space, asked.context, shared, generator)
-        return shared, theta
-
-    def answer(self, asked: _Asked | AnsweredWindow) -> AnsweredWindow:
-        """Draws, weights and summarises one window."""
-        if isinstance(asked, AnsweredWindow):
-            return asked
-        seen, question = asked.seen, self.question
-        if asked.context is None and not asked.anchors:
-            return AnsweredWindow(seen.values, self._alone(asked))
-        anchored = bool(asked.likelihoods or asked.anchors)
-        n = question.n_draws * (_OVERSAMPLED if anchored else 1)
-        shared, theta = self._joint(asked, n)
-        pool = asked.pool
-        if anchored:
-            shared, theta, effective = self._weighted(asked, shared, theta)
-            if effective < LEAST_EFFECTIVE * n or not all(one.agrees for one in asked.likelihoods):
-                return AnsweredWindow(seen.values, self._contradicted(asked))
-            pool = {**pool, "effective_draws": round(effective)}
-        draws = self.bundle.outputs.derive(theta)
-        answer = Answer(
-            seen.start_s,
-            seen.end_s,
-            draws,
-            self.prior.estimates(draws, level=question.level, uninformative=self._uninformative(seen)),
-            question.level,
-            seen.signal,
-            self._cited(asked),
-            seen.place,
-            pool={**pool, "slow": {} if asked.context is None else _summary(self.layer.npe.slow(shared))},
-        )
-        return AnsweredWindow(seen.values, answer)
-
-    def _uninformative(self, seen: _Seen) -> float:
-        """Share of the prior's interval above which a quantity is withheld, by the window's own channels."""
-        contract = self.bundle.contract
-        return contract.uninformative(contract.given(seen.values), self.bundle.uninformative)
-
-    def _alone(self, asked: _Asked) -> Answer | Refusal:
-        """The window model's own answer: a pool of one window."""
-        seen, question = asked.seen, self.question
-        answer = answer_window(
-            self.bundle,
-            seen.values,
-            start_s=seen.start_s,
-            end_s=seen.end_s,
-            prior=self.prior,
-            level=question.level,
-            n_draws=question.n_draws,
-            seed=question.seed,
-            signal=seen.signal,
-            domain=seen.place,
-        )
-        return replace(answer, pool={**asked.pool, "slow": {}}) if isinstance(answer, Answer) else answer
-
-    def _contradicted(self, asked: _Asked) -> Refusal:
-        """Why a window has no answer that hardly a draw bears the references of."""
-        seen, told = asked.seen, " and ".join(asked.pool["anchors"])
-        hint = f"waves and reference {told} contradict each other: check its value, unit and time, or widen its error"
-        return Refusal(seen.start_s, seen.end_s, "anchor", hint, seen.signal, seen.place)
-
-    def _cited(self, asked: _Asked) -> dict[str, Any] | None:
-        """Coverage measured for such an answer."""
-        given = joined(self.bundle.contract.given(asked.seen.values))
-        told = measured_alike(self.layer.measured, asked.pool["windows"], given, asked.pool["anchors"])
-        if told is None:
-            return None
-        missed = {name: why for name, why in told["not_calibrated"].items() if name in self.bundle.outputs.reported}
-        cited = cited_coverage({**told, "not_calibrated": missed}, self.question.level, asked.seen.place)
-        mostly = 2 * asked.pool["shifted"] > asked.pool["windows"]
-        return {**cited, "method": "uncalibrated"} if cited is not None and mostly else cited
-
-    def _weighted(
-        self, asked: _Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]
-    ) -> tuple[Float[Tensor, "m S"], Float[np.ndarray, "m D"], float]:
-        """Draws resampled by what the anchors say, and their effective number."""
-        log = np.zeros(len(theta))
-        for one in asked.likelihoods:
-            log += one.log(shared.double().numpy())
-        draws = self.bundle.outputs.derive(theta) if asked.anchors else {}
-        for anchor in asked.anchors:
-            misfit, error = anchor.misfit(draws)
-            log -= 0.5 * (misfit / error) ** 2
-        weights = np.exp(log - log.max())
-        weights /= weights.sum()
-        effective = effective_share(log) * len(log)
-        positions = (np.arange(self.question.n_draws) + 0.5) / self.question.n_draws
-        rows = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
-        np.random.default_rng([self.question.seed, round(abs(asked.seen.start_s) * 1000)]).shuffle(rows)
-        return shared[torch.from_numpy(rows)], theta[rows], effective
-
-
-def _is_shifted(seen: _Seen) -> bool:
-    """Whether a window is answered though it lies at the rim of the simulations."""
-    return seen.place is not None and seen.place.verdict == "shifted"
-
-
-def _size_alone(seen: _Seen) -> tuple[int, float, float, float, int]:
+def _size_alone(seen: Seen) -> tuple[int, float, float, float, int]:
     """What is told of a pool of one window: how many, from when to when, since when in its state, how many shifted."""
-    return 1, seen.start_s, seen.end_s, seen.start_s, int(_is_shifted(seen))
-
-
-def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:
-    """What is known of the patient: compliance and wave speed at 90 mmHg."""
-    found = {}
-    for name, unit in _UNITS.items():
-        q05, median, q95 = np.exp(np.quantile(slow[:, SLOW.index(name)], [0.05, 0.5, 0.95]))
-        numbers = {"median": median, "q05": q05, "q95": q95}
-        found[name] = {"unit": unit, **{k: float(f"{v:.4g}") for k, v in numbers.items()}}
-    return found
+    return 1, seen.start_s, seen.end_s, seen.start_s, int(seen.is_shifted)

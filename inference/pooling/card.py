@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..card import markdown_table
+from ..patient.card import worth_of
 
 __all__ = ["render_pooling_card"]
 
+_KNOWN = ("", "age", "sex", "height", "age+sex", "age+height", "age+sex+height+weight")
 _SENSOR = {
     "called elsewhere": "Changes found where there was none, by recording",
     "sensor changes": "Sensor changes found",
@@ -39,6 +41,8 @@ def render_pooling_card(name: str, measured: Mapping[str, Any]) -> str:
         parts.append(_by_pool(measured))
     if measured.get("given"):
         parts.append(_by_channel(measured["given"]))
+    if measured.get("patients"):
+        parts += _by_patient(measured["patients"])
     if measured.get("trend") or measured.get("changes"):
         parts.append(_others(measured))
     return "\n\n".join(parts) + "\n"
@@ -73,6 +77,26 @@ def _by_channel(given: Mapping[str, Mapping[str, Any]]) -> str:
     head = "## By channels\n\nMedian error of the logarithm of the posterior median, of windows with these channels,\n"
     head += "alone and pooled: in pools alike, and in pools that hold windows with other channels.\n\n"
     return head + markdown_table(heads, rows)
+
+
+def _by_patient(informed: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What knowing the patient is worth, by windows of the pool."""
+    told = [
+        "## What is known of the patient\n\n"
+        "With `--patient`: spread of the posterior over that of the pool's waves alone, effective share of draws,\n"
+        "pools refused, and the least and most that intervals hold of any quantity. `pooling.json` holds every part."
+    ]
+    for size, n in informed[""]["recordings_by_pool"].items():
+        rows = {
+            known: {
+                "n": n,
+                "coverage": informed[known]["coverage_by_pool"][size],
+                **{key: informed[known][key][size] for key in ("spread", "effective", "refused")},
+            }
+            for known in _KNOWN
+        }
+        told.append(worth_of(f"Pools of {size} windows", rows, what="pools"))
+    return told
 
 
 def _errors(error: Mapping[str, Any]) -> list[str]:

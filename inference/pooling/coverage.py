@@ -12,7 +12,7 @@ __all__ = ["measured_alike"]
 
 
 def measured_alike(
-    measured: Mapping[str, Any], windows: int, given: str, anchors: Sequence[str] = ()
+    measured: Mapping[str, Any], windows: int, given: str, anchors: Sequence[str] = (), known: str = ""
 ) -> dict[str, Any] | None:
     r"""What was measured of pooled answers like one.
 
@@ -44,10 +44,13 @@ def measured_alike(
     """
     own = measured.get("given", {}).get(given, {})
     names = {text.split("=")[0] for text in anchors}
+    if names and not names <= set(measured.get("anchored", {}).get("anchors", ())):
+        return None
+    informed = measured.get("patients", {}).get(known) if known else None
+    if known:
+        return None if informed is None else _with_patient(measured, informed, windows, given, anchored=bool(names))
     if names:
-        anchored = measured.get("anchored", {})
-        if not names <= set(anchored.get("anchors", ())):
-            return None
+        anchored = measured["anchored"]
         missed = missed_coverage(anchored.get("coverage", {}), " with such a reference")
         return {**anchored, "not_calibrated": {**missed_coverage(own.get("coverage", {}), " of pools"), **missed}}
     told = {**measured, **own}
@@ -56,8 +59,29 @@ def measured_alike(
     by_pool = measured.get("coverage_by_pool", {})
     missed = missed_coverage(told.get("coverage", {}), " of pools")
     if by_pool:
-        size = min(by_pool, key=lambda key: abs(math.log(int(key) / max(windows, 1))))
+        size = _nearest(by_pool, windows)
         missed = {**missed_coverage(by_pool[size], f" of pools of {size}"), **missed}
         n = measured.get("recordings_by_pool", {}).get(size)
         told |= {} if own or n is None else {"coverage": by_pool[size], "n": n, "recordings": n, "pool": int(size)}
     return {**told, "not_calibrated": missed}
+
+
+def _nearest(by_pool: Mapping[str, Any], windows: int) -> str:
+    """The measured size of pool that is nearest, by its logarithm."""
+    return min(by_pool, key=lambda key: abs(math.log(int(key) / max(windows, 1))))
+
+
+def _with_patient(
+    measured: Mapping[str, Any], informed: Mapping[str, Any], windows: int, given: str, *, anchored: bool
+) -> dict[str, Any]:
+    """What was measured where the same was known of the patient, and what misses there or where nothing was known."""
+    alone = measured_alike(measured, windows, given) or {}
+    missed = dict(alone.get("not_calibrated", {}))
+    if anchored:
+        found = informed["anchored"]
+        missed |= missed_coverage(found["coverage"], " with such a reference and patient")
+        return {**found, "not_calibrated": missed}
+    size = _nearest(informed["coverage_by_pool"], windows)
+    coverage, n = informed["coverage_by_pool"][size], informed["recordings_by_pool"][size]
+    missed |= missed_coverage(coverage, f" of pools of {size} where the same is known")
+    return {"coverage": coverage, "n": n, "recordings": n, "pool": int(size), "not_calibrated": missed}

@@ -26,9 +26,10 @@ from ..bundle import Bundle
 if TYPE_CHECKING:
     from ...simulators.channels import ChannelSensor
     from ...simulators.network.linear import LinearNetwork
+    from ...simulators.recordings import Course
     from ...simulators.sensors import SensorModel
 
-__all__ = ["EmbeddedRecordings", "embed_windows", "make_embedded"]
+__all__ = ["EmbeddedRecordings", "draw_subjects", "embed_windows", "make_embedded"]
 
 _FIELDS = (
     "context", "theta", "compliance", "wave_speed", "usable", "time_s", "change_s", "step_mmhg", "relined", "given",
@@ -178,6 +179,48 @@ def make_embedded(
     return EmbeddedRecordings.load(paths)
 
 
+def draw_subjects(
+    bundle: Bundle,
+    *,
+    recordings: int,
+    windows: int,
+    seed: int,
+    longest_s: float = 86400.0,
+    part: int = 32,
+    still_share: float = 0.0,
+) -> Float[np.ndarray, "R 2"]:
+    r"""Ages [years] and heights [m] of the patients of simulated recordings, drawn once more as `make_embedded` draws.
+
+    Arguments:
+        bundle: The window model.
+        recordings: Number of recordings.
+        windows: Windows of each.
+        seed: Seed.
+        longest_s: Longest recording [s].
+        part: Recordings of a part.
+        still_share: Share of recordings of patients who hardly move.
+
+    Raises:
+        ValueError: If the population has no ages and heights.
+
+    Example:
+        >>> from pulsebayes.inference.bundle import find_bundle
+        >>> radial = Bundle.load(find_bundle("radial-abp"))
+        >>> draw_subjects(radial, recordings=3, windows=2, seed=0).shape
+        (3, 2)
+    """
+    simulator, _ = _world(bundle)
+    plan, names = _Plan(windows, seed, longest_s, part, still_share), list(simulator.space.names)
+    if not {"age", "height"} <= set(names):
+        raise ValueError(f"the population must have ages and heights, got {', '.join(names)}")
+    columns = [names.index("age"), names.index("height")]
+    parts = [
+        _courses(simulator, plan, number, min(part, recordings - first)).theta[:, 0, columns]
+        for number, first in enumerate(range(0, recordings, part))
+    ]
+    return np.concatenate(parts)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What the solved waves of a set depend on, beside the population."""
@@ -242,22 +285,29 @@ def _solved(
     simulator: LinearNetwork, plan: _Plan, number: int, n: int, path: Path, *, steps: Float[np.ndarray, "*C 1"]
 ) -> SolvedRecordings:
     """Solved waves of a part, from its file if there is one."""
-    from ...simulators.recordings import draw_courses, solve_courses, spread_times
+    from ...simulators.recordings import solve_courses
 
     if not path.is_file():
-        seed = plan.seed_of(number)
-        rng = np.random.default_rng(seed)
-        times = spread_times(rng, n, plan.windows, longest_s=plan.longest_s)
-        still = np.random.default_rng([seed, 2]).random((2, n))
-        lively = np.where(still[0] < plan.still_share, 0.1 * still[1] ** 3, 1.0)
         site = simulator.sites[0] if steps.ndim == 1 else simulator.sites
-        made = solve_courses(simulator, draw_courses(simulator, rng, times, liveliness=lively), site=site, seed=seed)
+        made = solve_courses(simulator, _courses(simulator, plan, number, n), site=site, seed=plan.seed_of(number))
         arrays = {name: getattr(made, name) for name in SolvedRecordings.__dataclass_fields__}
         whole = np.rint(steps * np.nan_to_num(made.waves, nan=0.0, posinf=0.0, neginf=0.0))
         _save(path, {**arrays, "waves": np.clip(whole, -32768, 32767).astype(np.int16)})
     with np.load(path, allow_pickle=False) as file:
         stored = dict(file)
     return SolvedRecordings(**{**stored, "waves": stored["waves"].astype(np.float32) / steps})
+
+
+def _courses(simulator: LinearNetwork, plan: _Plan, number: int, n: int) -> Course:
+    """Courses of a part's patients, some of whom hardly move."""
+    from ...simulators.recordings import draw_courses, spread_times
+
+    seed = plan.seed_of(number)
+    rng = np.random.default_rng(seed)
+    times = spread_times(rng, n, plan.windows, longest_s=plan.longest_s)
+    still = np.random.default_rng([seed, 2]).random((2, n))
+    lively = np.where(still[0] < plan.still_share, 0.1 * still[1] ** 3, 1.0)
+    return draw_courses(simulator, rng, times, liveliness=lively)
 
 
 def _embedded(bundle: Bundle, names: tuple[str, ...], shown: SimulatedRecordings) -> dict[str, np.ndarray]:

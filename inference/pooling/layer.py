@@ -20,13 +20,14 @@ from ..sealing import LayerFiles, narrow_state, widen_state
 from .aging import Aging
 from .card import render_pooling_card
 from .network import PooledNPE, PoolingConfig
+from .patients import PoolPatients, pool_heads
 from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
 CARD = "pooling.md"
 """Card of a layer, beside the card of its window model."""
-POOLING = LayerFiles("pooling layer", "pooling", 7, card=CARD)
+POOLING = LayerFiles("pooling layer", "pooling", 8, card=CARD)
 """Files of a layer."""
 
 
@@ -40,6 +41,7 @@ class PoolingLayer:
         measured: What was measured on held-out simulated recordings.
         training: Seeds, sizes and steps.
         aging: How references grow old.
+        patients: Likelihoods of what is known of patients; None where none were learned.
 
     Example:
         >>> PoolingLayer.__dataclass_fields__["npe"].type
@@ -51,6 +53,7 @@ class PoolingLayer:
     measured: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     aging: Aging = field(default_factory=Aging)
+    patients: PoolPatients | None = None
 
 
 def save_pooling(layer: PoolingLayer, folder: Path) -> None:
@@ -66,12 +69,14 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
     Example:
         >>> save_pooling(layer, Path("mine"))  # doctest: +SKIP
     """
-    parts = (("npe", layer.npe), ("detector", layer.detector))
+    parts: list[tuple[str, torch.nn.Module]] = [("npe", layer.npe), ("detector", layer.detector)]
+    parts += [] if layer.patients is None else [("patients", layer.patients.heads)]
     arrays = {f"{name}/{key}": value for name, module in parts for key, value in narrow_state(module).items()}
     info = {
         "network": layer.npe.config.to_json(),
         "detector": layer.detector.shape(),
         "aging": layer.aging.to_json(),
+        **({} if layer.patients is None else {"patients": {"exponent": layer.patients.exponent}}),
         "measured": dict(layer.measured),
         "training": dict(layer.training),
     }
@@ -105,9 +110,14 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         state = widen_state(arrays)
         for name in ("shared_spread", "window_spread"):  # up to schema 4 both sides of draws were stretched alike
             setattr(npe, name, torch.zeros_like(state[f"npe/{name}"]))
-        for name, module in (("npe", npe), ("detector", detector)):
+        patients = PoolPatients(pool_heads(npe), **info["patients"]) if "patients" in info else None  # from schema 8 on
+        parts: list[tuple[str, torch.nn.Module]] = [("npe", npe), ("detector", detector)]
+        parts += [] if patients is None else [("patients", patients.heads)]
+        for name, module in parts:
             module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
         aging = Aging(**info.get("aging", {}))  # up to schema 6 references did not grow old
-        return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"], aging)
+        for _, module in parts:
+            module.eval()
+        return PoolingLayer(npe, detector, info["measured"], info["training"], aging, patients)
 
     return POOLING.read(folder, build, oldest=3)

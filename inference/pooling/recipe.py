@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from ..checkpoint import Checkpoint
 from ..contract import joined
 from .aging import Aging
 from .aging_training import fit_aging
-from .features import EmbeddedRecordings, make_embedded
+from .features import EmbeddedRecordings, draw_subjects, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_alike, measure_pooling
 from .network import PooledNPE, PoolingConfig
+from .patient_measure import fit_exponent, measure_informed
+from .patients import PoolPatients, PoolPatientTraining, train_pool_heads
 from .segment_training import (
     DetectorTraining,
     all_states,
@@ -67,6 +69,7 @@ class PoolingRecipe:
         network: Settings of the network.
         train: Settings of the training.
         detector: Settings of the detector's training.
+        patients: Settings of the training of the likelihoods of age and height; none are learned where empty.
 
     Raises:
         TypeError: If a setting is unknown.
@@ -93,11 +96,13 @@ class PoolingRecipe:
     network: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     detector: Mapping[str, Any] = field(default_factory=dict)
+    patients: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         PoolingConfig(**self.network)
         DetectorTraining(**self.detector)
         PoolTraining(**self.train)
+        PoolPatientTraining(**self.patients)
         asked = {"fit": [*self.also, *([self.age] if self.age else [])], "test": self.alike}
         for sets, names in {**asked, "recordings": [self.changes["of"]]}.items():
             there = [row["name"] for row in getattr(self, sets)]
@@ -153,13 +158,19 @@ def produce_pooling(
     calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
     measured = measure_pooling(bundle, PoolingLayer(npe, detector, aging=aging), tests, calm=calm, draws=recipe.draws)
     measured["changes"] = found | _quiet(recipe, bundle, simulated, detector, work, tell)
+    patients, learned = _patients(recipe, bundle, simulated, PoolingLayer(npe, detector), work, tell)
+    training |= learned
+    if patients is not None:
+        known = PoolingLayer(npe, detector, aging=aging, patients=patients)
+        subjects = [_subjects(bundle, row) for row in recipe.test]
+        measured["patients"] = measure_informed(bundle, known, tests, subjects, draws=recipe.draws)
     if recipe.alike:
         measured["alike"] = _alike(recipe, bundle, PoolingLayer(npe, detector), work, tell)
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.resolve().parent != out.resolve():
             shutil.copyfile(path, out / path.name)
-    save_pooling(PoolingLayer(npe, detector, measured, training, aging), out)
+    save_pooling(PoolingLayer(npe, detector, measured, training, aging, patients), out)
     return measured
 
 
@@ -252,6 +263,28 @@ def _aging(
     return fit_aging(bundle, layer, [_embedded(bundle, work, row, tell)], tell=tell)
 
 
+def _patients(
+    recipe: PoolingRecipe,
+    bundle: Bundle,
+    simulated: _Simulated,
+    layer: PoolingLayer,
+    work: Path,
+    tell: Callable[[str], None],
+) -> tuple[PoolPatients | None, dict[str, Any]]:
+    """Likelihoods of what is known of patients, from what course and flows learned from; and how they were made."""
+    if not recipe.patients:
+        return None, {}
+    npe, detector = layer.npe, layer.detector
+    sets = [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in simulated.sets]
+    told = [_subjects(bundle, row) for row in recipe.recordings]
+    config = PoolPatientTraining(**recipe.patients)
+    heads, history = train_pool_heads(npe, sets, told, _held(recipe), config, tell=tell)
+    apart = [_embedded(bundle, work, row, tell) for row in recipe.fit]
+    whole, who = replace(layer, patients=PoolPatients(heads)), [_subjects(bundle, row) for row in recipe.fit]
+    exponent = fit_exponent(bundle, whole, apart, who, draws=recipe.draws, tell=tell)
+    return PoolPatients(heads, exponent), {"patients": {**asdict(config), "history": history}}
+
+
 @dataclass(frozen=True)
 class _Simulated:
     """What is trained on, and the scales of the signatures."""
@@ -321,6 +354,11 @@ def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable
         progress=lambda done: tell(f"{row['name']}: {done} recordings"),
         **settings,
     )
+
+
+def _subjects(bundle: Bundle, row: Mapping[str, Any]) -> Float[np.ndarray, "R 2"]:
+    """Ages and heights of the patients of a set of recordings."""
+    return draw_subjects(bundle, **{k: v for k, v in row.items() if k not in ("name", "held", "of", "given")})
 
 
 def _thin(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pulsebayes import apps
-from pulsebayes.inference.bundle import find_bundle
+from pulsebayes.inference.bundle import Bundle, find_bundle
+from pulsebayes.inference.pooling import load_pooling, save_pooling
+from pulsebayes.waveforms import read
 
 Run = Callable[..., Any]
 DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
 BOTH = "physionet_wfdb/041s.hea"  # a line and a clip
 
 
-def test_age_and_height_narrow_and_are_named(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", [(), ("--pool", "causal"), ("--pool", "window")])
+def test_age_and_height_narrow_and_are_named(run: Run, tmp_path: Path, pool: tuple[str, ...]) -> None:
     words = ("infer", DEMO, "--draws", 1000, "--end", "24s")
-    plain = json.loads(run("--json", *words, "--pool", "window").out.splitlines()[0])
+    plain = json.loads(run("--json", *words, *pool).out.splitlines()[0])
     out = tmp_path / "out"
-    ran = run("--json", "--out", out, *words, "--patient", "age=55,height=172cm")
-    assert ran.code == 0 and "windows are answered one by one" in ran.err
+    ran = run("--json", "--out", out, *words, "--patient", "age=55,height=172cm", *pool)
+    assert ran.code == 0
     known = json.loads(ran.out.splitlines()[0])
     for before, after in zip(plain["windows"], known["windows"], strict=True):
         assert after["patient"]["known"] == "age 55 years, height 1.72 m"
@@ -40,11 +44,36 @@ def test_what_cannot_be_used_ends_with_a_reason(run: Run, model: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["radial-abp", "abp-ppg"])
-@pytest.mark.parametrize("other", [("--pool", "recording"), ("--pool", "causal"), ("--anchor", "CO=5@10s")])
-def test_it_informs_windows_one_by_one(run: Run, name: str, other: tuple[str, str]) -> None:
-    ran = run("infer", DEMO, "--model", name, "--patient", "age=55", *other)
-    assert ran.code == 2
-    assert "--patient informs windows one by one" in ran.err
+def test_it_informs_a_pool_and_a_reference_beside_it(run: Run, name: str) -> None:
+    words = ("--json", "infer", DEMO, "--model", name, "--draws", 400, "--every", "24s", "--patient", "age=55")
+    for other, mode in (((), "recording"), (("--pool", "causal"), "causal"), (("--anchor", "CO=5@10s"), "recording")):
+        windows = json.loads(run(*words, *other).out.splitlines()[0])["windows"]
+        assert [w["pool"]["mode"] for w in windows] == [mode] * len(windows)
+        assert {w["patient"]["known"] for w in windows} == {"age 55 years"}
+        assert bool(windows[-1]["pool"]["anchors"]) == ("--anchor" in other)
+
+
+def test_a_followed_file_is_informed_as_a_finished_one(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "monitor.csv"
+    rows = read(DEMO).values("ART")[: 50 * 125]
+    table.write_text("ABP [mmHg]\n" + "\n".join(f"{v:.2f}" for v in rows) + "\n")
+    words = ("--json", "infer", table, "--fs", 125, "--draws", 200, "--patient", "age=55")
+    followed = run(*words, "--follow", "--idle", "1s")
+    assert followed.out == run(*words, "--pool", "causal").out
+    assert json.loads(followed.out.splitlines()[0])["windows"][-1]["patient"]["known"] == "age 55 years"
+
+
+def test_a_pooling_layer_that_knows_no_patients_says_so(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "radial-abp"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    layer = load_pooling(folder, Bundle.load(folder))
+    assert layer is not None
+    save_pooling(replace(layer, patients=None), folder)
+    ran = run("infer", DEMO, "--model", folder, "--patient", "age=55")
+    assert ran.code == 6
+    assert "the pooling layer of model radial-abp cannot use what is known of a patient" in ran.err
+    assert "--pool window" in ran.err
+    assert run("infer", DEMO, "--model", folder, "--patient", "age=55", "--pool", "window", "--draws", 100).code == 0
 
 
 def test_parts_may_be_said_one_by_one(run: Run) -> None:

@@ -17,7 +17,8 @@ from pulsebayes.inference.answering import Question, answer_recording, question_
 from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
 from pulsebayes.inference.domain import DomainVerdict
 from pulsebayes.inference.pooling import PoolingLayer, RunningPool, answer_pooled, load_pooling, parse_anchor
-from pulsebayes.inference.pooling.answering import _Desk, _Seen
+from pulsebayes.inference.pooling.answering import _Desk
+from pulsebayes.inference.pooling.answers import PooledAnswers, Seen
 from pulsebayes.inference.pooling.segments import Change, ChangeFinder, split_pool
 from pulsebayes.waveforms import read
 from pulsebayes.waveforms.recording import Recording, RecordingError
@@ -171,14 +172,14 @@ def test_windows_at_the_rim_are_counted_and_most_of_them_take_calibration_away(s
     bundle, layer = shipped
     plain = _answers(shipped, pool="recording")[0]
     assert plain.pool is not None and plain.pool["shifted"] == 0
-    desk = _Desk(bundle, layer, QUESTION, Prior.of(bundle), "recording")
-    seen = [one for one in map(desk.look, question_windows(bundle, read(DEMO), QUESTION)) if isinstance(one, _Seen)]
+    desk = _Desk(PooledAnswers(bundle, layer, QUESTION, Prior.of(bundle)), "recording")
+    seen = [one for one in map(desk.look, question_windows(bundle, read(DEMO), QUESTION)) if isinstance(one, Seen)]
     rim = [replace(one, place=DomainVerdict("shifted", 0.02, 9.0)) for one in seen[:-1]]
     for pool in ("recording", "causal"):
         desk.pool = pool  # type: ignore[assignment]
         looked = [*rim, seen[-1]]
         asked = desk.gather(list(looked), (), "x") if pool == "recording" else desk.follow(iter(looked), (), "x")
-        last = [desk.answer(one).result for one in asked][-1]
+        last = [desk.answers.answer(one).result for one in asked][-1]
         assert isinstance(last, Answer) and last.pool is not None and last.calibration is not None
         assert last.pool["shifted"] == len(rim)
         assert last.calibration["method"] == "uncalibrated"

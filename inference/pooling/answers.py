@@ -1,0 +1,305 @@
+r"""One window answered given its pool: draws, what references and the patient weigh them by, and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..answer import Answer, Prior, Refusal, VerdictLike, answer_window, cited_coverage, window_seed
+from ..answering import AnsweredWindow, Question
+from ..bundle import Bundle
+from ..contract import joined
+from ..patient.layer import LEAST_EFFECTIVE, PatientEvidence
+from .anchors import Anchor, SlowLikelihood, effective_share
+from .coverage import measured_alike
+from .layer import PoolingLayer
+from .network import SLOW, PoolContext
+
+__all__ = ["Asked", "PooledAnswers", "Seen"]
+
+OVERSAMPLED = 4
+"""Draws for each that is kept, where references or the patient weight them."""
+_UNITS = {"C90": "mL/mmHg", "PWV90": "m/s"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    r"""A window that is to be answered, of several channels from those that were chosen.
+
+    Arguments:
+        values: Samples in the units and at the rate of the model's contract.
+        start_s: Start of the window [s].
+        end_s: End of the window [s].
+        signal: What the gate found.
+        place: Verdict on its distance to the simulations.
+        unit: Its vector, from ``PooledNPE.unit``.
+
+    Example:
+        >>> Seen.__dataclass_fields__["start_s"].type
+        'float'
+    """
+
+    values: Float[np.ndarray, "*C T"]
+    start_s: float
+    end_s: float
+    signal: Mapping[str, Any]
+    place: VerdictLike | None
+    unit: Float[Tensor, " inputs"]
+
+    @property
+    def is_shifted(self) -> bool:
+        r"""Whether it is answered though it lies at the rim of the simulations."""
+        return self.place is not None and self.place.verdict == "shifted"
+
+
+@dataclass(frozen=True)
+class Asked:
+    r"""A window with the context of its pool and what is said of it.
+
+    Arguments:
+        seen: The window.
+        context: What its pool says of it; None where it is alone.
+        pool: The pool in words and numbers.
+        informed: Whether it is of the patient that is told of.
+        shared: Draws of what its pool shares, where these serve several windows.
+        share: Effective share of the draws that were weighted by what is known of the patient, for these.
+        likelihoods: What references of other windows say of what the pool shares.
+        anchors: References of this window.
+
+    Example:
+        >>> Asked.__dataclass_fields__["informed"].default
+        False
+    """
+
+    seen: Seen
+    context: PoolContext | None
+    pool: dict[str, Any]
+    informed: bool = False
+    shared: Float[Tensor, "draw S"] | None = None
+    share: float = 1.0
+    likelihoods: tuple[SlowLikelihood, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
+
+
+@dataclass(frozen=True)
+class PooledAnswers:
+    r"""Answers windows given their pools; may do so from several threads.
+
+    Arguments:
+        bundle: The window model.
+        layer: Its pooling layer.
+        question: How many draws, which level.
+        prior: Prior of the bundle's quantities.
+        evidence: What is known of the patient, with the layer that can use it for a window alone.
+
+    Raises:
+        ValueError: If the layer cannot use what is known of a patient.
+
+    Example:
+        >>> PooledAnswers.__dataclass_fields__["evidence"].default is None
+        True
+    """
+
+    bundle: Bundle
+    layer: PoolingLayer
+    question: Question
+    prior: Prior
+    evidence: PatientEvidence | None = None
+
+    def __post_init__(self) -> None:
+        if self.evidence is not None and self.layer.patients is None:
+            what = f"the pooling layer of {self.bundle.name} cannot use what is known of a patient"
+            raise ValueError(f"{what}, got {self.evidence.patient.text}: answer its windows one by one")
+
+    def likelihood(self, anchors: Sequence[Anchor], asked: Asked) -> SlowLikelihood:
+        r"""What references of a window say of what its pool shares.
+
+        Arguments:
+            anchors: The references.
+            asked: The window.
+        """
+        shared, theta, _ = self._joint(asked, OVERSAMPLED * 500)
+        far = None
+        if asked.context is not None and self.layer.aging.excess:
+            context = asked.context.grown(self.layer.aging.growth(1.0))
+            far = self.bundle.outputs.derive(self._joint(replace(asked, context=context), len(theta))[1])
+        return SlowLikelihood.of(anchors, shared.double().numpy(), self.bundle.outputs.derive(theta), far)
+
+    @torch.no_grad()
+    def shared(
+        self, context: PoolContext, start_s: float, n: int, *, informed: bool
+    ) -> tuple[Float[Tensor, "n S"], float]:
+        r"""Draws of what a pool shares: the same numbers for all its windows, and as a running pool grows.
+
+        Arguments:
+            context: What the pool says of one of its windows.
+            start_s: Start of the pool [s].
+            n: Draws.
+            informed: Whether they are to know the patient: more are drawn then, weighted and resampled in their order.
+
+        Returns:
+            The draws, and the effective share of those that were weighted.
+        """
+        generator = torch.Generator().manual_seed(window_seed(self.question.seed + 1, start_s))
+        if self.evidence is None or self.layer.patients is None or not informed:
+            return self.layer.npe.sample_shared(context, n, generator), 1.0
+        draws = self.layer.npe.sample_shared(context, max(n, self._weighed), generator)
+        (log,) = self.layer.patients.log_weights([self.evidence.patient], draws, context)
+        return draws[torch.from_numpy(_resampled(log, n))], effective_share(log)
+
+    @property
+    def _weighed(self) -> int:
+        """Draws that are weighted by what is known of the patient."""
+        return OVERSAMPLED * self.question.n_draws
+
+    def _joint(self, asked: Asked, n: int) -> tuple[Float[Tensor, "n S"], Float[np.ndarray, "n D"], float]:
+        """Shared and own quantities, of a window alone only its own; and the share of draws that bear the patient."""
+        generator = torch.Generator().manual_seed(window_seed(self.question.seed, asked.seen.start_s))
+        if asked.context is None:
+            return torch.zeros(n, 0), *self._own(asked, n, generator)
+        if asked.shared is None:
+            shared, share = self.shared(asked.context, asked.pool["start_s"], n, informed=asked.informed)
+        else:
+            shared, share = asked.shared[:n], asked.share
+        theta = self.layer.npe.sample_window(self.bundle.outputs.space, asked.context, shared, generator)
+        return shared, theta, share
+
+    def _own(self, asked: Asked, n: int, generator: torch.Generator) -> tuple[Float[np.ndarray, "n D"], float]:
+        """Draws of a window alone, and the share of them that bear the patient."""
+        window, npe = torch.from_numpy(np.asarray(asked.seen.values, np.float32))[None], self.bundle.npe
+        evidence = self._evidence(asked)
+        if evidence is None:
+            return npe.sample(window, n, generator)[0], 1.0
+        informed = evidence.draw(npe, window, n, generator)
+        return informed.theta, informed.effective / informed.weighted
+
+    def answer(self, asked: Asked | AnsweredWindow) -> AnsweredWindow:
+        r"""Draws, weights and summarises one window.
+
+        Arguments:
+            asked: The window, or what it was refused for.
+        """
+        if isinstance(asked, AnsweredWindow):
+            return asked
+        seen, question = asked.seen, self.question
+        if asked.context is None and not asked.anchors:
+            return AnsweredWindow(seen.values, self._alone(asked))
+        anchored = bool(asked.likelihoods or asked.anchors)
+        n = question.n_draws * (OVERSAMPLED if anchored else 1)
+        shared, theta, share = self._joint(asked, n)
+        pool, log = asked.pool, self._anchors_log(asked, shared, theta)
+        refusal = self._contradicted(asked, share, effective_share(log))
+        if refusal is not None:
+            return AnsweredWindow(seen.values, refusal)
+        if anchored:
+            pool = {**pool, "effective_draws": round(n * share * effective_share(log))}
+            rows = _resampled(log, question.n_draws)
+            np.random.default_rng([question.seed, round(abs(seen.start_s) * 1000)]).shuffle(rows)
+            shared, theta = shared[torch.from_numpy(rows)], theta[rows]
+        draws = self.bundle.outputs.derive(theta)
+        answer = Answer(
+            seen.start_s,
+            seen.end_s,
+            draws,
+            self.prior.estimates(draws, level=question.level, uninformative=self._uninformative(seen)),
+            question.level,
+            seen.signal,
+            self._cited(asked),
+            seen.place,
+            pool={**pool, "slow": {} if asked.context is None else _summary(self.layer.npe.slow(shared))},
+            patient=self._told_of_patient(asked, round(share * self._weighed)),
+        )
+        return AnsweredWindow(seen.values, answer)
+
+    def _evidence(self, asked: Asked) -> PatientEvidence | None:
+        """What is known of the patient of a window."""
+        return self.evidence if asked.informed else None
+
+    def _told_of_patient(self, asked: Asked, effective: int) -> dict[str, Any] | None:
+        evidence = self._evidence(asked)
+        return None if evidence is None else {"known": evidence.patient.text, "effective_draws": effective}
+
+    def _uninformative(self, seen: Seen) -> float:
+        """Share of the prior's interval above which a quantity is withheld, by the window's own channels."""
+        contract = self.bundle.contract
+        return contract.uninformative(contract.given(seen.values), self.bundle.uninformative)
+
+    def _alone(self, asked: Asked) -> Answer | Refusal:
+        """The window model's own answer: a pool of one window."""
+        seen, question = asked.seen, self.question
+        answer = answer_window(
+            self.bundle,
+            seen.values,
+            start_s=seen.start_s,
+            end_s=seen.end_s,
+            prior=self.prior,
+            level=question.level,
+            n_draws=question.n_draws,
+            seed=question.seed,
+            signal=seen.signal,
+            domain=seen.place,
+            evidence=self._evidence(asked),
+        )
+        return replace(answer, pool={**asked.pool, "slow": {}}) if isinstance(answer, Answer) else answer
+
+    def _anchors_log(
+        self, asked: Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]
+    ) -> Float[np.ndarray, " n"]:
+        """Log likelihood of the references, up to a constant."""
+        log = np.zeros(len(theta))
+        for one in asked.likelihoods:
+            log += one.log(shared.double().numpy())
+        draws = self.bundle.outputs.derive(theta) if asked.anchors else {}
+        for anchor in asked.anchors:
+            misfit, error = anchor.misfit(draws)
+            log -= 0.5 * (misfit / error) ** 2
+        return log
+
+    def _contradicted(self, asked: Asked, share: float, anchored: float) -> Refusal | None:
+        """Why a window has no answer that hardly a draw bears the patient or the references of; None if it has one."""
+        seen, evidence = asked.seen, self._evidence(asked)
+        who = "" if evidence is None else f"a patient with {evidence.patient.text}"
+        reason, hint = "", ""
+        if share < LEAST_EFFECTIVE:
+            hint = f"the waves of this pool and {who} do not go together: check what --patient says"
+            reason = "patient"
+        elif share * anchored < LEAST_EFFECTIVE or not all(one.agrees for one in asked.likelihoods):
+            among = f"waves, {who} and" if who else "waves and"
+            hint = f"{among} reference {' and '.join(asked.pool['anchors'])} contradict each other: "
+            reason, hint = "anchor", hint + "check its value, unit and time, or widen its error"
+        return Refusal(seen.start_s, seen.end_s, reason, hint, seen.signal, seen.place) if reason else None
+
+    def _cited(self, asked: Asked) -> dict[str, Any] | None:
+        """Coverage measured for such an answer."""
+        given, evidence = joined(self.bundle.contract.given(asked.seen.values)), self._evidence(asked)
+        known = "" if evidence is None else evidence.known
+        told = measured_alike(self.layer.measured, asked.pool["windows"], given, asked.pool["anchors"], known)
+        if told is None:
+            return None
+        missed = {name: why for name, why in told["not_calibrated"].items() if name in self.bundle.outputs.reported}
+        cited = cited_coverage({**told, "not_calibrated": missed}, self.question.level, asked.seen.place)
+        mostly = 2 * asked.pool["shifted"] > asked.pool["windows"]
+        return {**cited, "method": "uncalibrated"} if cited is not None and mostly else cited
+
+
+def _resampled(log: Float[np.ndarray, " draw"], n: int) -> Int[np.ndarray, " n"]:
+    """Rows of weighted draws, resampled systematically."""
+    weights = np.exp(log - log.max())
+    weights /= weights.sum()
+    return np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(n) + 0.5) / n), len(weights) - 1)
+
+
+def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:
+    """What is known of the patient: compliance and wave speed at 90 mmHg."""
+    found = {}
+    for name, unit in _UNITS.items():
+        q05, median, q95 = np.exp(np.quantile(slow[:, SLOW.index(name)], [0.05, 0.5, 0.95]))
+        numbers = {"median": median, "q05": q05, "q95": q95}
+        found[name] = {"unit": unit, **{k: float(f"{v:.4g}") for k, v in numbers.items()}}
+    return found

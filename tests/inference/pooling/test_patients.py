@@ -1,0 +1,317 @@
+"""What is known of a patient in pools: likelihoods against a closed form, the shipped layers, splits and references."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pulsebayes import apps
+from pulsebayes.inference.answer import Answer, Refusal
+from pulsebayes.inference.answering import Question, answer_recording
+from pulsebayes.inference.bundle import Bundle, find_bundle
+from pulsebayes.inference.patient import Patient, PatientEvidence, load_patient
+from pulsebayes.inference.pooling import (
+    EmbeddedRecordings,
+    PooledNPE,
+    PoolingConfig,
+    PoolingLayer,
+    answer_pooled,
+    features,
+    load_pooling,
+    make_embedded,
+    parse_anchor,
+    patient_measure,
+    save_pooling,
+)
+from pulsebayes.inference.pooling.coverage import measured_alike
+from pulsebayes.inference.pooling.network import pool_contexts
+from pulsebayes.inference.pooling.patients import PoolPatients, PoolPatientTraining, pool_heads, train_pool_heads
+from pulsebayes.inference.pooling.segments import Change
+from pulsebayes.inference.pooling.stretching import RecordingTensors
+from pulsebayes.waveforms import read
+
+DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+QUESTION = Question(every_s=24.0, n_draws=400)
+KNOWN = Patient(age=45.0, height=1.75)
+
+Shipped = tuple[Bundle, PoolingLayer]
+
+
+def _evidence(shipped: Shipped, patient: Patient = KNOWN) -> PatientEvidence:
+    alone = load_patient(find_bundle(shipped[0].name), shipped[0])
+    assert alone is not None
+    return PatientEvidence(alone, patient)
+
+
+def _answers(shipped: Shipped, patient: Patient | None = KNOWN, **options: object) -> list[Answer]:
+    evidence = None if patient is None else _evidence(shipped, patient)
+    found = answer_pooled(*shipped, read(DEMO), QUESTION, evidence=evidence, **options)  # type: ignore[arg-type]
+    return [w.result for w in found if isinstance(w.result, Answer)]
+
+
+def _slow(answers: Sequence[Answer]) -> list[float]:
+    """Widths of the 90 % interval of wave speed at 90 mmHg, of logarithms."""
+    rows = [a.pool["slow"]["PWV90"] for a in answers if a.pool and a.pool["slow"]]
+    return [float(np.log(row["q95"] / row["q05"])) for row in rows]
+
+
+@pytest.mark.parametrize("pool", ["recording", "causal"])
+def test_every_window_is_told_of_the_patient_by_what_the_pool_shares(shipped: Shipped, pool: str) -> None:
+    plain, known = _answers(shipped, None, pool=pool), _answers(shipped, pool=pool)
+    assert all(after < 0.95 * before for before, after in zip(_slow(plain), _slow(known), strict=True))
+    for answer in known:
+        assert answer.patient is not None and answer.pool is not None
+        assert answer.patient["known"] == "age 45 years, height 1.75 m"
+        assert 200 < answer.patient["effective_draws"] <= 8000
+        assert "another_patient" not in answer.pool
+        assert "Known of the patient: age 45 years, height 1.75 m" in answer.sources()["model"]
+        np.testing.assert_allclose(answer.draws["CO"], answer.draws["HR"] * answer.draws["SV"] / 1000, rtol=1e-5)
+    assert known[-1].calibration is not None and known[-1].calibration["pool"] == 10
+    assert known[-1].calibration["coverage"] != plain[-1].calibration["coverage"]  # type: ignore[index]
+
+
+def test_the_last_causal_pool_is_the_whole_recording(shipped: Shipped) -> None:
+    whole, causal = (_answers(shipped, pool=pool)[-1] for pool in ("recording", "causal"))
+    for name, draws in whole.draws.items():
+        np.testing.assert_allclose(np.median(causal.draws[name]), np.median(draws), rtol=5e-3)
+
+
+def test_a_pool_of_one_window_is_informed_as_the_window_is(shipped: Shipped) -> None:
+    alone = next(answer_recording(shipped[0], read(DEMO), QUESTION, evidence=_evidence(shipped))).result
+    first = _answers(shipped, pool="causal")[0]
+    assert isinstance(alone, Answer) and first.pool is not None and first.pool["windows"] == 1
+    assert first.patient == alone.patient and first.calibration == alone.calibration
+    for name, draws in alone.draws.items():
+        np.testing.assert_array_equal(first.draws[name], draws)
+
+
+def test_draws_are_weighted_by_the_likelihood_to_its_power(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A normal likelihood of wave speed: the weighted draws have the mean and spread of the product."""
+    npe = shipped[1].npe
+    at, sd, power = 0.5, 0.4, 0.5
+
+    def log_weights(self: PoolPatients, patients: object, shared: torch.Tensor, known: object) -> list[np.ndarray]:
+        return [self.exponent * -0.5 * ((shared[:, -1].double().numpy() - at) / sd) ** 2]
+
+    monkeypatch.setattr(PoolPatients, "log_weights", log_weights)
+    layer = replace(shipped[1], patients=PoolPatients(pool_heads(npe), power))
+    many = replace(QUESTION, n_draws=4000)
+    found = []
+    for evidence in (None, _evidence(shipped)):
+        window = next(answer_pooled(shipped[0], layer, read(DEMO), many, evidence=evidence)).result
+        assert isinstance(window, Answer) and window.pool is not None
+        found.append({k: np.log(v) for k, v in window.pool["slow"]["PWV90"].items() if k != "unit"})
+    before, after = found
+    mean, scale = (float(t[-1]) for t in (npe.shared_mean, npe.shared_sd))
+    width = (before["q95"] - before["q05"]) / 3.29
+    precision = 1 / width**2 + power / (sd * scale) ** 2
+    middle = (before["median"] / width**2 + power * (mean + at * scale) / (sd * scale) ** 2) / precision
+    assert after["median"] == pytest.approx(middle, abs=0.15 * width)
+    assert (after["q95"] - after["q05"]) / 3.29 == pytest.approx(precision**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("pool", ["recording", "causal"])
+def test_a_patient_that_the_waves_do_not_go_with_is_refused(
+    shipped: Shipped, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        PoolPatients, "log_weights", lambda self, patients, shared, known: [1e3 * shared[:, -1].double().numpy()]
+    )
+    found = answer_pooled(*shipped, read(DEMO), QUESTION, evidence=_evidence(shipped), pool=pool)  # type: ignore[arg-type]
+    results = [w.result for w in found]
+    assert [isinstance(r, Refusal) for r in results] == [pool == "recording", *[True] * (len(results) - 1)]
+    last = results[-1]
+    assert isinstance(last, Refusal) and last.reason == "patient"
+    assert "a patient with age 45 years, height 1.75 m do not go together" in str(last.hint)
+
+
+def test_a_reference_counts_beside_the_patient(shipped: Shipped) -> None:
+    anchors = [parse_anchor("CO=5.5+-0.2@50s")]
+    for pool in ("recording", "causal"):
+        known, both = _answers(shipped, pool=pool)[-1], _answers(shipped, pool=pool, anchors=anchors)[-1]
+        assert both.patient is not None and both.pool is not None
+        assert (
+            both.estimates["CO"].high - both.estimates["CO"].low
+            < known.estimates["CO"].high - known.estimates["CO"].low
+        )
+        assert both.pool["effective_draws"] < both.patient["effective_draws"]
+        assert both.calibration is not None and "pool" not in both.calibration
+
+
+def test_a_reference_that_contradicts_names_the_patient_too(shipped: Shipped) -> None:
+    anchors = [parse_anchor("CO=15@50s")]
+    found = answer_pooled(*shipped, read(DEMO), QUESTION, evidence=_evidence(shipped), anchors=anchors)
+    last = list(found)[-1].result
+    assert isinstance(last, Refusal) and last.reason == "anchor"
+    assert "waves, a patient with age 45 years, height 1.75 m and reference CO=15+-1.5@50s" in str(last.hint)
+
+
+@pytest.mark.parametrize("pool", ["recording", "causal"])
+def test_another_patient_is_not_taken_for_the_one_that_is_told_of(
+    shipped: Shipped, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pulsebayes.inference.pooling import answering
+    from pulsebayes.inference.pooling.segments import ChangeFinder
+
+    seen = iter(range(99))
+    monkeypatch.setattr(ChangeFinder, "add", lambda *_: Change(3, "patient") if next(seen) == 5 else None)
+    monkeypatch.setattr(answering, "find_changes", lambda *_: [Change(3, "patient")])
+    often = replace(QUESTION, every_s=8.0, end_s=64.0)
+    with pytest.warns(UserWarning, match="another patient begins about 24 s: age 45 years, height 1.75 m is not used"):
+        found = list(answer_pooled(*shipped, read(DEMO), often, evidence=_evidence(shipped), pool=pool))  # type: ignore[arg-type]
+    answers = [w.result for w in found if isinstance(w.result, Answer)]
+    first = 3 if pool == "recording" else 5
+    assert [a.patient is not None for a in answers] == [True] * first + [False] * (8 - first)
+    assert [bool(a.pool and a.pool.get("another_patient")) for a in answers] == [False] * first + [True] * (8 - first)
+    assert "another patient than the one that is told of" in answers[-1].sources()["model"]
+
+
+def test_a_layer_that_learned_no_patients_is_refused(shipped: Shipped) -> None:
+    layer = replace(shipped[1], patients=None)
+    with pytest.raises(ValueError, match="pooling layer of radial-abp cannot use what is known of a patient"):
+        list(answer_pooled(shipped[0], layer, read(DEMO), QUESTION, evidence=_evidence(shipped)))
+
+
+@pytest.mark.parametrize("name", ["radial-abp", "abp-ppg"])
+def test_what_ships_holds_what_it_says_where_the_patient_is_known(name: str) -> None:
+    folder = find_bundle(name)
+    layer = load_pooling(folder, Bundle.load(folder))
+    assert layer is not None and layer.patients is not None and layer.patients.exponent in (0.7, 0.8)
+    measured = layer.measured["patients"]
+    for size, n in measured[""]["recordings_by_pool"].items():
+        assert n > 900 and set(measured["age+height"]["spread"][size]) >= {"SV", "PWV", "C90", "PWV90"}
+        assert measured["age+height"]["spread"][size]["PWV90"] < 0.85
+        assert measured["age+height"]["refused"][size] < 0.01
+        for known in ("age", "height", "age+height"):
+            held = measured[known]["coverage_by_pool"][size]["0.9"]
+            assert np.mean(list(held.values())) > 0.885
+    told = measured_alike(layer.measured, 12, "ART", (), "age+height")
+    assert told is not None and told["pool"] == 10
+    assert told["coverage"] == measured["age+height"]["coverage_by_pool"]["10"]
+    assert measured_alike(layer.measured, 12, "ART", (), "shoe") is None
+
+
+def _toy() -> tuple[PooledNPE, list[RecordingTensors], list[np.ndarray]]:
+    """Recordings whose patients' ages are 50 + 10 of the standardised wave speed, with an error of 4 years."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, context=4, transforms=2)).eval()
+    n, windows = 2000, 4
+    speed = rng.standard_normal(n)
+    age = np.clip(50 + 10 * speed + 4 * rng.standard_normal(n), 18.5, 89.5)
+    slow = np.stack([rng.standard_normal(n), speed], -1)[:, None].repeat(windows, 1)
+    data = RecordingTensors(
+        torch.randn(n, windows, 8, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(n, windows, 3),
+        torch.from_numpy(slow).float(),
+        torch.arange(windows).float().expand(n, -1) * 8.0,
+        torch.ones(n, windows, dtype=torch.bool),
+        torch.zeros(n, windows, dtype=torch.long),
+    )
+    return npe, [data], [np.stack([age, np.full(n, 1.7)], -1)]
+
+
+def test_likelihoods_learn_what_pools_tell_of_ages() -> None:
+    """Speeds are normal and an age tells ten times one with an error of 4 years: the posterior is known."""
+    npe, sets, subjects = _toy()
+    config = PoolPatientTraining(steps=1000, windows=600, rate=5e-3, noise=0.0, patient_noise=0.0)
+    heads, history = train_pool_heads(npe, sets, subjects, [200], config)
+    assert history[-1] < history[0]
+    speed = torch.linspace(-3.0, 3.0, 601)
+    shared = torch.zeros(601, 5)
+    shared[:, -1] = speed
+    known = pool_contexts(npe, sets[0].h[0], 8.0 * np.arange(4), causal=False).row(0)
+    for power, precision in ((1.0, 1 + (10 / 4) ** 2), (0.5, 1 + 0.5 * (10 / 4) ** 2)):
+        for age in (45.0, 50.0, 60.0):
+            (log,) = PoolPatients(heads, power).log_weights([Patient(age=age)], shared, known)
+            weights = np.exp(log - log.max() - 0.5 * speed.numpy() ** 2)
+            weights /= weights.sum()
+            mean = float(weights @ speed.numpy())
+            sd = float(np.sqrt(weights @ (speed.numpy() - mean) ** 2))
+            assert mean == pytest.approx(power * 10 * (age - 50) / 16 / precision, abs=0.12)
+            assert sd == pytest.approx(precision**-0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("setting", [{"steps": 0}, {"rate": -1.0}, {"noise": -0.1}])
+def test_settings_that_cannot_be_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be positive and no setting negative"):
+        PoolPatientTraining(**setting)  # type: ignore[arg-type]
+
+
+def test_subjects_are_those_of_the_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: Shipped
+) -> None:
+    """They are drawn once more, not kept: ages and heights must be those whose waves were solved."""
+    from pulsebayes.simulators import recordings
+
+    drawn = []
+    monkeypatch.setattr(recordings, "solve_courses", lambda simulator, course, **_: drawn.append(course) or 1 / 0)
+    plan = {"recordings": 5, "windows": 3, "seed": 4, "part": 5, "still_share": 0.5}
+    with pytest.raises(ZeroDivisionError):
+        make_embedded(shipped[0], tmp_path, **plan)  # type: ignore[arg-type]
+    names = list(features._world(shipped[0])[0].space.names)
+    found = features.draw_subjects(shipped[0], **plan)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found[:, 0], drawn[0].theta[:, 0, names.index("age")])
+    np.testing.assert_array_equal(found[:, 1], drawn[0].theta[:, -1, names.index("height")])
+
+
+@pytest.mark.parametrize(("held", "chosen"), [((0.91, 0.90), 0.8), ((0.893, 0.886), 0.7), ((0.88, 0.87), 0.5)])
+def test_the_exponent_is_the_largest_with_which_intervals_hold(
+    held: tuple[float, float], chosen: float, monkeypatch: pytest.MonkeyPatch, shipped: Shipped
+) -> None:
+    """Coverage falls in a line from no weight to full weight; the largest that holds 89 % is taken."""
+    start, end = held
+    told = {e: start + (end - start) * (e - 0.5) / 0.5 for e in patient_measure._EXPONENTS}
+    levels = iter([told[e] for e in patient_measure._EXPONENTS for _ in patient_measure._FITTED])
+    monkeypatch.setattr(patient_measure, "_asked", lambda *_, **__: iter(()))
+    monkeypatch.setattr(patient_measure._Found, "least", property(lambda self: next(levels)))
+    assert patient_measure.fit_exponent(*shipped, [], []) == chosen
+
+
+def test_a_layer_keeps_its_patients_on_disk(tmp_path: Path, shipped: Shipped) -> None:
+    folder = tmp_path / "radial-abp"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    assert shipped[1].patients is not None
+    layer = replace(shipped[1], patients=replace(shipped[1].patients, exponent=0.7))
+    save_pooling(layer, folder)
+    again = load_pooling(folder, Bundle.load(folder))
+    assert again is not None and again.patients is not None and again.patients.exponent == 0.7
+    for name, one in layer.patients.heads.state_dict().items():  # type: ignore[union-attr]
+        torch.testing.assert_close(again.patients.heads.state_dict()[name], one, rtol=2e-3, atol=1e-4)
+    save_pooling(replace(layer, patients=None), folder)
+    assert "patients" not in json.loads((folder / "pooling.json").read_text())
+    bare = load_pooling(folder, Bundle.load(folder))
+    assert bare is not None and bare.patients is None
+
+
+def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped) -> None:
+    rng, (bundle, layer) = np.random.default_rng(0), shipped
+    n, windows = 2, 64
+    data = EmbeddedRecordings(
+        context=(layer.npe.h_mean + layer.npe.h_sd * torch.randn(n, windows, 64)).numpy(),
+        theta=np.broadcast_to(bundle.outputs.space.sample(rng, n)[:, None], (n, windows, 9)).astype(np.float32),
+        compliance=np.ones((n, windows), np.float32),
+        wave_speed=np.full(n, 7.0, np.float32),
+        usable=np.ones((n, windows), bool),
+        time_s=np.tile(8.0 * np.arange(windows), (n, 1)),
+        change_s=np.full(n, np.nan),
+        step_mmhg=np.zeros(n, np.float32),
+        relined=np.zeros(n, bool),
+    )
+    found = patient_measure.measure_informed(bundle, layer, [data], [np.array([[40.0, 1.8], [70.0, 1.6]])], draws=40)
+    assert len(found) == 16
+    for known, row in found.items():
+        assert row["recordings_by_pool"] == {"10": n, "64": n}
+        assert row["anchored"]["recordings"] == n
+        assert {"SV", "C90"} <= set(row["coverage_by_pool"]["64"]["0.9"])
+        if not known:
+            assert set(row["spread"]["10"].values()) == {1.0} and row["effective"]["10"] == 1.0
+    assert found["age+height"]["spread"]["64"]["PWV90"] < 1.0
+    assert found["age+height"]["effective"]["64"] < found["age"]["effective"]["64"] < 1.0
