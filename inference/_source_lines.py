@@ -36,6 +36,8 @@ def calibration_line(calibration: Mapping[str, Any] | None, level: float) -> str
     if "pool" in calibration:
         told = f"{calibration['recordings']} held-out simulated recordings, no patients"
         where = f"windows in pools of {calibration['pool']}, from {told}"
+    if "known" in calibration:
+        where += f", with {calibration['known'].replace('+', ', ')} known"
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(values), max(values))))
     line = f"{100 * calibration['level']:.0f} % intervals held the truth in {ends} % of {where}"
     if "effective_size" in calibration:
@@ -63,7 +65,7 @@ def pool_line(pool: Mapping[str, Any] | None) -> str:
     if not pool.get("counted", True):
         line += "; this window overlaps one that counts, and tells the others nothing"
     if pool.get("another_patient"):
-        line += "; another patient than the one that is told of"
+        line += "; another patient than --patient tells of"
     return line + "."
 
 

@@ -341,7 +341,7 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
     unused = known.patient is not None and calibrated.pooling is not None and calibrated.pooling.patients is None
     if unused and pool != "window":
         message = f"the pooling layer of model {name} cannot use what is known of a patient"
-        hint = "--pool window, without --anchor"
+        hint = "--pool window" + (", without --anchor" if known.anchors else "")
         raise CommandError(message, code="patient", hint=hint, exit_code=ExitCode.BUNDLE)
     if known.follow is not None and pool == "recording":
         raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["AGE", "HEIGHT", "Patient", "PatientError", "draw_sex_and_weight", "parse_patient"]
+__all__ = ["AGE", "HEIGHT", "Patient", "PatientError", "draw_sex_and_weight", "parse_patient", "telling"]
 
 AGE = (18.0, 90.0)
 """Ages of the population [years]."""
@@ -110,6 +110,20 @@ class Patient:
         if self.weight is not None:
             log -= 0.5 * ((np.log(self.weight / height**2) - np.log(_INDEX)) / _INDEX_SD) ** 2
         return log
+
+
+def telling(known: str) -> str:
+    r"""What of that which is known tells anything: sex and weight do not where the height is known.
+
+    Arguments:
+        known: What is known, joined by ``+``.
+
+    Example:
+        >>> telling("age+sex+height"), telling("age+sex")
+        ('age+height', 'age+sex')
+    """
+    names = known.split("+")
+    return "+".join(name for name in names if "height" not in names or name in ("age", "height"))
 
 
 def draw_sex_and_weight(

@@ -19,6 +19,7 @@ from ..bundle import Bundle
 from ..coverage import missed_coverage
 from ..npe import NPE
 from ..sealing import LayerFiles, narrow_state, widen_state
+from ..weighting import effective_share, resampled
 from .card import render_patient_card
 from .heads import PatientHeads
 from .info import Patient
@@ -126,13 +127,9 @@ class PatientEvidence:
         if not np.isfinite(theta).all():
             return Informed(theta[:n], float(len(theta)), len(theta))
         log = self.log_weights(npe, theta, npe.embedding(window)[0])
-        weights = np.exp(log - log.max())
-        weights /= weights.sum()
-        effective = float(1.0 / np.square(weights).sum())
-        positions = (np.arange(n) + float(torch.rand(1, generator=generator))) / n
-        rows = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
+        rows = resampled(log, n, offset=float(torch.rand(1, generator=generator)))
         rows = rows[torch.randperm(n, generator=generator).numpy()]
-        return Informed(theta[rows], effective, len(theta))
+        return Informed(theta[rows], len(log) * effective_share(log), len(theta))
 
     def log_weights(
         self, npe: NPE, theta: Float[np.ndarray, "N D"], context: Float[torch.Tensor, " context"]

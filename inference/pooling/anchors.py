@@ -35,13 +35,13 @@ from jaxtyping import Float
 from ...waveforms.errors import RecordingError
 from ...waveforms.times import read_time
 from ..patient.layer import LEAST_EFFECTIVE
+from ..weighting import effective_share
 
 __all__ = [
     "REACH_S",
     "Anchor",
     "SlowLikelihood",
     "contradictions",
-    "effective_share",
     "parse_anchor",
     "refuse_unused",
     "require_known",
@@ -244,20 +244,6 @@ def refuse_unused(anchors: Sequence[Anchor], file: str) -> None:
         )
 
 
-def effective_share(log: Float[np.ndarray, " draw"]) -> float:
-    r"""Effective number of weighted draws, $(\sum w)^2 / \sum w^2$, as a share of them.
-
-    Arguments:
-        log: Logarithms of their weights, up to a constant.
-
-    Example:
-        >>> effective_share(np.array([0.0, 0.0, -99.0, -99.0]))
-        0.5
-    """
-    weights = np.exp(log - log.max())
-    return float(weights.sum() ** 2 / np.square(weights).sum() / len(weights))
-
-
 @dataclass(frozen=True)
 class SlowLikelihood:
     r"""What the anchors of one window say of the slow quantities.
@@ -349,16 +335,6 @@ class SlowLikelihood:
         """
         misfits = self.offset + (slow - self.centre) @ self.slope.T
         return np.asarray(-0.5 * (misfits @ np.linalg.inv(self.covariance) * misfits).sum(1))
-
-    def weights(self, slow: Float[np.ndarray, "draw S"]) -> Float[np.ndarray, " draw"]:
-        r"""Weights of draws that it makes of even ones; their sum is 1.
-
-        Arguments:
-            slow: Logarithms of the slow quantities.
-        """
-        log = self.log(slow)
-        weights = np.exp(log - log.max())
-        return np.asarray(weights / weights.sum())
 
 
 def _misfits(

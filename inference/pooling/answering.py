@@ -31,7 +31,7 @@ from ..channel_answering import ChannelDesk, Laid
 from ..patient.layer import PatientEvidence
 from ..workers import Workers, in_order
 from .anchors import Anchor, SlowLikelihood, contradictions, refuse_unused, require_known
-from .answers import OVERSAMPLED, Asked, PooledAnswers, Seen
+from .answers import Asked, PooledAnswers, Seen
 from .features import embed_windows
 from .layer import PoolingLayer
 from .network import pool_contexts
@@ -316,14 +316,14 @@ class _Desk:
         """The windows of one patient, with their pool and the references among them."""
         time_s, pool = np.array([one.start_s for one in seen]), [seen[i] for i in np.flatnonzero(counted)]
         contexts = pool_contexts(self.layer.npe, units, time_s, causal=False, states=states, counted=counted)
-        alone, draws, start_s = len(pool) == 1, self.question.n_draws * (OVERSAMPLED if inside else 1), pool[0].start_s
+        alone, draws, start_s = len(pool) == 1, self.answers.drawn(anchored=bool(inside)), pool[0].start_s
         shared = None if alone else self.answers.shared(contexts.row(0), start_s, draws, informed=informed)
         strange, part = sum(one.is_shifted for one in pool), list[Asked]()
         for i, one in enumerate(seen):
             begun = time_s[np.argmax((states == states[i]) & counted)]
             size = len(pool), start_s, pool[-1].end_s, float(begun), strange
             told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]), informed=informed)
-            part.append(Asked(one, None if alone else contexts.row(i), told, informed, *(shared or ())))
+            part.append(Asked(one, None if alone else contexts.row(i), told, informed, shared))
         own = {at: tuple(a for a, other in inside if other == at) for _, at in inside}
         known = {at: (a, self.answers.likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if not alone}
         return [
@@ -336,8 +336,8 @@ class _Desk:
         if patients == 2 and self.answers.evidence is not None and not self._warned:
             self._warned = True
             known = self.answers.evidence.patient.text
-            told = f"another patient begins about {start_s:g} s: {known} is not used from there on"
-            warnings.warn(f"{file}: {told}", stacklevel=2)
+            told = f"windows from about {start_s:g} s on are another patient's: {known} is not used any more"
+            warnings.warn(f"{file}: {told}; --start {start_s:g}s tells of the other", stacklevel=2)
         return self.answers.evidence is not None and patients == 1
 
     def _told(

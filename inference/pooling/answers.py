@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..answer import Answer, Prior, Refusal, VerdictLike, answer_window, cited_coverage, window_seed
@@ -16,15 +16,16 @@ from ..answering import AnsweredWindow, Question
 from ..bundle import Bundle
 from ..contract import joined
 from ..patient.layer import LEAST_EFFECTIVE, PatientEvidence
-from .anchors import Anchor, SlowLikelihood, effective_share
+from ..weighting import effective_share, resampled
+from .anchors import Anchor, SlowLikelihood
 from .coverage import measured_alike
 from .layer import PoolingLayer
 from .network import SLOW, PoolContext
 
-__all__ = ["Asked", "PooledAnswers", "Seen"]
+__all__ = ["Asked", "PooledAnswers", "Seen", "SharedDraws"]
 
-OVERSAMPLED = 4
-"""Draws for each that is kept, where references or the patient weight them."""
+_ANCHORED, _INFORMED = (4, 2000), (2, 4000)
+"""Draws for each that is kept, and fewest in all, where references weight them and where the patient does."""
 _UNITS = {"C90": "mL/mmHg", "PWV90": "m/s"}
 
 
@@ -59,6 +60,25 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class SharedDraws:
+    r"""Draws of what the windows of a pool share.
+
+    Arguments:
+        draws: The draws, standardised.
+        effective: Effective share of those that were weighted by what is known of the patient.
+        agrees: Whether enough of them bear it, by the whole likelihood.
+
+    Example:
+        >>> SharedDraws(torch.zeros(5, 11)).agrees
+        True
+    """
+
+    draws: Float[Tensor, "n S"]
+    effective: float = 1.0
+    agrees: bool = True
+
+
+@dataclass(frozen=True)
 class Asked:
     r"""A window with the context of its pool and what is said of it.
 
@@ -68,7 +88,6 @@ class Asked:
         pool: The pool in words and numbers.
         informed: Whether it is of the patient that is told of.
         shared: Draws of what its pool shares, where these serve several windows.
-        share: Effective share of the draws that were weighted by what is known of the patient, for these.
         likelihoods: What references of other windows say of what the pool shares.
         anchors: References of this window.
 
@@ -81,8 +100,7 @@ class Asked:
     context: PoolContext | None
     pool: dict[str, Any]
     informed: bool = False
-    shared: Float[Tensor, "draw S"] | None = None
-    share: float = 1.0
+    shared: SharedDraws | None = None
     likelihoods: tuple[SlowLikelihood, ...] = ()
     anchors: tuple[Anchor, ...] = ()
 
@@ -124,17 +142,24 @@ class PooledAnswers:
             anchors: The references.
             asked: The window.
         """
-        shared, theta, _ = self._joint(asked, OVERSAMPLED * 500)
+        shared, theta = self._joint(asked, _ANCHORED[1])
         far = None
         if asked.context is not None and self.layer.aging.excess:
             context = asked.context.grown(self.layer.aging.growth(1.0))
             far = self.bundle.outputs.derive(self._joint(replace(asked, context=context), len(theta))[1])
-        return SlowLikelihood.of(anchors, shared.double().numpy(), self.bundle.outputs.derive(theta), far)
+        return SlowLikelihood.of(anchors, shared.draws.double().numpy(), self.bundle.outputs.derive(theta), far)
+
+    def drawn(self, *, anchored: bool) -> int:
+        r"""Draws of a window before references weight them, where there are any.
+
+        Arguments:
+            anchored: Whether there are.
+        """
+        each, fewest = _ANCHORED
+        return max(each * self.question.n_draws, fewest) if anchored else self.question.n_draws
 
     @torch.no_grad()
-    def shared(
-        self, context: PoolContext, start_s: float, n: int, *, informed: bool
-    ) -> tuple[Float[Tensor, "n S"], float]:
+    def shared(self, context: PoolContext, start_s: float, n: int, *, informed: bool) -> SharedDraws:
         r"""Draws of what a pool shares: the same numbers for all its windows, and as a running pool grows.
 
         Arguments:
@@ -142,42 +167,38 @@ class PooledAnswers:
             start_s: Start of the pool [s].
             n: Draws.
             informed: Whether they are to know the patient: more are drawn then, weighted and resampled in their order.
-
-        Returns:
-            The draws, and the effective share of those that were weighted.
         """
         generator = torch.Generator().manual_seed(window_seed(self.question.seed + 1, start_s))
-        if self.evidence is None or self.layer.patients is None or not informed:
-            return self.layer.npe.sample_shared(context, n, generator), 1.0
-        draws = self.layer.npe.sample_shared(context, max(n, self._weighed), generator)
-        (log,) = self.layer.patients.log_weights([self.evidence.patient], draws, context)
-        return draws[torch.from_numpy(_resampled(log, n))], effective_share(log)
+        patients, (each, fewest) = self.layer.patients, _INFORMED
+        if self.evidence is None or patients is None or not informed:
+            return SharedDraws(self.layer.npe.sample_shared(context, n, generator))
+        draws = self.layer.npe.sample_shared(context, max(n, each * self.question.n_draws, fewest), generator)
+        (log,) = patients.log_likelihoods([self.evidence.patient], draws, context)
+        rows = torch.from_numpy(resampled(patients.exponent * log, n))
+        effective = effective_share(patients.exponent * log)
+        return SharedDraws(draws[rows], effective, effective_share(log) >= LEAST_EFFECTIVE)
 
-    @property
-    def _weighed(self) -> int:
-        """Draws that are weighted by what is known of the patient."""
-        return OVERSAMPLED * self.question.n_draws
-
-    def _joint(self, asked: Asked, n: int) -> tuple[Float[Tensor, "n S"], Float[np.ndarray, "n D"], float]:
-        """Shared and own quantities, of a window alone only its own; and the share of draws that bear the patient."""
+    def _joint(self, asked: Asked, n: int) -> tuple[SharedDraws, Float[np.ndarray, "n D"]]:
+        """Shared and own quantities, of a window alone only its own."""
         generator = torch.Generator().manual_seed(window_seed(self.question.seed, asked.seen.start_s))
         if asked.context is None:
-            return torch.zeros(n, 0), *self._own(asked, n, generator)
-        if asked.shared is None:
-            shared, share = self.shared(asked.context, asked.pool["start_s"], n, informed=asked.informed)
-        else:
-            shared, share = asked.shared[:n], asked.share
-        theta = self.layer.npe.sample_window(self.bundle.outputs.space, asked.context, shared, generator)
-        return shared, theta, share
+            return self._alone_draws(asked, n, generator)
+        shared = asked.shared
+        if shared is None:
+            shared = self.shared(asked.context, asked.pool["start_s"], n, informed=asked.informed)
+        shared = replace(shared, draws=shared.draws[:n])
+        return shared, self.layer.npe.sample_window(self.bundle.outputs.space, asked.context, shared.draws, generator)
 
-    def _own(self, asked: Asked, n: int, generator: torch.Generator) -> tuple[Float[np.ndarray, "n D"], float]:
-        """Draws of a window alone, and the share of them that bear the patient."""
+    def _alone_draws(
+        self, asked: Asked, n: int, generator: torch.Generator
+    ) -> tuple[SharedDraws, Float[np.ndarray, "n D"]]:
+        """Draws of a window alone, which shares nothing."""
         window, npe = torch.from_numpy(np.asarray(asked.seen.values, np.float32))[None], self.bundle.npe
-        evidence = self._evidence(asked)
+        evidence, nothing = self._evidence(asked), torch.zeros(n, 0)
         if evidence is None:
-            return npe.sample(window, n, generator)[0], 1.0
+            return SharedDraws(nothing), npe.sample(window, n, generator)[0]
         informed = evidence.draw(npe, window, n, generator)
-        return informed.theta, informed.effective / informed.weighted
+        return SharedDraws(nothing, informed.effective / informed.weighted, informed.agrees), informed.theta
 
     def answer(self, asked: Asked | AnsweredWindow) -> AnsweredWindow:
         r"""Draws, weights and summarises one window.
@@ -191,17 +212,18 @@ class PooledAnswers:
         if asked.context is None and not asked.anchors:
             return AnsweredWindow(seen.values, self._alone(asked))
         anchored = bool(asked.likelihoods or asked.anchors)
-        n = question.n_draws * (OVERSAMPLED if anchored else 1)
-        shared, theta, share = self._joint(asked, n)
-        pool, log = asked.pool, self._anchors_log(asked, shared, theta)
-        refusal = self._contradicted(asked, share, effective_share(log))
+        n = self.drawn(anchored=anchored)
+        shared, theta = self._joint(asked, n)
+        log = self._anchors_log(asked, shared.draws, theta)
+        refusal = self._contradicted(asked, shared, shared.effective * effective_share(log))
         if refusal is not None:
             return AnsweredWindow(seen.values, refusal)
+        pool, slow = asked.pool, shared.draws
         if anchored:
-            pool = {**pool, "effective_draws": round(n * share * effective_share(log))}
-            rows = _resampled(log, question.n_draws)
+            pool = {**pool, "effective_draws": round(n * shared.effective * effective_share(log))}
+            rows = resampled(log, question.n_draws)
             np.random.default_rng([question.seed, round(abs(seen.start_s) * 1000)]).shuffle(rows)
-            shared, theta = shared[torch.from_numpy(rows)], theta[rows]
+            slow, theta = slow[torch.from_numpy(rows)], theta[rows]
         draws = self.bundle.outputs.derive(theta)
         answer = Answer(
             seen.start_s,
@@ -212,8 +234,8 @@ class PooledAnswers:
             seen.signal,
             self._cited(asked),
             seen.place,
-            pool={**pool, "slow": {} if asked.context is None else _summary(self.layer.npe.slow(shared))},
-            patient=self._told_of_patient(asked, round(share * self._weighed)),
+            pool={**pool, "slow": {} if asked.context is None else _summary(self.layer.npe.slow(slow))},
+            patient=self._told_of_patient(asked, shared),
         )
         return AnsweredWindow(seen.values, answer)
 
@@ -221,9 +243,13 @@ class PooledAnswers:
         """What is known of the patient of a window."""
         return self.evidence if asked.informed else None
 
-    def _told_of_patient(self, asked: Asked, effective: int) -> dict[str, Any] | None:
-        evidence = self._evidence(asked)
-        return None if evidence is None else {"known": evidence.patient.text, "effective_draws": effective}
+    def _told_of_patient(self, asked: Asked, shared: SharedDraws) -> dict[str, Any] | None:
+        """What is known of the patient, and how many draws of those that were weighted by it count."""
+        evidence, (each, fewest) = self._evidence(asked), _INFORMED
+        if evidence is None:
+            return None
+        effective = round(shared.effective * max(each * self.question.n_draws, fewest))
+        return {"known": evidence.patient.text, "effective_draws": effective}
 
     def _uninformative(self, seen: Seen) -> float:
         """Share of the prior's interval above which a quantity is withheld, by the window's own channels."""
@@ -261,18 +287,17 @@ class PooledAnswers:
             log -= 0.5 * (misfit / error) ** 2
         return log
 
-    def _contradicted(self, asked: Asked, share: float, anchored: float) -> Refusal | None:
+    def _contradicted(self, asked: Asked, shared: SharedDraws, effective: float) -> Refusal | None:
         """Why a window has no answer that hardly a draw bears the patient or the references of; None if it has one."""
         seen, evidence = asked.seen, self._evidence(asked)
-        who = "" if evidence is None else f"a patient with {evidence.patient.text}"
-        reason, hint = "", ""
-        if share < LEAST_EFFECTIVE:
+        who, reason, hint = "" if evidence is None else f"a patient with {evidence.patient.text}", "", ""
+        if not shared.agrees:
             hint = f"the waves of this pool and {who} do not go together: check what --patient says"
             reason = "patient"
-        elif share * anchored < LEAST_EFFECTIVE or not all(one.agrees for one in asked.likelihoods):
-            among = f"waves, {who} and" if who else "waves and"
+        elif effective < LEAST_EFFECTIVE or not all(one.agrees for one in asked.likelihoods):
+            among, other = (f"waves, {who} and", ", or what --patient says") if who else ("waves and", "")
             hint = f"{among} reference {' and '.join(asked.pool['anchors'])} contradict each other: "
-            reason, hint = "anchor", hint + "check its value, unit and time, or widen its error"
+            reason, hint = "anchor", hint + f"check its value, unit and time{other}, or widen its error"
         return Refusal(seen.start_s, seen.end_s, reason, hint, seen.signal, seen.place) if reason else None
 
     def _cited(self, asked: Asked) -> dict[str, Any] | None:
@@ -284,15 +309,10 @@ class PooledAnswers:
             return None
         missed = {name: why for name, why in told["not_calibrated"].items() if name in self.bundle.outputs.reported}
         cited = cited_coverage({**told, "not_calibrated": missed}, self.question.level, asked.seen.place)
+        if cited is not None and known:
+            cited = {**cited, "known": known}
         mostly = 2 * asked.pool["shifted"] > asked.pool["windows"]
         return {**cited, "method": "uncalibrated"} if cited is not None and mostly else cited
-
-
-def _resampled(log: Float[np.ndarray, " draw"], n: int) -> Int[np.ndarray, " n"]:
-    """Rows of weighted draws, resampled systematically."""
-    weights = np.exp(log - log.max())
-    weights /= weights.sum()
-    return np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(n) + 0.5) / n), len(weights) - 1)
 
 
 def _summary(slow: Float[np.ndarray, "draw S"]) -> dict[str, dict[str, Any]]:

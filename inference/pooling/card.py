@@ -10,7 +10,7 @@ from ..patient.card import worth_of
 
 __all__ = ["render_pooling_card"]
 
-_KNOWN = ("", "age", "sex", "height", "age+sex", "age+height", "age+sex+height+weight")
+_KNOWN = ("", "age", "sex", "height", "age+sex", "age+height")
 _SENSOR = {
     "called elsewhere": "Changes found where there was none, by recording",
     "sensor changes": "Sensor changes found",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..coverage import missed_coverage
+from ..patient.info import telling
 
 __all__ = ["measured_alike"]
 
@@ -21,13 +22,16 @@ def measured_alike(
         windows: Windows of the pool.
         given: The channels given, joined.
         anchors: References, as they are written on the command line.
+        known: What is known of the patient, joined by ``+``.
 
     Returns:
-        Coverage by level and quantity and ``n``: with references of pools that had such ones, whatever channels; else
-            of windows in long pools with these channels where a model of several was measured so; else of pools of
-            about as many windows (``pool``), with ``n`` and ``recordings`` the recordings that those were of. And
-            ``not_calibrated``, the quantities that miss there, with these channels, in pools of about as many windows
-            or in all, by more than 3 points at 50 or 90 %. None if nothing like it was measured.
+        Coverage by level and quantity and ``n``: with references of pools that had such ones, whatever channels; where
+            the patient is known of pools of about as many windows whose patient was known alike, whatever channels, or
+            with a reference besides; else of windows in long pools with these channels where a model of several was
+            measured so; else of pools of about as many windows (``pool``), with ``n`` and ``recordings`` the
+            recordings that those were of. And ``not_calibrated``, the quantities that miss there, with these channels,
+            in pools of about as many windows or in all, by more than 3 points at 50 or 90 %. None if nothing like it
+            was measured.
 
     Example:
         >>> coverage = {"0.5": {"HR": 0.51}, "0.9": {"HR": 0.9}}
@@ -46,7 +50,7 @@ def measured_alike(
     names = {text.split("=")[0] for text in anchors}
     if names and not names <= set(measured.get("anchored", {}).get("anchors", ())):
         return None
-    informed = measured.get("patients", {}).get(known) if known else None
+    informed = measured.get("patients", {}).get(telling(known)) if known else None
     if known:
         return None if informed is None else _with_patient(measured, informed, windows, given, anchored=bool(names))
     if names:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from ..bundle import Bundle
 from ..sampling import invert_flow
+from ..weighting import normalised
 from .anchors import Anchor, SlowLikelihood
 from .features import EmbeddedRecordings
 from .layer import PoolingLayer
@@ -21,7 +22,6 @@ __all__ = [
     "HeldPool",
     "anchored_ranks",
     "coverage_of",
-    "normalised",
     "pooled_draws",
     "ranks",
     "standard_errors",
@@ -138,7 +138,7 @@ class HeldPool:
     truth: Mapping[str, Float[np.ndarray, " K"]]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, data: EmbeddedRecordings, bundle: Bundle, r: int, size: int) -> HeldPool:
+    def draw(cls, rng: np.random.Generator, data: EmbeddedRecordings, bundle: Bundle, *, r: int, size: int) -> HeldPool:
         r"""A stretch of a recording at random.
 
         Arguments:
@@ -185,6 +185,7 @@ class HeldPool:
         bundle: Bundle,
         layer: PoolingLayer,
         data: EmbeddedRecordings,
+        *,
         draws: int,
         asked: Int[np.ndarray, " N"] | slice = slice(None),
         growth: Float[np.ndarray, "N D"] | None = None,
@@ -232,11 +233,12 @@ class HeldPool:
 
 
 def anchored_ranks(
-    rng: np.random.Generator,
     bundle: Bundle,
     layer: PoolingLayer,
     data: EmbeddedRecordings,
+    *,
     pool: HeldPool,
+    rng: np.random.Generator,
     draws: int,
     told: Callable[[Float[np.ndarray, "n S"]], Sequence[Float[np.ndarray, " n"]]] = lambda shared: [
         np.zeros(len(shared))
@@ -245,11 +247,11 @@ def anchored_ranks(
     r"""Ranks in the other windows where one cardiac output is known with an error of 10 %; draws weighted as answers.
 
     Arguments:
-        rng: Source of randomness.
         bundle: The window model.
         layer: The pooling layer.
         data: Held-out recordings.
         pool: The pool.
+        rng: Source of randomness.
         draws: Draws of each window.
         told: Log weights of draws of what the pool shares by what else is known, one set after another.
 
@@ -269,26 +271,12 @@ def anchored_ranks(
     ages = np.array([aging.age(apart) for apart in time_s - time_s[0]])
     ages[1] = 1.0
     growth = np.stack([aging.growth(age) for age in ages])
-    shared, made = pool.answered(bundle, layer, data, _OVERSAMPLED * draws, asked, growth)
+    shared, made = pool.answered(bundle, layer, data, draws=_OVERSAMPLED * draws, asked=asked, growth=growth)
     wide, anchor = shared.astype(np.float64), Anchor("CO", value, 0.0, 0.1 * value)
     known = SlowLikelihood.of([anchor], wide, {"CO": made["CO"][0]}, {"CO": made["CO"][1]} if aging.excess else None)
     logs = np.stack([known.aged(age).log(wide) for age in ages[2:]])
     weights = [normalised(logs + log) for log in told(shared)]
     return [{name: ranks(made[name][2:], pool.truth[name][others], own) for name in made} for own in weights]
-
-
-def normalised(log: Float[np.ndarray, "*K n"]) -> Float[np.ndarray, "*K n"]:
-    r"""Weights whose sum is 1.
-
-    Arguments:
-        log: Their logarithms, up to a constant.
-
-    Example:
-        >>> normalised(np.log([[3.0, 1.0]])).round(9).tolist()
-        [[0.75, 0.25]]
-    """
-    weights = np.exp(log - log.max(-1, keepdims=True))
-    return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
 def _each(weights: Float[np.ndarray, " n"] | None, draws: Float[np.ndarray, "K n"]) -> Float[np.ndarray, "K n"] | None:

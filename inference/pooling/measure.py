@@ -99,8 +99,8 @@ def measure_alike(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings,
     """
     rng, rows = np.random.default_rng(2), []
     for r in range(len(data.context)):
-        pool = HeldPool.draw(rng, data, bundle, r, data.context.shape[1])
-        ways = pool.answered_alone(bundle, data, draws), pool.answered(bundle, layer, data, draws)[1]
+        pool = HeldPool.draw(rng, data, bundle, r=r, size=data.context.shape[1])
+        ways = pool.answered_alone(bundle, data, draws), pool.answered(bundle, layer, data, draws=draws)[1]
         errors = [[_error(way[q], pool.truth[q]).mean() for way in ways] for q in _FLOWS]
         trends = [[_trend(way[q], pool.truth[q]) for way in ways] for q in _FLOWS]
         rows.append([errors, trends])
@@ -120,9 +120,9 @@ def _still(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws:
     """Width of pooled intervals over that of windows alone in recordings in which stroke volume hardly moves."""
     rng, ratios = np.random.default_rng(1), []
     for r in range(len(data.context)):
-        pool = HeldPool.draw(rng, data, bundle, r, 200)
+        pool = HeldPool.draw(rng, data, bundle, r=r, size=200)
         if np.std(np.log(pool.truth["SV"])) < _STILL:
-            (_, made), alone = pool.answered(bundle, layer, data, draws), pool.answered_alone(bundle, data, draws)
+            (_, made), alone = pool.answered(bundle, layer, data, draws=draws), pool.answered_alone(bundle, data, draws)
             ratios.append((_width(made["SV"]) / _width(alone["SV"]), _width(made["CO"]) / _width(alone["CO"])))
     return {"recordings": len(ratios), **(dict(zip(("SV", "CO"), _median(ratios), strict=True)) if ratios else {})}
 
@@ -188,17 +188,17 @@ class _Found:
         size: int,
         draws: int,
     ) -> None:
-        pool = HeldPool.draw(rng, data, bundle, r, size)
+        pool = HeldPool.draw(rng, data, bundle, r=r, size=size)
         whole = size > SIZES[1] and size == max(one for one in SIZES if one <= data.context.shape[1])
         alone = pool.answered_alone(bundle, data, draws) if whole or size == SIZES[0] else {}
         if size == SIZES[0]:
             self.held["1"].append({name: ranks(alone[name], pool.truth[name]) for name in alone})
             return
-        shared, made = pool.answered(bundle, layer, data, draws)
+        shared, made = pool.answered(bundle, layer, data, draws=draws)
         self.held[str(size)].append(pool.ranks(layer, data, shared, made))
         if whole:
             for _ in range(_REFERENCES):
-                self.held["anchored"] += anchored_ranks(rng, bundle, layer, data, pool, draws)
+                self.held["anchored"] += anchored_ranks(bundle, layer, data, pool=pool, rng=rng, draws=draws)
             here, all_of = data.given[r, pool.rows[pool.at]], data.given[r, pool.rows]
             errors = [np.stack([_error(one[q], pool.truth[q]) for q in _FLOWS]) for one in (alone, made)]
             self.given.append(_Told(here, bool((all_of != all_of[0]).any()), self.held[str(size)][-1], *errors))

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 
 from ..bundle import Bundle
-from ..patient.info import Patient, draw_sex_and_weight
+from ..patient.info import Patient, draw_sex_and_weight, telling
 from ..patient.layer import LEAST_EFFECTIVE
 from ..patient.recipe import KNOWN
-from .anchors import effective_share
+from ..weighting import effective_share, normalised
 from .features import EmbeddedRecordings
-from .held_pools import HeldPool, anchored_ranks, coverage_of, normalised
+from .held_pools import HeldPool, anchored_ranks, coverage_of
 from .layer import PoolingLayer
 from .measure import SIZES
 from .network import SLOW
@@ -28,7 +28,9 @@ from .patients import PoolPatients
 
 __all__ = ["fit_exponent", "measure_informed"]
 
-Subjects = Sequence[Float[np.ndarray, "R 2"]]
+_Subjects = Sequence[Float[np.ndarray, "R 2"]]
+_SIZES = (2, *SIZES[1:])
+_KNOWN = ("", *dict.fromkeys(telling(known) for known in KNOWN))
 _EXPONENTS = (0.5, 0.6, 0.7, 0.8)  # with more, 90 % intervals of compliance hold 85 to 86 % of ``abp-ppg``'s tests
 _FITTED = ("age", "height", "age+height")
 _HELD = 0.89  # share that 90 % intervals must hold on the mean of all quantities
@@ -38,12 +40,12 @@ def measure_informed(
     bundle: Bundle,
     layer: PoolingLayer,
     sets: Sequence[EmbeddedRecordings],
-    subjects: Subjects,
+    subjects: _Subjects,
     *,
     draws: int = 400,
     seed: int = 5,
 ) -> dict[str, Any]:
-    r"""Coverage and spread in pools of 10, 64 and 200 windows whose patient is known.
+    r"""Coverage and spread in pools of 2, 10, 64 and 200 windows whose patient is known.
 
     Arguments:
         bundle: The window model.
@@ -54,7 +56,8 @@ def measure_informed(
         seed: Seed of pools, sexes and weights.
 
     Returns:
-        JSON-able, by what is known, joined by ``+``, and empty where nothing is: by windows of the pool
+        JSON-able, by what is known, joined by ``+``, and empty where nothing is (sex and weight are left out where the
+        height is known, as they tell nothing then): by windows of the pool
         ``coverage_by_pool``, ``recordings_by_pool``, ``spread``, the root mean posterior variance over that where
         nothing is known (of the logarithm where positive), ``effective``, the mean effective share of draws, and
         ``refused``, the share of pools that do not go with their patient; and ``anchored``, the coverage where one
@@ -69,9 +72,9 @@ def measure_informed(
         400
     """
     exponent = _required(layer).exponent
-    found = {known: _Found() for known in ("", *KNOWN)}
+    found = {known: _Found() for known in _KNOWN}
     ways = [(known, exponent) for known in found]
-    for asked, rng in _asked(bundle, layer, sets, subjects, ways, draws=draws, seed=seed):
+    for asked, rng in _asked(bundle, layer, sets, subjects, ways, sizes=_SIZES, draws=draws, seed=seed):
         asked.add(list(found.values()))
         if asked.is_whole:
             asked.add_anchored(rng, list(found.values()))
@@ -82,7 +85,7 @@ def fit_exponent(
     bundle: Bundle,
     layer: PoolingLayer,
     sets: Sequence[EmbeddedRecordings],
-    subjects: Subjects,
+    subjects: _Subjects,
     *,
     draws: int = 200,
     seed: int = 6,
@@ -110,11 +113,13 @@ def fit_exponent(
     """
     _required(layer)
     found = {(known, exponent): _Found() for exponent in _EXPONENTS for known in _FITTED}
-    for asked, _ in _asked(bundle, layer, sets, subjects, list(found), draws=draws, seed=seed):
+    for asked, _ in _asked(bundle, layer, sets, subjects, list(found), sizes=_SIZES[1:], draws=draws, seed=seed):
         asked.add(list(found.values()))
     least = {exponent: min(found[known, exponent].least for known in _FITTED) for exponent in _EXPONENTS}
-    tell("90 % intervals hold " + ", ".join(f"{100 * held:.1f} % at {e:g}" for e, held in least.items()))
-    return max((exponent for exponent, held in least.items() if held >= _HELD), default=min(_EXPONENTS))
+    enough = [exponent for exponent, held in least.items() if held >= _HELD]
+    told = ", ".join(f"{100 * held:.1f} % at {e:g}" for e, held in least.items())
+    tell(f"90 % intervals hold {told}" + ("" if enough else f": none {100 * _HELD:g} %, the least is taken"))
+    return max(enough, default=min(_EXPONENTS))
 
 
 def _required(layer: PoolingLayer) -> PoolPatients:
@@ -127,9 +132,10 @@ def _asked(
     bundle: Bundle,
     layer: PoolingLayer,
     sets: Sequence[EmbeddedRecordings],
-    subjects: Subjects,
+    subjects: _Subjects,
     ways: Sequence[tuple[str, float]],
     *,
+    sizes: Sequence[int],
     draws: int,
     seed: int,
 ) -> Iterator[tuple[_Asked, np.random.Generator]]:
@@ -141,17 +147,19 @@ def _asked(
             whole |= {"height": height, "weight": float(weight[r])}
             known = [(Patient(**{k: whole[k] for k in names.split("+") if k}), exponent) for names, exponent in ways]
             rng = np.random.default_rng([seed, number, r])
-            for size in (size for size in SIZES[1:] if size <= data.context.shape[1]):
-                yield _Asked(bundle, layer, data, HeldPool.draw(rng, data, bundle, r, size), size, known, draws), rng
+            for size in (size for size in sizes if size <= data.context.shape[1]):
+                pool = HeldPool.draw(rng, data, bundle, r=r, size=size)
+                yield _Asked(bundle, layer, data, pool, size, known, draws), rng
 
 
 @dataclass
 class _Found:
-    """Ranks, variances and effective shares by windows of the pool, and ranks where a reference is known besides."""
+    """By windows of the pool ranks, variances, shares; and ranks where a reference is known besides."""
 
     ranks: dict[str, list[Mapping[str, np.ndarray]]] = field(default_factory=dict)
     variances: dict[str, list[Mapping[str, float]]] = field(default_factory=dict)
     effective: dict[str, list[float]] = field(default_factory=dict)
+    bears: dict[str, list[bool]] = field(default_factory=dict)
     anchored: list[Mapping[str, np.ndarray]] = field(default_factory=list)
 
     @property
@@ -168,13 +176,12 @@ class _Found:
             }
             for size, rows in self.variances.items()
         }
-        shares = {size: np.array(own) for size, own in self.effective.items()}
         return {
             "recordings_by_pool": {size: len(rows) for size, rows in self.ranks.items()},
             "coverage_by_pool": {size: coverage_of(rows) for size, rows in self.ranks.items()},
             "spread": spread,
-            "effective": {size: round(float(own.mean()), 3) for size, own in shares.items()},
-            "refused": {size: round(float((own < LEAST_EFFECTIVE).mean()), 4) for size, own in shares.items()},
+            "effective": {size: round(float(np.mean(own)), 3) for size, own in self.effective.items()},
+            "refused": {size: round(1.0 - float(np.mean(own)), 4) for size, own in self.bears.items()},
             "anchored": {
                 "n": sum(len(part["SV"]) for part in self.anchored),
                 "recordings": len(self.anchored),
@@ -202,27 +209,33 @@ class _Asked:
         return self.size == longest and self.size > SIZES[1]
 
     @torch.no_grad()
-    def _log_weights(self, shared: Float[np.ndarray, "n S"]) -> list[Float[np.ndarray, " n"]]:
+    def _log_likelihoods(self, shared: Float[np.ndarray, "n S"]) -> list[Float[np.ndarray, " n"]]:
         context = self.pool.known(self.bundle, self.layer, self.data)
-        patients, exponents = zip(*self.known, strict=True)
-        logs = PoolPatients(_required(self.layer).heads).log_weights(patients, torch.from_numpy(shared), context)
-        return [exponent * log for exponent, log in zip(exponents, logs, strict=True)]
+        patients = [patient for patient, _ in self.known]
+        return _required(self.layer).log_likelihoods(patients, torch.from_numpy(shared), context)
+
+    def _log_weights(self, shared: Float[np.ndarray, "n S"]) -> list[Float[np.ndarray, " n"]]:
+        logs = self._log_likelihoods(shared)
+        return [exponent * log for (_, exponent), log in zip(self.known, logs, strict=True)]
 
     def add(self, found: Sequence[_Found]) -> None:
         """Adds the pool to what is found in each way."""
         layer, data, pool = self.layer, self.data, self.pool
-        shared, made = pool.answered(self.bundle, layer, data, 2 * self.draws)
+        shared, made = pool.answered(self.bundle, layer, data, draws=2 * self.draws)
         slow = dict(zip(SLOW, layer.npe.slow(torch.from_numpy(shared)).T[:, None], strict=True))
         scaled = {name: self._scaled(name, values) for name, values in made.items()} | slow
-        for one, log in zip(found, self._log_weights(shared), strict=True):
-            weights = normalised(log)
+        for one, whole, (_, exponent) in zip(found, self._log_likelihoods(shared), self.known, strict=True):
+            weights, log = normalised(exponent * whole), exponent * whole
+            one.bears.setdefault(str(self.size), []).append(effective_share(whole) >= LEAST_EFFECTIVE)
             one.ranks.setdefault(str(self.size), []).append(pool.ranks(layer, data, shared, made, weights))
             one.effective.setdefault(str(self.size), []).append(effective_share(log))
             one.variances.setdefault(str(self.size), []).append({k: _variance(v, weights) for k, v in scaled.items()})
 
     def add_anchored(self, rng: np.random.Generator, found: Sequence[_Found]) -> None:
         """Adds where one reference is known besides."""
-        ranks = anchored_ranks(rng, self.bundle, self.layer, self.data, self.pool, self.draws, self._log_weights)
+        ranks = anchored_ranks(
+            self.bundle, self.layer, self.data, pool=self.pool, rng=rng, draws=self.draws, told=self._log_weights
+        )
         for one, own in zip(found, ranks, strict=True):
             one.anchored.append(own)
 

@@ -10,9 +10,9 @@ so draws of what a pool shares are weighted once for all its windows, as referen
 window. Both likelihoods are mixtures of truncated normals (``PatientHeads``), learned from pools of simulated
 recordings with the truth of $s$, with noise on the windows as the flows learn with it. Shared errors of the outputs are
 left out of $s$: a likelihood of all of them together is too sure of ages that it has not seen. The exponent
-$\eta$, at most 1, is the largest with which intervals hold what they say in pools of recordings that nothing was
-trained on (``fit_exponent``): what is right of $s$ makes the draws of all that depends on it too narrow, as they err in
-other things. A pool of one window is informed as that window is, by the patient layer.
+$\eta$, at most 1, is the largest with which intervals hold what they say in pools of recordings that neither course nor
+flows nor likelihoods learned from (``fit_exponent``): what is right of $s$ makes the draws of all that depends on it
+too narrow, as they err in other things. A pool of one window is informed as that window is, by the patient layer.
 
 References:
     Power likelihoods: Holmes C.C., Walker S.G. (2017), Biometrika 104:497.
@@ -89,14 +89,18 @@ class PoolPatients:
         >>> from pulsebayes.inference.pooling.network import PoolingConfig
         >>> npe = PooledNPE(3, PoolingConfig(inputs=8, context=8))
         >>> known = PoolContext(*torch.zeros(5, 8))
-        >>> PoolPatients(pool_heads(npe)).log_weights([Patient(age=50.0)], torch.zeros(7, 5), known)[0].shape
+        >>> PoolPatients(pool_heads(npe)).log_likelihoods([Patient(age=50.0)], torch.zeros(7, 5), known)[0].shape
         (7,)
     """
 
     heads: PatientHeads
     exponent: float = 1.0
 
-    def log_weights(
+    def __post_init__(self) -> None:
+        if not (isinstance(self.exponent, float | int) and 0.0 < self.exponent <= 1.0):
+            raise ValueError(f"exponent must lie above 0 and be at most 1, got {self.exponent!r}")
+
+    def log_likelihoods(
         self, patients: Sequence[Patient], shared: Float[Tensor, "n S"], known: PoolContext
     ) -> list[Float[np.ndarray, " n"]]:
         r"""Log likelihood of what is known, for each draw of what a pool shares.
@@ -105,9 +109,12 @@ class PoolPatients:
             patients: What is known, of each.
             shared: Draws of what the pool shares, standardised.
             known: Context of one window of the pool.
+
+        Returns:
+            One array for each patient; draws are weighted by `exponent` times it, and whether they bear the patient is
+            judged by it as it is.
         """
-        logs = self.heads.log_weights_each(patients, shared[:, -len(SLOW) :], known.shared)
-        return [self.exponent * log for log in logs]
+        return self.heads.log_weights_each(patients, shared[:, -len(SLOW) :], known.shared)
 
 
 def pool_heads(npe: PooledNPE) -> PatientHeads:
@@ -128,9 +135,9 @@ def train_pool_heads(
     npe: PooledNPE,
     sets: Sequence[RecordingTensors],
     subjects: Sequence[Float[np.ndarray, "R 2"]],
+    *,
     held: Sequence[int],
     config: PoolPatientTraining,
-    *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[PatientHeads, list[float]]:
     r"""Trains both likelihoods on random pools.
@@ -146,10 +153,16 @@ def train_pool_heads(
     Returns:
         The likelihoods with averaged weights, and the held-out loss now and then [nats].
 
+    Raises:
+        ValueError: If no recording is held out, or a set has none to learn from.
+
     Example:
         >>> train_pool_heads.__annotations__["held"]
         'Sequence[int]'
     """
+    if not any(held) or any(n >= len(data.h) for n, data in zip(held, sets, strict=True)):
+        sizes = [len(data.h) for data in sets]
+        raise ValueError(f"held must leave recordings to learn from and some out, got {list(held)} of {sizes}")
     torch.manual_seed(config.seed)
     heads, told = pool_heads(npe), [torch.from_numpy(np.asarray(one, np.float32)) for one in subjects]
     average = copy.deepcopy(heads)
@@ -175,7 +188,7 @@ def train_pool_heads(
     return average.eval(), history
 
 
-Rows = tuple[Float[Tensor, "B c"], Float[Tensor, " B"], Float[Tensor, " B"]]
+_Rows = tuple[Float[Tensor, "B c"], Float[Tensor, " B"], Float[Tensor, " B"]]
 
 
 def _checks(
@@ -184,7 +197,7 @@ def _checks(
     told: Sequence[Tensor],
     held: Sequence[int],
     config: PoolPatientTraining,
-) -> list[Rows]:
+) -> list[_Rows]:
     """Pools of recordings that are not trained on, without noise."""
     able = [i for i, n in enumerate(held) if n]
     keep = [slice(0, held[i]) for i in able]
@@ -200,7 +213,7 @@ def _rows(
     told: Sequence[Tensor],
     rng: np.random.Generator | None,
     config: PoolPatientTraining,
-) -> Rows:
+) -> _Rows:
     """Slow quantities and what pools say, with ages and heights; with noise where there is a source."""
     own = slice(npe.outputs, None)
     slow = (pools.mean(pools.slow) - npe.shared_mean[own]) / npe.shared_sd[own]

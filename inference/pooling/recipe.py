@@ -278,7 +278,7 @@ def _patients(
     sets = [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in simulated.sets]
     told = [_subjects(bundle, row) for row in recipe.recordings]
     config = PoolPatientTraining(**recipe.patients)
-    heads, history = train_pool_heads(npe, sets, told, _held(recipe), config, tell=tell)
+    heads, history = train_pool_heads(npe, sets, told, held=_held(recipe), config=config, tell=tell)
     apart = [_embedded(bundle, work, row, tell) for row in recipe.fit]
     whole, who = replace(layer, patients=PoolPatients(heads)), [_subjects(bundle, row) for row in recipe.fit]
     exponent = fit_exponent(bundle, whole, apart, who, draws=recipe.draws, tell=tell)

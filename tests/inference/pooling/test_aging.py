@@ -19,6 +19,7 @@ from pulsebayes.inference.pooling.aging_training import fit_variograms
 from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood
 from pulsebayes.inference.pooling.layer import POOLING
 from pulsebayes.inference.pooling.recipe import find_pooling_recipe
+from pulsebayes.inference.weighting import normalised
 from pulsebayes.waveforms import read
 
 Shipped = tuple[Bundle, PoolingLayer]
@@ -68,7 +69,7 @@ def test_intervals_hold_where_own_errors_wander() -> None:
         known = replace(told, offset=told.offset - true[0] - error * rng.standard_normal())
         for age, sd in ((0.0, own), (1.0, true_own)):
             below = shared[:, 0] + sd * left[1] < true[1]
-            held[age] += 0.05 <= float(known.aged(age).weights(shared)[below].sum()) <= 0.95
+            held[age] += 0.05 <= float(normalised(known.aged(age).log(shared))[below].sum()) <= 0.95
     assert held[0.0] / n < 0.83
     assert held[1.0] / n == pytest.approx(0.9, abs=0.02)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pulsebayes.inference.pooling.anchors import Anchor, SlowLikelihood, contradictions, parse_anchor
+from pulsebayes.inference.weighting import normalised
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_references_of_one_window_share_what_it_has_of_its_own() -> None:
     five, single, fifth = (SlowLikelihood.of(own, slow, draws) for own in ([one] * 5, [one], [fine]))
     np.testing.assert_allclose(five.log(slow), fifth.log(slow), atol=1e-9)
     spread = {
-        name: float(np.sqrt(told.weights(slow) @ slow[:, 0] ** 2))
+        name: float(np.sqrt(normalised(told.log(slow)) @ slow[:, 0] ** 2))
         for name, told in {"one": single, "five": five}.items()
     }
     assert spread["one"] == pytest.approx((1 / 0.2**2 + 1 / (0.02**2 + 0.04**2)) ** -0.5, rel=0.02)

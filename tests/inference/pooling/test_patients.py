@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,11 +29,14 @@ from pulsebayes.inference.pooling import (
     make_embedded,
     parse_anchor,
     patient_measure,
+    recipe,
     save_pooling,
 )
 from pulsebayes.inference.pooling.coverage import measured_alike
+from pulsebayes.inference.pooling.held_pools import HeldPool, anchored_ranks
 from pulsebayes.inference.pooling.network import pool_contexts
 from pulsebayes.inference.pooling.patients import PoolPatients, PoolPatientTraining, pool_heads, train_pool_heads
+from pulsebayes.inference.pooling.recipe import PoolingRecipe
 from pulsebayes.inference.pooling.segments import Change
 from pulsebayes.inference.pooling.stretching import RecordingTensors
 from pulsebayes.waveforms import read
@@ -97,10 +101,10 @@ def test_draws_are_weighted_by_the_likelihood_to_its_power(shipped: Shipped, mon
     npe = shipped[1].npe
     at, sd, power = 0.5, 0.4, 0.5
 
-    def log_weights(self: PoolPatients, patients: object, shared: torch.Tensor, known: object) -> list[np.ndarray]:
-        return [self.exponent * -0.5 * ((shared[:, -1].double().numpy() - at) / sd) ** 2]
+    def likelihoods(self: PoolPatients, patients: object, shared: torch.Tensor, known: object) -> list[np.ndarray]:
+        return [-0.5 * ((shared[:, -1].double().numpy() - at) / sd) ** 2]
 
-    monkeypatch.setattr(PoolPatients, "log_weights", log_weights)
+    monkeypatch.setattr(PoolPatients, "log_likelihoods", likelihoods)
     layer = replace(shipped[1], patients=PoolPatients(pool_heads(npe), power))
     many = replace(QUESTION, n_draws=4000)
     found = []
@@ -117,19 +121,38 @@ def test_draws_are_weighted_by_the_likelihood_to_its_power(shipped: Shipped, mon
     assert (after["q95"] - after["q05"]) / 3.29 == pytest.approx(precision**-0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("n_draws", [20, 400])
 @pytest.mark.parametrize("pool", ["recording", "causal"])
-def test_a_patient_that_the_waves_do_not_go_with_is_refused(
-    shipped: Shipped, pool: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        PoolPatients, "log_weights", lambda self, patients, shared, known: [1e3 * shared[:, -1].double().numpy()]
-    )
-    found = answer_pooled(*shipped, read(DEMO), QUESTION, evidence=_evidence(shipped), pool=pool)  # type: ignore[arg-type]
+def test_a_patient_that_the_waves_do_not_go_with_is_refused(shipped: Shipped, pool: str, n_draws: int) -> None:
+    """The demo's is 58 years old and 1.74 m tall; judged by the whole likelihood, not by its power."""
+    strange = _evidence(shipped, Patient(age=18.0, height=1.4))
+    few = replace(QUESTION, n_draws=n_draws)
+    found = answer_pooled(*shipped, read(DEMO), few, evidence=strange, pool=pool)  # type: ignore[arg-type]
     results = [w.result for w in found]
-    assert [isinstance(r, Refusal) for r in results] == [pool == "recording", *[True] * (len(results) - 1)]
-    last = results[-1]
-    assert isinstance(last, Refusal) and last.reason == "patient"
-    assert "a patient with age 45 years, height 1.75 m do not go together" in str(last.hint)
+    assert len(results) > 3
+    for result in results:
+        assert isinstance(result, Refusal) and result.reason == "patient"
+    assert "a patient with age 18 years, height 1.4 m do not go together" in str(results[-1].hint)
+
+
+def test_a_reference_that_hardly_a_draw_bears_is_refused_with_few_draws_too(shipped: Shipped) -> None:
+    """Before, 80 draws were weighted, of which one always counts more than an eightieth."""
+    few = replace(QUESTION, n_draws=20)
+    found = list(answer_pooled(*shipped, read(DEMO), few, anchors=[parse_anchor("CO=15@50s")]))
+    assert {w.result.reason for w in found if isinstance(w.result, Refusal)} == {"anchor"}
+    assert all(isinstance(w.result, Refusal) for w in found)
+
+
+def test_a_window_alone_with_a_reference_knows_the_patient_too(shipped: Shipped) -> None:
+    one = replace(QUESTION, end_s=8.0)
+    widths = []
+    for evidence in (None, _evidence(shipped)):
+        asked = {"evidence": evidence, "anchors": [parse_anchor("CO=5@2s")]}
+        (window,) = answer_pooled(*shipped, read(DEMO), one, **asked)  # type: ignore[arg-type]
+        assert isinstance(window.result, Answer)
+        assert (window.result.patient is not None) == (evidence is not None)
+        widths.append(float(np.std(np.log(window.result.draws["PWV"]))))
+    assert widths[1] < 0.95 * widths[0]
 
 
 def test_a_reference_counts_beside_the_patient(shipped: Shipped) -> None:
@@ -164,13 +187,13 @@ def test_another_patient_is_not_taken_for_the_one_that_is_told_of(
     monkeypatch.setattr(ChangeFinder, "add", lambda *_: Change(3, "patient") if next(seen) == 5 else None)
     monkeypatch.setattr(answering, "find_changes", lambda *_: [Change(3, "patient")])
     often = replace(QUESTION, every_s=8.0, end_s=64.0)
-    with pytest.warns(UserWarning, match="another patient begins about 24 s: age 45 years, height 1.75 m is not used"):
+    with pytest.warns(UserWarning, match="about 24 s on are another patient's: age 45 years, height 1.75"):
         found = list(answer_pooled(*shipped, read(DEMO), often, evidence=_evidence(shipped), pool=pool))  # type: ignore[arg-type]
     answers = [w.result for w in found if isinstance(w.result, Answer)]
     first = 3 if pool == "recording" else 5
     assert [a.patient is not None for a in answers] == [True] * first + [False] * (8 - first)
     assert [bool(a.pool and a.pool.get("another_patient")) for a in answers] == [False] * first + [True] * (8 - first)
-    assert "another patient than the one that is told of" in answers[-1].sources()["model"]
+    assert "another patient than --patient tells of" in answers[-1].sources()["model"]
 
 
 def test_a_layer_that_learned_no_patients_is_refused(shipped: Shipped) -> None:
@@ -195,7 +218,24 @@ def test_what_ships_holds_what_it_says_where_the_patient_is_known(name: str) -> 
     told = measured_alike(layer.measured, 12, "ART", (), "age+height")
     assert told is not None and told["pool"] == 10
     assert told["coverage"] == measured["age+height"]["coverage_by_pool"]["10"]
+    assert measured_alike(layer.measured, 12, "ART", (), "age+sex+height+weight") == told
+    assert measured_alike(layer.measured, 2, "ART", (), "age+height")["pool"] == 2  # type: ignore[index]
     assert measured_alike(layer.measured, 12, "ART", (), "shoe") is None
+
+
+def test_what_misses_where_the_same_is_known_is_marked() -> None:
+    held = {"0.5": {"HR": 0.5, "SV": 0.5}, "0.9": {"HR": 0.9, "SV": 0.9}}
+    low = {"0.5": {"HR": 0.5, "SV": 0.45}, "0.9": {"HR": 0.9, "SV": 0.9}}
+    informed = {"coverage_by_pool": {"10": low}, "recordings_by_pool": {"10": 7}}
+    informed["anchored"] = {"coverage": {"0.5": held["0.5"], "0.9": {"HR": 0.85, "SV": 0.9}}, "n": 9, "recordings": 7}
+    measured = {"coverage": held, "coverage_by_pool": {"10": held}, "recordings_by_pool": {"10": 7}, "n": 7}
+    measured |= {"patients": {"age": informed}, "anchored": {"anchors": ["CO"], "coverage": held, "n": 9}}
+    alone, known = (measured_alike(measured, 10, "ART", (), one) for one in ("", "age"))
+    both = measured_alike(measured, 10, "ART", ("CO=5@2s",), "age")
+    assert alone is not None and known is not None and both is not None
+    assert alone["not_calibrated"] == {}
+    assert known["not_calibrated"] == {"SV": "50 % intervals of pools of 10 where the same is known hold 45.0 %"}
+    assert both["not_calibrated"] == {"HR": "90 % intervals with such a reference and patient hold 85.0 %"}
 
 
 def _toy() -> tuple[PooledNPE, list[RecordingTensors], list[np.ndarray]]:
@@ -215,14 +255,15 @@ def _toy() -> tuple[PooledNPE, list[RecordingTensors], list[np.ndarray]]:
         torch.ones(n, windows, dtype=torch.bool),
         torch.zeros(n, windows, dtype=torch.long),
     )
-    return npe, [data], [np.stack([age, np.full(n, 1.7)], -1)]
+    told = np.stack([age, np.full(n, 1.7)], -1)
+    return npe, [data.rows(slice(0, 700)), data.rows(slice(700, None))], [told[:700], told[700:]]
 
 
 def test_likelihoods_learn_what_pools_tell_of_ages() -> None:
     """Speeds are normal and an age tells ten times one with an error of 4 years: the posterior is known."""
     npe, sets, subjects = _toy()
     config = PoolPatientTraining(steps=1000, windows=600, rate=5e-3, noise=0.0, patient_noise=0.0)
-    heads, history = train_pool_heads(npe, sets, subjects, [200], config)
+    heads, history = train_pool_heads(npe, sets, subjects, held=[100, 100], config=config)
     assert history[-1] < history[0]
     speed = torch.linspace(-3.0, 3.0, 601)
     shared = torch.zeros(601, 5)
@@ -230,8 +271,8 @@ def test_likelihoods_learn_what_pools_tell_of_ages() -> None:
     known = pool_contexts(npe, sets[0].h[0], 8.0 * np.arange(4), causal=False).row(0)
     for power, precision in ((1.0, 1 + (10 / 4) ** 2), (0.5, 1 + 0.5 * (10 / 4) ** 2)):
         for age in (45.0, 50.0, 60.0):
-            (log,) = PoolPatients(heads, power).log_weights([Patient(age=age)], shared, known)
-            weights = np.exp(log - log.max() - 0.5 * speed.numpy() ** 2)
+            (log,) = PoolPatients(heads, power).log_likelihoods([Patient(age=age)], shared, known)
+            weights = np.exp(power * (log - log.max()) - 0.5 * speed.numpy() ** 2)
             weights /= weights.sum()
             mean = float(weights @ speed.numpy())
             sd = float(np.sqrt(weights @ (speed.numpy() - mean) ** 2))
@@ -243,6 +284,53 @@ def test_likelihoods_learn_what_pools_tell_of_ages() -> None:
 def test_settings_that_cannot_be_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be positive and no setting negative"):
         PoolPatientTraining(**setting)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exponent", [0.0, -1.0, 5.0, np.nan, None, "x"])
+def test_an_exponent_that_cannot_be_is_refused(exponent: float) -> None:
+    npe = _toy()[0]
+    with pytest.raises(ValueError, match="exponent must lie above 0 and be at most 1"):
+        PoolPatients(pool_heads(npe), exponent)
+
+
+@pytest.mark.parametrize("held", [[0, 0], [700, 0]])
+def test_recordings_must_be_held_out_and_learned_from(held: list[int]) -> None:
+    npe, sets, subjects = _toy()
+    with pytest.raises(ValueError, match="held must leave recordings to learn from and some out"):
+        train_pool_heads(npe, sets, subjects, held=held, config=PoolPatientTraining(steps=1))
+
+
+def test_likelihoods_learn_from_noisy_windows_that_are_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pulsebayes.inference.pooling import patients
+
+    npe, sets, subjects = _toy()
+    drawn: list[tuple[bool, list[slice]]] = []
+    own, batch = patients._rows, patients.draw_batch
+
+    def rows(npe: PooledNPE, pools: object, told: object, rng: object, config: object) -> object:
+        quiet = own(npe, pools, told, None, config)  # type: ignore[arg-type]
+        noisy = own(npe, pools, told, rng, config)  # type: ignore[arg-type]
+        drawn[-1] = (not torch.equal(quiet[0], noisy[0]), drawn[-1][1])
+        return noisy
+
+    def batches(rng: object, sets: object, keep: list[slice], windows: int) -> object:
+        drawn.append((False, keep))
+        return batch(rng, sets, keep, windows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(patients, "_rows", rows)
+    monkeypatch.setattr(patients, "draw_batch", batches)
+    monkeypatch.setattr(patients, "_CHECKS", 2)
+    train_pool_heads(npe, sets, subjects, held=[100, 200], config=PoolPatientTraining(steps=3, windows=60))
+    assert drawn == [(False, [slice(0, 100), slice(0, 200)])] * 2 + [(True, [slice(100, None), slice(200, None)])] * 3
+
+
+def test_what_the_pool_says_counts_beside_its_slow_quantities(shipped: Shipped) -> None:
+    layer = shipped[1]
+    assert layer.patients is not None
+    unit = torch.randn(2, 4, 73, generator=torch.Generator().manual_seed(1))
+    known = [pool_contexts(layer.npe, one, 8.0 * np.arange(4), causal=False).row(0) for one in unit]
+    logs = [layer.patients.log_likelihoods([KNOWN], torch.zeros(3, 11), one)[0] for one in known]
+    assert np.abs(logs[0] - logs[1]).min() > 0.05
 
 
 def test_subjects_are_those_of_the_recordings(
@@ -291,10 +379,10 @@ def test_a_layer_keeps_its_patients_on_disk(tmp_path: Path, shipped: Shipped) ->
     assert bare is not None and bare.patients is None
 
 
-def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped) -> None:
+def _recordings(shipped: Shipped, n: int, windows: int) -> EmbeddedRecordings:
+    """Recordings of no meaning."""
     rng, (bundle, layer) = np.random.default_rng(0), shipped
-    n, windows = 2, 64
-    data = EmbeddedRecordings(
+    return EmbeddedRecordings(
         context=(layer.npe.h_mean + layer.npe.h_sd * torch.randn(n, windows, 64)).numpy(),
         theta=np.broadcast_to(bundle.outputs.space.sample(rng, n)[:, None], (n, windows, 9)).astype(np.float32),
         compliance=np.ones((n, windows), np.float32),
@@ -305,13 +393,45 @@ def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped) -
         step_mmhg=np.zeros(n, np.float32),
         relined=np.zeros(n, bool),
     )
+
+
+def test_the_recipe_learns_and_weighs_what_is_known(
+    shipped: Shipped, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    row = {"name": "toy", "recordings": 6, "windows": 12, "seed": 3, "held": 2}
+    made = PoolingRecipe("toy", "radial-abp", [row], {"of": "toy"}, {}, [row], [], patients={"steps": 4}, draws=20)
+    data = _recordings(shipped, 6, 12)
+    monkeypatch.setattr(recipe, "_embedded", lambda *_: data)
+    simulated = SimpleNamespace(sets=[data], states=lambda detector, own: np.zeros(own.usable.shape, np.int64))
+    layer = replace(shipped[1], patients=None)
+    told: list[str] = []
+    found, training = recipe._patients(made, shipped[0], simulated, layer, tmp_path, told.append)  # type: ignore[arg-type]
+    assert found is not None and found.exponent in patient_measure._EXPONENTS
+    assert training["patients"]["steps"] == 4 and len(training["patients"]["history"]) == 1
+    assert "90 % intervals hold" in told[-1]
+    bare = replace(made, patients={})
+    assert recipe._patients(bare, shipped[0], simulated, layer, tmp_path, told.append) == (None, {})  # type: ignore[arg-type]
+
+
+def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped) -> None:
+    (bundle, layer), n = shipped, 2
+    data = _recordings(shipped, n, 64)
     found = patient_measure.measure_informed(bundle, layer, [data], [np.array([[40.0, 1.8], [70.0, 1.6]])], draws=40)
-    assert len(found) == 16
+    assert set(found) == {"", *(k for k in patient_measure.KNOWN if "height" not in k), "height", "age+height"}
     for known, row in found.items():
-        assert row["recordings_by_pool"] == {"10": n, "64": n}
+        assert row["recordings_by_pool"] == {"2": n, "10": n, "64": n}
         assert row["anchored"]["recordings"] == n
         assert {"SV", "C90"} <= set(row["coverage_by_pool"]["64"]["0.9"])
         if not known:
             assert set(row["spread"]["10"].values()) == {1.0} and row["effective"]["10"] == 1.0
     assert found["age+height"]["spread"]["64"]["PWV90"] < 1.0
     assert found["age+height"]["effective"]["64"] < found["age"]["effective"]["64"] < 1.0
+    assert layer.patients is not None
+    whole = replace(layer, patients=replace(layer.patients, exponent=1.0))
+    more = patient_measure.measure_informed(bundle, whole, [data], [np.array([[40.0, 1.8], [70.0, 1.6]])], draws=40)
+    assert more["age"]["effective"]["64"] < found["age"]["effective"]["64"]
+    assert more["age"]["refused"] == found["age"]["refused"]
+    pool = HeldPool.draw(np.random.default_rng(0), data, bundle, r=0, size=10)
+    asked = {"pool": pool, "draws": 200, "told": lambda shared: [np.zeros(len(shared)), 1e3 * shared[:, -1]]}
+    even, one = anchored_ranks(bundle, layer, data, rng=np.random.default_rng(1), **asked)  # type: ignore[arg-type]
+    assert 0 < even["SV"][0] < 1 and one["SV"][0] in (0.0, 1.0)
