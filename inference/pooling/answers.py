@@ -66,6 +66,7 @@ class SharedDraws:
     Arguments:
         draws: The draws, standardised.
         effective: Effective share of those that were weighted by what is known of the patient.
+        weighted: How many these were; none where nothing is known.
         agrees: Whether enough of them bear it, by the whole likelihood.
 
     Example:
@@ -75,6 +76,7 @@ class SharedDraws:
 
     draws: Float[Tensor, "n S"]
     effective: float = 1.0
+    weighted: int = 0
     agrees: bool = True
 
 
@@ -176,7 +178,7 @@ class PooledAnswers:
         (log,) = patients.log_likelihoods([self.evidence.patient], draws, context)
         rows = torch.from_numpy(resampled(patients.exponent * log, n))
         effective = effective_share(patients.exponent * log)
-        return SharedDraws(draws[rows], effective, effective_share(log) >= LEAST_EFFECTIVE)
+        return SharedDraws(draws[rows], effective, len(draws), effective_share(log) >= LEAST_EFFECTIVE)
 
     def _joint(self, asked: Asked, n: int) -> tuple[SharedDraws, Float[np.ndarray, "n D"]]:
         """Shared and own quantities, of a window alone only its own."""
@@ -198,7 +200,8 @@ class PooledAnswers:
         if evidence is None:
             return SharedDraws(nothing), npe.sample(window, n, generator)[0]
         informed = evidence.draw(npe, window, n, generator)
-        return SharedDraws(nothing, informed.effective / informed.weighted, informed.agrees), informed.theta
+        share = informed.effective / informed.weighted
+        return SharedDraws(nothing, share, informed.weighted, informed.agrees), informed.theta
 
     def answer(self, asked: Asked | AnsweredWindow) -> AnsweredWindow:
         r"""Draws, weights and summarises one window.
@@ -245,11 +248,10 @@ class PooledAnswers:
 
     def _told_of_patient(self, asked: Asked, shared: SharedDraws) -> dict[str, Any] | None:
         """What is known of the patient, and how many draws of those that were weighted by it count."""
-        evidence, (each, fewest) = self._evidence(asked), _INFORMED
+        evidence = self._evidence(asked)
         if evidence is None:
             return None
-        effective = round(shared.effective * max(each * self.question.n_draws, fewest))
-        return {"known": evidence.patient.text, "effective_draws": effective}
+        return {"known": evidence.patient.text, "effective_draws": round(shared.effective * shared.weighted)}
 
     def _uninformative(self, seen: Seen) -> float:
         """Share of the prior's interval above which a quantity is withheld, by the window's own channels."""

@@ -16,7 +16,7 @@ from .network import PooledNPE
 from .pools import pool_of
 from .stretching import RecordingTensors
 
-__all__ = ["PoolBatch", "draw_batch"]
+__all__ = ["PoolBatch", "draw_batch", "window_noise"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,26 @@ def draw_batch(
     take = torch.from_numpy(rows)[:, None], torch.from_numpy(asked)
     taken: dict[str, Any] = {field.name: getattr(data, field.name)[take] for field in fields(data)}
     return PoolBatch(i, take[0] + (keep[i].start or 0), take[1], member=taken.pop("usable"), **taken)
+
+
+def window_noise(
+    rng: np.random.Generator, like: Float[Tensor, "B n inputs"], size: float, outputs: int
+) -> Float[Tensor, "B n inputs"]:
+    r"""Noise on windows' vectors; a fifth on the window model's centres, which tell some outputs to a hundredth.
+
+    Arguments:
+        rng: Source of randomness.
+        like: Vectors of the shape that is wanted.
+        size: Standard deviation.
+        outputs: Number of the window model's outputs.
+
+    Example:
+        >>> window_noise(np.random.default_rng(0), torch.zeros(2, 3, 8), 0.1, 3).shape
+        torch.Size([2, 3, 8])
+    """
+    scale = torch.full(like.shape[-1:], size)
+    scale[-outputs:] *= 0.2
+    return scale * torch.from_numpy(rng.standard_normal(like.shape, dtype=np.float32))
 
 
 def _shares(sets: Sequence[RecordingTensors]) -> Float[np.ndarray, " S"]:

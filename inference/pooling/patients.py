@@ -31,7 +31,7 @@ from torch import Tensor
 
 from ..patient.heads import PatientHeads
 from ..patient.info import Patient
-from .batches import PoolBatch, draw_batch
+from .batches import PoolBatch, draw_batch, window_noise
 from .network import SLOW, PoolContext, PooledNPE
 from .pools import pool_of
 from .stretching import RecordingTensors
@@ -219,10 +219,8 @@ def _rows(
     slow = (pools.mean(pools.slow) - npe.shared_mean[own]) / npe.shared_sd[own]
     h = pools.h
     if rng is not None:
-        size = torch.ones(h.shape[-1])
-        size[-npe.outputs :] = 0.2
-        for like, sd in ((h, config.noise), (h[:, :1], config.patient_noise)):
-            h = h + sd * size * torch.from_numpy(rng.standard_normal(like.shape, dtype=np.float32))
+        for like, size in ((h, config.noise), (h[:, :1], config.patient_noise)):
+            h = h + window_noise(rng, like, size, npe.outputs)
     at = pools.time_s[:, :1]
     averages, counts = pool_of(npe.features(h), pools.time_s, pools.member, at, (pools.states, pools.states[:, :1]))
     _, context = npe.contexts(h[:, :1], npe.pooled(averages), counts, pools.span_s[:, None])

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint
 from ..npe import NPE
-from .batches import PoolBatch, draw_batch
+from .batches import PoolBatch, draw_batch, window_noise
 from .features import EmbeddedRecordings
 from .network import PooledNPE, PoolingConfig
 from .pools import pool_of
@@ -328,12 +328,8 @@ class _Run:
         return windows, patients, (here, asked)
 
     def _noise(self, rng: np.random.Generator | None, like: Tensor, size: float) -> Tensor:
-        """Noise on windows' vectors; a fifth on the window model's centres, which tell some outputs to a hundredth."""
-        if rng is None or not size:
-            return torch.zeros(())
-        scale = torch.full(like.shape[-1:], size)
-        scale[-self.npe.outputs :] *= 0.2
-        return scale * torch.from_numpy(rng.standard_normal(like.shape, dtype=np.float32))
+        """Noise on windows' vectors, where there is a source of it."""
+        return torch.zeros(()) if rng is None or not size else window_noise(rng, like, size, self.npe.outputs)
 
     def _draw(self, rng: np.random.Generator, *, training: bool) -> PoolBatch:
         """A batch of pools of one size, from a set that holds pools so large."""
