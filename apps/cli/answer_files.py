@@ -338,11 +338,13 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         message = f"no quantity {unknown.name!r} to anchor: model {name} gives {', '.join(reported)}"
         example = "CO=4.2" if "CO" in reported else f"{reported[0]}=VALUE"
         raise CommandError(message, code="anchor-unknown", hint=f"--anchor {example}@{unknown.time_s:g}s")
-    unused = known.patient is not None and calibrated.pooling is not None and calibrated.pooling.patients is None
-    if unused and pool != "window":
-        message = f"the pooling layer of model {name} cannot use what is known of a patient"
-        hint = "--pool window" + (", without --anchor" if known.anchors else "")
-        raise CommandError(message, code="patient", hint=hint, exit_code=ExitCode.BUNDLE)
+    if known.patient is not None and calibrated.pooling is not None and pool != "window":
+        lacking = calibrated.pooling.lacks(known.patient)
+        if lacking:
+            message = f"the pooling layer of model {name} cannot use {lacking}"
+            can_alone = calibrated.patient is not None and not calibrated.patient.heads.lacks(known.patient)
+            hint = "--pool window" + (", without --anchor" if known.anchors else "") if can_alone else "without it"
+            raise CommandError(message, code="patient", hint=hint, exit_code=ExitCode.BUNDLE)
     if known.follow is not None and pool == "recording":
         raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")
     return pool
@@ -356,6 +358,9 @@ def _evidence_of(calibrated: Calibrated, known: Known) -> PatientEvidence | None
         why = "its calibration was measured without" if calibrated.layered else "it has no patient layer"
         message = f"model {calibrated.bundle.name} cannot use what is known of a patient: {why}"
         raise CommandError(message, code="patient", hint="leave --patient out", exit_code=ExitCode.BUNDLE)
+    if lacking := calibrated.patient.heads.lacks(known.patient):
+        message = f"model {calibrated.bundle.name} cannot use {lacking}: its patient layer has not learned it"
+        raise CommandError(message, code="patient", hint="leave it out of --patient", exit_code=ExitCode.BUNDLE)
     return PatientEvidence(calibrated.patient, known.patient)
 
 

@@ -49,7 +49,7 @@ _ANCHOR = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE@TIME", help="Reference value: CO=4.2@600s, CO=4.2+-0.5@10:00.")
 ]
 _PATIENT = Annotated[
-    list[str] | None, typer.Option(metavar="WORDS", help="Known of the patient: age=63,sex=f,height=162cm.")
+    list[str] | None, typer.Option(metavar="WORDS", help="Known of the patient: age=63,height=162cm,aorta=33mm.")
 ]
 _FOLLOW = Annotated[bool, typer.Option("--follow", help="Go on while the file grows; Ctrl-C ends.")]
 _IDLE = Annotated[
@@ -104,7 +104,7 @@ def infer(
         draws: Posterior draws a window.
         pool: Which windows inform a window's slow quantities.
         anchor: Reference values at given times.
-        patient: Age, sex, height and weight, as far as they are known.
+        patient: Age, sex, height, weight and aortic root, as far as they are known.
         follow: Whether the file is followed while it grows.
         idle: Time without growth after which a followed file has ended.
         channel: Roles by channel name.

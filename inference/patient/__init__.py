@@ -1,4 +1,4 @@
-r"""What is known of a patient beside the wave: age, sex, height and weight as observations of the same model."""
+r"""What is known of a patient beside the wave: age, sex, height, weight, aortic root; observations of one model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES: dict[str, str] = {
     "Informed": ".layer",
+    "NormalMixture": ".heads",
     "Patient": ".info",
     "PatientError": ".info",
     "PatientEvidence": ".layer",
@@ -16,12 +17,15 @@ _HOMES: dict[str, str] = {
     "PatientRows": ".recipe",
     "PatientTraining": ".recipe",
     "TruncatedMixture": ".heads",
+    "draw_measured": ".info",
     "draw_sex_and_weight": ".info",
     "find_patient_recipe": ".recipe",
     "load_patient": ".layer",
     "measure_patient": ".recipe",
+    "measured_root": ".info",
     "parse_patient": ".info",
     "produce_patient": ".recipe",
+    "root_of_sex": ".info",
     "save_patient": ".layer",
     "standardised": ".layer",
     "train_heads": ".recipe",
@@ -29,6 +33,7 @@ _HOMES: dict[str, str] = {
 
 __all__ = [
     "Informed",
+    "NormalMixture",
     "Patient",
     "PatientError",
     "PatientEvidence",
@@ -38,12 +43,15 @@ __all__ = [
     "PatientRows",
     "PatientTraining",
     "TruncatedMixture",
+    "draw_measured",
     "draw_sex_and_weight",
     "find_patient_recipe",
     "load_patient",
     "measure_patient",
+    "measured_root",
     "parse_patient",
     "produce_patient",
+    "root_of_sex",
     "save_patient",
     "standardised",
     "train_heads",

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..card import markdown_table
 from ..coverage import missed_coverage
+from .info import MEASURED_ERRORS
 
 __all__ = ["render_patient_card", "worth_of"]
 
@@ -24,11 +25,12 @@ def render_patient_card(name: str, measured: Mapping[str, Any]) -> str:
     """
     parts = [
         f"# {name}: what is known of the patient\n\n"
-        "`infer --patient` takes age, sex, height and weight, any of them; without it windows are answered as on the\n"
-        "card. Spread: root mean variance of the posterior over that of the wave alone (of the logarithm for positive\n"
-        "quantities but pressures). Then the mean effective share of draws, the windows refused because wave and\n"
-        "patient do not go together, and the least and most that 50 and 90 % intervals hold of any quantity. Held-out\n"
-        "simulations, each with an age, sex, height and weight of its own; all shares in per cent."
+        "`infer --patient` takes age, sex, height, weight and the diameter of the aortic root, any of them; without\n"
+        "it windows are answered as on the card. Spread: root mean variance of the posterior over that of the wave\n"
+        "alone (of the logarithm for positive quantities but pressures). Then the mean effective share of draws, the\n"
+        "windows refused because wave and patient do not go together, and the least and most that 50 and 90 %\n"
+        "intervals hold of any quantity. Held-out simulations, each with its own age, sex, height and weight, and\n"
+        "a root measured with an error of its own, {:g} to {:g} mm; all shares in per cent.".format(*MEASURED_ERRORS)
     ]
     sets = list(dict.fromkeys(given for row in measured.values() for given in row.get("given", {})))
     if measured:

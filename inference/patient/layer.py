@@ -1,7 +1,7 @@
 r"""The patient layer of a bundle: two files beside its own, made for that bundle and refused beside any other.
 
 ``patient.json`` holds what was measured, the hash of the bundle's weights and its own; ``patient.safetensors`` the
-weights of the two likelihoods. What was measured stands on ``patient.md``, for readers.
+weights of the likelihoods. What was measured stands on ``patient.md``, for readers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Informed", "PatientEvidence", "PatientLayer", "load_patient", "save_
 
 CARD = "patient.md"
 """Card of a layer, beside the card of its window model."""
-PATIENT = LayerFiles("patient layer", "patient", 1, card=CARD)
+PATIENT = LayerFiles("patient layer", "patient", 2, card=CARD)
 """Files of a layer."""
 _OVERSAMPLED, _FEWEST = 4, 8000  # draws weighted for each that is kept, and fewest in all
 LEAST_EFFECTIVE = 1 / 80
@@ -86,6 +86,9 @@ class PatientEvidence:
         layer: The layer.
         patient: What is known.
 
+    Raises:
+        ValueError: If the layer cannot use it.
+
     Example:
         >>> PatientEvidence(PatientLayer(PatientHeads(9, 64)), Patient(age=63, sex="f")).known
         'age+sex'
@@ -93,6 +96,11 @@ class PatientEvidence:
 
     layer: PatientLayer
     patient: Patient
+
+    def __post_init__(self) -> None:
+        lacking = self.layer.heads.lacks(self.patient)
+        if lacking:
+            raise ValueError(f"the patient layer cannot use {lacking}, got {self.patient.text}")
 
     @property
     def known(self) -> str:
@@ -201,8 +209,8 @@ def load_patient(folder: Path, bundle: Bundle) -> PatientLayer | None:
     """
 
     def build(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> PatientLayer:
-        heads = PatientHeads(bundle.outputs.space.dim, bundle.npe.config.embedding.context)
-        heads.load_state_dict(widen_state(arrays))
-        return PatientLayer(heads.eval(), info["measured"], info["training"])
+        dim, context = bundle.outputs.space.dim, bundle.npe.config.embedding.context
+        heads = PatientHeads.of_state(widen_state(arrays), dim, context)  # before schema 2 without the aortic root
+        return PatientLayer(heads, info["measured"], info["training"])
 
     return PATIENT.read(folder, build)

@@ -19,8 +19,8 @@ from ..bundle import Bundle, find_bundle, refuse_calibrated
 from ..contract import joined
 from ..recipe import Recipe, find_recipe
 from ..sampling import invert_flow
-from .heads import PatientHeads
-from .info import Patient, draw_sex_and_weight
+from .heads import KNOWN_SHARE, PatientHeads, persons
+from .info import Patient, draw_measured, draw_sex_and_weight, measured_root, root_of_sex
 from .layer import LEAST_EFFECTIVE, PatientLayer, save_patient, standardised
 
 __all__ = [
@@ -29,15 +29,18 @@ __all__ = [
     "PatientTraining",
     "find_patient_recipe",
     "measure_patient",
+    "part_of",
     "produce_patient",
     "train_heads",
 ]
 
 _HOME = Path(__file__).parents[1] / "recipes" / "patient"
-_FIELDS = ("context", "theta", "age", "height", "given")
-KNOWN = tuple("+".join(c) for n in range(1, 5) for c in combinations(("age", "sex", "height", "weight"), n))
+_FIELDS = ("context", "theta", "age", "height", "aorta", "given")
+_SAID = tuple("+".join(c) for n in range(1, 5) for c in combinations(("age", "sex", "height", "weight"), n))
+KNOWN = (*_SAID, "aorta", *(f"{said}+aorta" for said in _SAID))
 """Everything that can be known of a patient."""
 LEVELS = (0.5, 0.9)
+_ROOT_SITE = "AorticRoot"
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class PatientRows:
         theta: The window model's outputs, each in its unit.
         age: Ages [years].
         height: Heights [m].
+        aorta: Diameters of the aortic roots without error, on the mean of both sexes [mm].
         given: Channels that each was seen in, joined; empty of a model of one channel.
 
     Example:
@@ -117,6 +121,7 @@ class PatientRows:
     theta: Float[np.ndarray, "N D"]
     age: Float[np.ndarray, " N"]
     height: Float[np.ndarray, " N"]
+    aorta: Float[np.ndarray, " N"]
     given: np.ndarray = field(default_factory=lambda: np.zeros(0, "<U1"))
 
 
@@ -181,7 +186,7 @@ def _made(
     n, part, parts = settings["n"], settings.get("part", 4096), []
     for number in range(-(-n // part)):
         path = folder / f"part-{number:05d}.npz"
-        if not path.is_file():
+        if not _is_whole(path):
             made = _part(bundle, recipe, min(part, n - number * part), settings["seed"] * 1_000_003 + number)
             partial = path.with_suffix(".partial")
             with partial.open("wb") as stream:
@@ -192,13 +197,21 @@ def _made(
     return PatientRows(**{name: np.concatenate([one[name] for one in parts]) for name in _FIELDS})
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a part is there with all that is learned from; those of earlier versions hold no diameters."""
+    if not path.is_file():
+        return False
+    with np.load(path, allow_pickle=False) as part:
+        return set(_FIELDS) <= set(part.files)
+
+
 def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.ndarray]:
     """Adults of the population, their waves through a sensor of their own, and the window model's context."""
     from ...simulators.channels import any_sensor_from_json
     from ...simulators.registry import build
     from ...simulators.status import usable
 
-    simulator = build(recipe.simulate.model, **recipe.simulate.config)
+    simulator = build(recipe.simulate.model, **recipe.simulate.config, diameters=[_ROOT_SITE])
     rng = np.random.default_rng([seed, 7])
     theta = simulator.space.sample(rng, n)
     made = [simulator.simulate(theta[i : i + 256], seed + i) for i in range(0, n, 256)]
@@ -221,6 +234,7 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
         "theta": outputs[good],
         "age": np.asarray(columns["age"])[good],
         "height": np.asarray(columns["height"])[good],
+        "aorta": measured_root(np.asarray(columns[f"D_{_ROOT_SITE}"])[good]),
         "given": np.array([joined(bundle.contract.given(x)) for x in seen] if several else [], dtype=np.str_),
     }
 
@@ -228,7 +242,7 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
 def train_heads(
     bundle: Bundle, rows: PatientRows, config: PatientTraining, *, tell: Callable[[str], None] = lambda _: None
 ) -> tuple[PatientHeads, list[float]]:
-    r"""Trains both likelihoods; the last sixteenth of the rows is held out.
+    r"""Trains the likelihoods; the last sixteenth of the rows is held out.
 
     Arguments:
         bundle: The window model.
@@ -248,7 +262,7 @@ def train_heads(
     heads = PatientHeads(bundle.outputs.space.dim, rows.context.shape[1])
     z, context = standardised(bundle.npe, rows.theta), torch.from_numpy(rows.context)
     given = torch.cat((z, context), dim=1)
-    age, height = (torch.from_numpy(values).float() for values in (rows.age, rows.height))
+    told = persons(np.stack([rows.age, rows.height, rows.aorta], axis=-1), np.random.default_rng([config.seed, 1]))
     kept = len(z) - max(1, len(z) // 16)
     batch = min(config.batch, kept)
     steps, history = config.epochs * (kept // batch), []
@@ -258,13 +272,13 @@ def train_heads(
         order = torch.from_numpy(rng.permutation(kept))
         for i in range(kept // batch):
             at = order[i * batch : (i + 1) * batch]
-            loss = heads.loss(given[at], age[at], height[at])
+            loss = heads.loss(given[at], told[at], torch.rand(len(at), 3) < KNOWN_SHARE)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
         with torch.no_grad():
-            history.append(round(float(heads.loss(given[kept:], age[kept:], height[kept:])), 4))
+            history.append(round(float(heads.held_out_loss(given[kept:], told[kept:])), 4))
         tell(f"epoch {epoch + 1}: held-out loss {history[-1]:.4f}")
     return heads.eval(), history
 
@@ -296,6 +310,7 @@ def measure_patient(
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     male, weight = draw_sex_and_weight(rows.height, rng)
+    aorta, error = draw_measured(root_of_sex(rows.aorta, male), rng)
     outputs, space = bundle.outputs, bundle.outputs.space
     truth = outputs.derive(rows.theta.astype(np.float32))
     found: dict[str, list[dict[str, Any]]] = {known: [] for known in ("", *KNOWN)}
@@ -306,9 +321,9 @@ def measure_patient(
         values = outputs.derive(theta.astype(np.float32))
         whole = {
             "age": float(rows.age[i]), "sex": "m" if male[i] else "f", "height": float(rows.height[i]),
-            "weight": float(weight[i]),
+            "weight": float(weight[i]), "aorta": float(aorta[i]),
         }  # fmt: skip
-        patients = [Patient(**{k: whole[k] for k in known.split("+") if k}) for known in found]  # type: ignore[arg-type]
+        patients = [part_of(whole, known, float(error[i])) for known in found]
         held = {name: float(column[i]) for name, column in truth.items()}
         logs = heads.log_weights_each(patients, z, context)
         for row, scores in zip(found.values(), _scored(logs, values, held, outputs.floors), strict=True):
@@ -319,6 +334,21 @@ def measure_patient(
         parts = {name: ([found[known][i] for i in at], [found[""][i] for i in at]) for name, at in sets.items()}
         measured[known]["given"] = {str(name): _summary(*part) for name, part in parts.items()}
     return measured
+
+
+def part_of(whole: Mapping[str, Any], known: str, error: float) -> Patient:
+    r"""A patient of whom only a part is known.
+
+    Arguments:
+        whole: All that could be.
+        known: What is, joined by ``+``.
+        error: Error with which the aortic root was measured [mm].
+
+    Example:
+        >>> part_of({"age": 60.0, "sex": "f", "aorta": 33.0}, "age+aorta", 1.0).text
+        'age 60 years, aortic root 33+-1 mm'
+    """
+    return Patient(**{name: whole[name] for name in known.split("+") if name}, aorta_error=error)
 
 
 def _scored(

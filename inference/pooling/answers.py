@@ -133,8 +133,9 @@ class PooledAnswers:
     evidence: PatientEvidence | None = None
 
     def __post_init__(self) -> None:
-        if self.evidence is not None and self.layer.patients is None:
-            what = f"the pooling layer of {self.bundle.name} cannot use what is known of a patient"
+        lacking = "" if self.evidence is None else self.layer.lacks(self.evidence.patient)
+        if self.evidence is not None and lacking:
+            what = f"the pooling layer of {self.bundle.name} cannot use {lacking}"
             raise ValueError(f"{what}, got {self.evidence.patient.text}: answer its windows one by one")
 
     def likelihood(self, anchors: Sequence[Anchor], asked: Asked) -> SlowLikelihood:

@@ -10,7 +10,7 @@ from ..patient.card import worth_of
 
 __all__ = ["render_pooling_card"]
 
-_KNOWN = ("", "age", "sex", "height", "age+sex", "age+height")
+_KNOWN = ("", "age", "sex", "height", "age+sex", "age+height", "aorta", "age+height+aorta")
 _SENSOR = {
     "called elsewhere": "Changes found where there was none, by recording",
     "sensor changes": "Sensor changes found",
@@ -94,6 +94,7 @@ def _by_patient(informed: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 **{key: informed[known][key][size] for key in ("spread", "effective", "refused")},
             }
             for known in _KNOWN
+            if known in informed  # layers before diameters know nothing of the root
         }
         told.append(worth_of(f"Pools of {size} windows", rows, what="pools"))
     return told

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from ...simulators.recorded import RARE_CHANGES, SensorChanges, SimulatedRecordings, SolvedRecordings, record
 from ...waveforms.roles import PRESSURE_ROLES
 from ..bundle import Bundle
+from ..patient.info import measured_root
 
 if TYPE_CHECKING:
     from ...simulators.channels import ChannelSensor
@@ -188,8 +189,8 @@ def draw_subjects(
     longest_s: float = 86400.0,
     part: int = 32,
     still_share: float = 0.0,
-) -> Float[np.ndarray, "R 2"]:
-    r"""Ages [years] and heights [m] of the patients of simulated recordings, drawn once more as `make_embedded` draws.
+) -> Float[np.ndarray, "R 3"]:
+    r"""Whom simulated recordings are of, drawn once more as `make_embedded` draws.
 
     Arguments:
         bundle: The window model.
@@ -200,6 +201,9 @@ def draw_subjects(
         part: Recordings of a part.
         still_share: Share of recordings of patients who hardly move.
 
+    Returns:
+        Ages [years], heights [m] and diameters of the aortic root without error, on the mean of both sexes [mm].
+
     Raises:
         ValueError: If the population has no ages and heights.
 
@@ -207,18 +211,24 @@ def draw_subjects(
         >>> from pulsebayes.inference.bundle import find_bundle
         >>> radial = Bundle.load(find_bundle("radial-abp"))
         >>> draw_subjects(radial, recordings=3, windows=2, seed=0).shape
-        (3, 2)
+        (3, 3)
     """
+    import jax.numpy as jnp
+
+    from ...simulators.network.linear import make_tubes, site_diameters
+
     simulator, _ = _world(bundle)
     plan, names = _Plan(windows, seed, longest_s, part, still_share), list(simulator.space.names)
     if not {"age", "height"} <= set(names):
         raise ValueError(f"the population must have ages and heights, got {', '.join(names)}")
     columns = [names.index("age"), names.index("height")]
     parts = [
-        _courses(simulator, plan, number, min(part, recordings - first)).theta[:, 0, columns]
+        _courses(simulator, plan, number, min(part, recordings - first)).theta[:, 0]
         for number, first in enumerate(range(0, recordings, part))
     ]
-    return np.concatenate(parts)
+    theta = np.concatenate(parts)
+    (roots,) = np.asarray(site_diameters(make_tubes(simulator.subjects(jnp.asarray(theta))[0]), ("AorticRoot",)))
+    return np.concatenate([theta[:, columns], measured_root(roots)[:, None]], axis=1)
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,20 @@ import numpy as np
 import torch
 
 from ..bundle import Bundle
+from ..patient.heads import PatientHeads
+from ..patient.info import Patient
 from ..sealing import LayerFiles, narrow_state, widen_state
 from .aging import Aging
 from .card import render_pooling_card
-from .network import PooledNPE, PoolingConfig
-from .patients import PoolPatients, pool_heads
+from .network import SLOW, PooledNPE, PoolingConfig
+from .patients import PoolPatients
 from .segments import ChangeDetector
 
 __all__ = ["PoolingLayer", "load_pooling", "save_pooling"]
 
 CARD = "pooling.md"
 """Card of a layer, beside the card of its window model."""
-POOLING = LayerFiles("pooling layer", "pooling", 8, card=CARD)
+POOLING = LayerFiles("pooling layer", "pooling", 9, card=CARD)
 """Files of a layer."""
 
 
@@ -55,6 +57,14 @@ class PoolingLayer:
     aging: Aging = field(default_factory=Aging)
     patients: PoolPatients | None = None
 
+    def lacks(self, patient: Patient) -> str:
+        r"""What of that which is known of a patient the layer cannot use, in words; empty where it can.
+
+        Arguments:
+            patient: What is known.
+        """
+        return "what is known of a patient" if self.patients is None else self.patients.heads.lacks(patient)
+
 
 def save_pooling(layer: PoolingLayer, folder: Path) -> None:
     r"""Writes a layer beside a bundle, which names it from then on.
@@ -76,7 +86,7 @@ def save_pooling(layer: PoolingLayer, folder: Path) -> None:
         "network": layer.npe.config.to_json(),
         "detector": layer.detector.shape(),
         "aging": layer.aging.to_json(),
-        **({} if layer.patients is None else {"patients": {"exponent": layer.patients.exponent}}),
+        **({} if layer.patients is None else {"patients": layer.patients.to_json()}),
         "measured": dict(layer.measured),
         "training": dict(layer.training),
     }
@@ -110,14 +120,18 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         state = widen_state(arrays)
         for name in ("shared_spread", "window_spread"):  # up to schema 4 both sides of draws were stretched alike
             setattr(npe, name, torch.zeros_like(state[f"npe/{name}"]))
-        patients = PoolPatients(pool_heads(npe), **info["patients"]) if "patients" in info else None  # from schema 8 on
-        parts: list[tuple[str, torch.nn.Module]] = [("npe", npe), ("detector", detector)]
-        parts += [] if patients is None else [("patients", patients.heads)]
-        for name, module in parts:
-            module.load_state_dict({k[len(name) + 1 :]: v for k, v in state.items() if k.startswith(f"{name}/")})
+        npe.load_state_dict(_part(state, "npe"))
+        detector.load_state_dict(_part(state, "detector"))
+        patients = None
+        if "patients" in info:  # from schema 8 on, from 9 on of the aortic root too
+            heads = PatientHeads.of_state(_part(state, "patients"), len(SLOW), npe.config.context)
+            patients = PoolPatients(heads, **info["patients"])
         aging = Aging(**info.get("aging", {}))  # up to schema 6 references did not grow old
-        for _, module in parts:
-            module.eval()
-        return PoolingLayer(npe, detector, info["measured"], info["training"], aging, patients)
+        return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"], aging, patients)
 
     return POOLING.read(folder, build, oldest=3)
+
+
+def _part(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """Weights of one of the layer's networks."""
+    return {key[len(name) + 1 :]: value for key, value in state.items() if key.startswith(f"{name}/")}

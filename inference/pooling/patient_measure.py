@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 
 from ..bundle import Bundle
-from ..patient.info import Patient, draw_sex_and_weight, telling
+from ..patient.info import Patient, draw_measured, draw_sex_and_weight, root_of_sex, telling
 from ..patient.layer import LEAST_EFFECTIVE
-from ..patient.recipe import KNOWN
+from ..patient.recipe import KNOWN, part_of
 from ..weighting import effective_share, normalised
 from .features import EmbeddedRecordings
 from .held_pools import HeldPool, anchored_ranks, coverage_of
@@ -28,7 +28,7 @@ from .patients import PoolPatients
 
 __all__ = ["fit_exponent", "measure_informed"]
 
-_Subjects = Sequence[Float[np.ndarray, "R 2"]]
+_Subjects = Sequence[Float[np.ndarray, "R 3"]]
 _SIZES = (2, *SIZES[1:])
 _KNOWN = ("", *dict.fromkeys(telling(known) for known in KNOWN))
 _EXPONENTS = (0.5, 0.6, 0.7, 0.8)  # with more, 90 % intervals of compliance hold 85 to 86 % of ``abp-ppg``'s tests
@@ -49,11 +49,11 @@ def measure_informed(
 
     Arguments:
         bundle: The window model.
-        layer: The pooling layer, with likelihoods of age and height.
+        layer: The pooling layer, with likelihoods of age, height and aortic root.
         sets: Held-out recordings, each set with its own number of windows.
-        subjects: Ages [years] and heights [m] of their patients.
+        subjects: Ages [years], heights [m] and aortic roots on the mean of both sexes [mm] of their patients.
         draws: Draws of each window.
-        seed: Seed of pools, sexes and weights.
+        seed: Seed of pools, sexes, weights and errors of diameters.
 
     Returns:
         JSON-able, by what is known, joined by ``+``, and empty where nothing is (sex and weight are left out where the
@@ -94,12 +94,13 @@ def fit_exponent(
     r"""The largest exponent with which 90 % intervals hold at least 89 % on the mean of all quantities.
 
     At every size of pool, whether age, height or both are known; of .5, .6, .7 and .8, the least where none does.
+    The aortic root is used with the same.
 
     Arguments:
         bundle: The window model.
-        layer: The pooling layer, with likelihoods of age and height.
+        layer: The pooling layer, with likelihoods of age, height and aortic root.
         sets: Recordings that were not trained on.
-        subjects: Ages [years] and heights [m] of their patients.
+        subjects: Ages [years], heights [m] and aortic roots on the mean of both sexes [mm] of their patients.
         draws: Draws of each window.
         seed: Seed of the pools.
         tell: Told what intervals hold with each.
@@ -124,7 +125,7 @@ def fit_exponent(
 
 def _required(layer: PoolingLayer) -> PoolPatients:
     if layer.patients is None:
-        raise ValueError("layer must hold likelihoods of age and height, got none: train them")
+        raise ValueError("layer must hold likelihoods of age, height and aortic root, got none: train them")
     return layer.patients
 
 
@@ -141,11 +142,13 @@ def _asked(
 ) -> Iterator[tuple[_Asked, np.random.Generator]]:
     """Pools of every size of every recording, with what is known of its patient in each way."""
     for number, (data, told) in enumerate(zip(sets, subjects, strict=True)):
-        male, weight = draw_sex_and_weight(told[:, 1], np.random.default_rng([seed, number]))
-        for r, (age, height) in enumerate(told.tolist()):
+        apart = np.random.default_rng([seed, number])
+        male, weight = draw_sex_and_weight(told[:, 1], apart)
+        aorta, error = draw_measured(root_of_sex(told[:, 2], male), apart)
+        for r, (age, height, _) in enumerate(told.tolist()):
             whole: dict[str, Any] = {"age": age, "sex": "m" if male[r] else "f"}
-            whole |= {"height": height, "weight": float(weight[r])}
-            known = [(Patient(**{k: whole[k] for k in names.split("+") if k}), exponent) for names, exponent in ways]
+            whole |= {"height": height, "weight": float(weight[r]), "aorta": float(aorta[r])}
+            known = [(part_of(whole, names, float(error[r])), exponent) for names, exponent in ways]
             rng = np.random.default_rng([seed, number, r])
             for size in (size for size in sizes if size <= data.context.shape[1]):
                 pool = HeldPool.draw(rng, data, bundle, r=r, size=size)

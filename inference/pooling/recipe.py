@@ -28,7 +28,7 @@ from .layer import PoolingLayer, save_pooling
 from .measure import measure_alike, measure_pooling
 from .network import PooledNPE, PoolingConfig
 from .patient_measure import fit_exponent, measure_informed
-from .patients import PoolPatients, PoolPatientTraining, train_pool_heads
+from .patients import PoolPatients, PoolPatientTraining, root_outputs, train_pool_heads
 from .segment_training import (
     DetectorTraining,
     all_states,
@@ -69,7 +69,8 @@ class PoolingRecipe:
         network: Settings of the network.
         train: Settings of the training.
         detector: Settings of the detector's training.
-        patients: Settings of the training of the likelihoods of age and height; none are learned where empty.
+        patients: Settings of the training of the likelihoods of age, height and aortic root; none are learned where
+            empty.
 
     Raises:
         TypeError: If a setting is unknown.
@@ -278,11 +279,13 @@ def _patients(
     sets = [recording_tensors(npe, bundle.npe, data, simulated.states(detector, data)) for data in simulated.sets]
     told = [_subjects(bundle, row) for row in recipe.recordings]
     config = PoolPatientTraining(**recipe.patients)
-    heads, history = train_pool_heads(npe, sets, told, held=_held(recipe), config=config, tell=tell)
+    held, beside = _held(recipe), root_outputs(bundle.outputs.space.names)
+    heads, history = train_pool_heads(npe, sets, told, held=held, config=config, beside=beside, tell=tell)
     apart = [_embedded(bundle, work, row, tell) for row in recipe.fit]
-    whole, who = replace(layer, patients=PoolPatients(heads)), [_subjects(bundle, row) for row in recipe.fit]
+    known = PoolPatients(heads, beside=beside)
+    whole, who = replace(layer, patients=known), [_subjects(bundle, row) for row in recipe.fit]
     exponent = fit_exponent(bundle, whole, apart, who, draws=recipe.draws, tell=tell)
-    return PoolPatients(heads, exponent), {"patients": {**asdict(config), "history": history}}
+    return replace(known, exponent=exponent), {"patients": {**asdict(config), "history": history}}
 
 
 @dataclass(frozen=True)
@@ -356,8 +359,8 @@ def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable
     )
 
 
-def _subjects(bundle: Bundle, row: Mapping[str, Any]) -> Float[np.ndarray, "R 2"]:
-    """Ages and heights of the patients of a set of recordings."""
+def _subjects(bundle: Bundle, row: Mapping[str, Any]) -> Float[np.ndarray, "R 3"]:
+    """Ages, heights and aortic roots of the patients of a set of recordings."""
     return draw_subjects(bundle, **{k: v for k, v in row.items() if k not in ("name", "held", "of", "given")})
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from pulsebayes import apps
 from pulsebayes.inference.bundle import Bundle, find_bundle
+from pulsebayes.inference.patient import PatientHeads, load_patient, save_patient
 from pulsebayes.inference.pooling import load_pooling, save_pooling
+from pulsebayes.inference.pooling.patients import PoolPatients
 from pulsebayes.waveforms import read
 
 Run = Callable[..., Any]
@@ -53,6 +55,20 @@ def test_it_informs_a_pool_and_a_reference_beside_it(run: Run, name: str) -> Non
         assert bool(windows[-1]["pool"]["anchors"]) == ("--anchor" in other)
 
 
+@pytest.mark.parametrize("name", ["radial-abp", "abp-ppg"])
+@pytest.mark.parametrize("pool", ["window", "causal", "recording"])
+def test_the_aortic_root_narrows_stroke_volume(run: Run, name: str, pool: str) -> None:
+    words = ("--json", "infer", DEMO, "--model", name, "--draws", 1000, "--every", "24s", "--pool", pool)
+    plain = json.loads(run(*words).out.splitlines()[0])["windows"]
+    widths: dict[str, list[float]] = {"": [w["quantities"]["SV"]["high"] - w["quantities"]["SV"]["low"] for w in plain]}
+    for error in ("+-4mm", "+-1mm"):
+        windows = json.loads(run(*words, "--patient", f"aorta=34{error}").out.splitlines()[0])["windows"]
+        assert {w["patient"]["known"] for w in windows} == {f"aortic root 34{error.removesuffix('mm')} mm"}
+        widths[error] = [w["quantities"]["SV"]["high"] - w["quantities"]["SV"]["low"] for w in windows]
+    for before, coarse, fine in zip(*widths.values(), strict=True):
+        assert fine < coarse < before and fine < 0.85 * before
+
+
 def test_a_followed_file_is_informed_as_a_finished_one(run: Run, tmp_path: Path) -> None:
     table = tmp_path / "monitor.csv"
     rows = read(DEMO).values("ART")[: 50 * 125]
@@ -76,6 +92,35 @@ def test_a_pooling_layer_that_knows_no_patients_says_so(run: Run, tmp_path: Path
     assert run("infer", DEMO, "--model", folder, "--patient", "age=55", "--pool", "window", "--draws", 100).code == 0
 
 
+def test_layers_before_diameters_say_so(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "radial-abp"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    bundle = Bundle.load(folder)
+    pooling, alone = load_pooling(folder, bundle), load_patient(folder, bundle)
+    assert pooling is not None and pooling.patients is not None and alone is not None
+
+    def without(heads: PatientHeads, dim: int, context: int) -> PatientHeads:
+        state = {name: one for name, one in heads.state_dict().items() if not name.startswith("aorta.")}
+        return PatientHeads.of_state(state, dim, context)
+
+    told = {k: v for k, v in pooling.measured["patients"].items() if "aorta" not in k}
+    measured, heads = {**pooling.measured, "patients": told}, without(pooling.patients.heads, 2, 48)
+    save_pooling(replace(pooling, patients=PoolPatients(heads), measured=measured), folder)
+    words = ("infer", DEMO, "--model", folder, "--draws", 100)
+    ran = run(*words, "--patient", "age=55,aorta=33mm")
+    assert ran.code == 6 and "--pool window" in ran.err
+    assert "the pooling layer of model radial-abp cannot use the diameter of the aortic root" in ran.err
+    assert run(*words, "--patient", "age=55,aorta=33mm", "--pool", "window").code == 0
+    assert run(*words, "--patient", "age=55").code == 0
+    save_patient(replace(alone, heads=without(alone.heads, 9, 64)), folder)
+    ran = run(*words, "--patient", "aorta=33mm", "--pool", "window")
+    assert ran.code == 6 and "leave it out of --patient" in ran.err
+    assert "model radial-abp cannot use the diameter of the aortic root: its patient layer has not" in ran.err
+    ran = run(*words, "--patient", "aorta=33mm")
+    assert ran.code == 6 and "the pooling layer of model radial-abp" in ran.err
+    assert "--pool window" not in ran.err and "without it" in ran.err
+
+
 def test_parts_may_be_said_one_by_one(run: Run) -> None:
     words = ("--json", "infer", DEMO, "--draws", 100, "--end", "8s")
     at_once = run(*words, "--patient", "age=63,sex=f").out
@@ -89,7 +134,9 @@ def test_parts_may_be_said_one_by_one(run: Run) -> None:
         (("age=200",), "age must lie between 18 and 90 years, got 200"),
         (("age=63", "age=64"), "age is given twice"),
         (("age=63", "shoe=43"), "got 'shoe=43'"),
-        (("",), "told by age, sex, height and weight"),
+        (("",), "told by age, sex, height, weight and aorta"),
+        (("aorta=3.3",), "aorta must lie between 15 and 60 mm, got 3.3"),
+        (("aorta=33+-20mm",), "the error of aorta must lie between 1 and 10 mm, got 20"),
     ],
 )
 def test_contradictions_are_refused(run: Run, words: tuple[str, ...], told: str) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -19,6 +22,7 @@ from pulsebayes.inference.bundle import Bundle, BundleError, find_bundle
 from pulsebayes.inference.npe import NPE, PRESETS
 from pulsebayes.inference.outputs import OutputSpace
 from pulsebayes.inference.patient import (
+    NormalMixture,
     Patient,
     PatientError,
     PatientEvidence,
@@ -27,14 +31,18 @@ from pulsebayes.inference.patient import (
     PatientRows,
     PatientTraining,
     TruncatedMixture,
+    draw_measured,
     draw_sex_and_weight,
     load_patient,
     measure_patient,
+    measured_root,
     parse_patient,
+    root_of_sex,
     save_patient,
     train_heads,
 )
 from pulsebayes.inference.patient.card import render_patient_card
+from pulsebayes.inference.patient.heads import persons
 from pulsebayes.waveforms import read
 
 DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
@@ -63,12 +71,19 @@ def shipped() -> Shipped:
 def test_words_are_read_with_their_units() -> None:
     assert parse_patient("age=63, sex=female, height=162cm, weight=70 kg") == Patient(63.0, "f", 1.62, 70.0)
     assert parse_patient("height=1.62").text == "height 1.62 m"
+    assert parse_patient("aorta=33mm") == Patient(aorta=33.0, aorta_error=2.0)
+    assert parse_patient("aorta=33").text == "aortic root 33+-2 mm"
+
+
+@pytest.mark.parametrize("words", ["33+-1", "33+-1mm", "33mm+/-1mm", "33 ± 1 mm", "3.3cm+-1mm", "3.3+-.1cm"])
+def test_a_diameter_is_read_with_its_error(words: str) -> None:
+    assert parse_patient(f"aorta={words}") == Patient(aorta=33.0, aorta_error=1.0)
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("", "told by age, sex, height and weight"),
+        ("", "told by age, sex, height, weight and aorta"),
         ("63", "got '63'"),
         ("shoe=43", "got 'shoe=43'"),
         ("age=old", "age must be a number, got 'old'"),
@@ -79,6 +94,18 @@ def test_words_are_read_with_their_units() -> None:
         ("weight=-3", "weight must lie between 25 and 350 kg, got -3"),
         ("sex=x", "sex must be f or m, got 'x'"),
         ("age=63,age=64", "age is given twice"),
+        ("age=63+-2", "age must be a number, got '63\\+-2'"),
+        ("aorta=wide", "aorta must be a diameter in mm or cm, like 33mm or 33.-1mm, got 'wide'"),
+        ("aorta=33in", "aorta must be a diameter in mm or cm"),
+        ("aorta=33+-", "aorta must be a diameter in mm or cm"),
+        ("aorta=33+-nan", "aorta must be a diameter in mm or cm"),
+        ("aorta=-33", "aorta must be a diameter in mm or cm"),
+        ("aorta=3.3cm+-1", "aorta must be a diameter in mm or cm"),  # of which unit the error is
+        ("aorta=..", "aorta must be a number"),
+        ("aorta=3.3", "aorta must lie between 15 and 60 mm, got 3.3"),
+        ("aorta=33cm+-1mm", "aorta must lie between 15 and 60 mm, got 330"),
+        ("aorta=33+-0.1mm", "the error of aorta must lie between 1 and 10 mm, got 0.1"),
+        ("aorta=33+-0", "the error of aorta must lie between 1 and 10 mm, got 0"),
     ],
 )
 def test_what_cannot_be_used_is_told(words: str, told: str) -> None:
@@ -117,6 +144,76 @@ def test_sexes_share_the_height_and_weight_says_nothing_beyond_it() -> None:
     assert np.ptp(heads.log_weights(Patient(weight=60.0), z, context)) > 0
 
 
+def test_the_mixture_of_measured_numbers_is_the_normal_law_widened_by_the_error() -> None:
+    one = NormalMixture(1, 37.5, 5.0, parts=3)
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.zero_()
+        values = torch.linspace(22.0, 50.0, 9)
+        found = {error: one.log_prob(values, torch.zeros(9, 1), error).numpy() for error in (0.0, 2.0)}
+    for error, logs in found.items():
+        exact = stats.norm(37.5, np.hypot(5.0, error)).logpdf(values.numpy())
+        np.testing.assert_allclose(logs, exact, atol=1e-5)
+
+
+def test_simulated_roots_are_measured_as_those_of_adults() -> None:
+    """The sinus of Valsalva of adults without disease: Devereux R.B. et al. (2012), Am J Cardiol 110:1189."""
+    from pulsebayes.simulators.network.linear import LinearNetwork, make_tubes, site_diameters
+
+    simulator = LinearNetwork(population="clinical-wide")
+    theta = np.repeat(simulator.space.sample_quantiles(np.full((1, simulator.space.dim), 0.5)), 9, axis=0)
+    age, height = (grid.ravel() for grid in np.meshgrid([25.0, 50.0, 80.0], [1.55, 1.70, 1.85]))
+    theta[:, simulator.space.names.index("age")], theta[:, simulator.space.names.index("height")] = age, height
+    (root,) = np.asarray(site_diameters(make_tubes(simulator.subjects(jnp.asarray(theta))[0]), ("AorticRoot",)))
+    for male, sex in ((1.0, 1), (0.0, 2)):
+        normal = 15.19 + 0.10 * age + 0.10 * 100 * height - 2.47 * sex
+        found = root_of_sex(measured_root(root), np.full(9, male))
+        np.testing.assert_allclose(found, normal, rtol=0.025)
+        assert np.mean(found / normal) == pytest.approx(1.0, abs=0.01)
+
+
+def test_measured_roots_err_as_they_say() -> None:
+    measured, error = draw_measured(np.full(20_000, 34.0), np.random.default_rng(0))
+    assert 1.0 <= error.min() < 1.1 and 3.9 < error.max() <= 4.0
+    for low, high in ((1.0, 2.0), (2.0, 4.0)):
+        some = (error >= low) & (error < high)
+        assert ((measured - 34.0) / error)[some].std() == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("known", list(product((True, False), repeat=3)))
+def test_a_root_is_asked_as_it_was_learned(known: tuple[bool, bool, bool]) -> None:
+    """What is not known is not looked at, neither where it is learned nor where it is asked."""
+    torch.manual_seed(0)
+    heads, z, context = PatientHeads(9, 64), torch.randn(50, 9), torch.randn(64)
+    whole = {"age": 60.0, "height": 1.62, "sex": "f"}
+    told = {name: value for (name, value), one in zip(whole.items(), known, strict=True) if one}
+    without, with_root = heads.log_weights_each([Patient(**told), Patient(**told, aorta=33.0)], z, context)  # type: ignore[arg-type]
+    given, mask = torch.cat((z, context.expand(50, -1)), -1), torch.tensor([known]).expand(50, 3)
+    person = torch.tensor([60.0, 1.62, -1.0]).repeat(50, 1)
+    person[~mask] = 99.0
+    with torch.no_grad():
+        law = heads.root.log_prob(torch.full((50,), 33.0), heads.with_person(given, person, mask), 2.0)
+    np.testing.assert_allclose(with_root - without, law.numpy(), atol=1e-5)
+
+
+def test_a_layer_without_the_root_says_so_and_answers_as_before(shipped: Shipped, tmp_path: Path) -> None:
+    bundle, layer = shipped
+    state = {k: v for k, v in layer.heads.state_dict().items() if not k.startswith("aorta.")}
+    before = PatientHeads.of_state(state, 9, 64)
+    z, context = torch.randn(50, 9, generator=torch.Generator().manual_seed(0)), torch.zeros(64)
+    one = Patient(age=50.0, sex="f")
+    np.testing.assert_array_equal(before.log_weights(one, z, context), layer.heads.log_weights(one, z, context))
+    with pytest.raises(ValueError, match="cannot use the diameter of the aortic root"):
+        before.log_weights(Patient(aorta=33.0), z, context)
+    folder = tmp_path / "copy"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    save_patient(PatientLayer(before, layer.measured), folder)
+    again = load_patient(folder, bundle)
+    assert again is not None and again.heads.aorta is None
+    with pytest.raises(ValueError, match="the patient layer cannot use the diameter of the aortic root"):
+        PatientEvidence(again, Patient(aorta=33.0))
+
+
 def test_training_finds_the_likelihoods_of_a_law_that_is_known() -> None:
     torch.set_num_threads(1)
     outputs = OutputSpace.from_names(("HR", "SV"))
@@ -125,14 +222,14 @@ def test_training_finds_the_likelihoods_of_a_law_that_is_known() -> None:
     z = rng.standard_normal((24_000, 2))
     age = 54.0 + 10.0 * z[:, 0] + 6.0 * rng.standard_normal(len(z))
     height = 1.70 + 0.002 * (age - 54.0) + 0.03 * z[:, 1] + 0.04 * rng.standard_normal(len(z))
+    root = 34.0 + 2.0 * z[:, 1] + 0.1 * (age - 54.0) + 10.0 * (height - 1.70) + 1.5 * rng.standard_normal(len(z))
     kept = (age > 18) & (age < 90) & (height > 1.4) & (height < 2.05)
     rows = PatientRows(
-        np.zeros((kept.sum(), 48), np.float32), outputs.space.constrain(z[kept]), age[kept], height[kept]
+        np.zeros((kept.sum(), 48), np.float32), outputs.space.constrain(z[kept]), age[kept], height[kept], root[kept]
     )
     prior = outputs.space.constrain(z[:100]).astype(np.float32)
     heads, history = train_heads(Bundle("toy", npe, prior), rows, PatientTraining(epochs=10, batch=512))
-    exact = stats.norm(0, 6.0).entropy() + 0.5 * (stats.norm(0, 0.04).entropy() + stats.norm(0, 0.0418).entropy())
-    assert history[-1] - exact < 0.03  # mean Kullback-Leibler divergence [nats], with the error of 1,500 rows
+    assert history[-1] < history[0]
     middle = z[np.abs(z).max(1) < 1.5][:200]
     points, context = torch.from_numpy(middle).float(), torch.zeros(48)
     found = heads.log_weights(Patient(age=60.0), points, context)
@@ -141,6 +238,36 @@ def test_training_finds_the_likelihoods_of_a_law_that_is_known() -> None:
     found = heads.log_weights(Patient(age=60.0, height=1.75), points, context) - found
     law = stats.norm(1.712 + 0.03 * middle[:, 1], 0.04).logpdf(1.75)
     assert np.corrcoef(found, law)[0, 1] > 0.9
+    held = slice(kept.sum() - kept.sum() // 16, None)  # the rows that were not learned from
+    subjects = np.stack([rows.age, rows.height, rows.aorta], -1)
+    told = persons(subjects, np.random.default_rng([0, 1]))[held].double().numpy()
+    given = torch.from_numpy(np.concatenate([z[kept], rows.context], 1)[held]).float()
+    for known in product((True, False), repeat=3):
+        with torch.no_grad():
+            who, mask = torch.from_numpy(told).float(), torch.tensor([known]).expand(len(told), 3)
+            learned = heads.root.log_prob(who[:, 3], heads.with_person(given, who[:, :3], mask)).numpy()
+        exact = _log_law_of_roots(z[kept][held], told, known)
+        assert -0.01 < np.mean(exact - learned) < 0.06, known  # nats; negative only if it knew what it must not
+
+
+def _log_law_of_roots(z: np.ndarray, told: np.ndarray, known: tuple[bool, ...]) -> np.ndarray:
+    """Log density of roots in the toy, what is not known of age, height and sex summed over (Gauss-Hermite)."""
+    nodes, shares = np.polynomial.hermite_e.hermegauss(15)
+    age, height, sex, root = told.T
+    joint, alone = np.zeros(len(z)), np.zeros(len(z))
+    for e, w in [(0.0, 1.0)] if known[0] else zip(nodes, shares, strict=True):
+        years = age if known[0] else 54.0 + 10.0 * z[:, 0] + 6.0 * e
+        middle = 1.70 + 0.002 * (years - 54.0) + 0.03 * z[:, 1]
+        for g, v in [(0.0, 1.0)] if known[1] else zip(nodes, shares, strict=True):
+            tall = height if known[1] else middle + 0.04 * g
+            weight = w * v * (stats.norm(middle, 0.04).pdf(height) if known[1] else 1.0)
+            for sign in (-1.0, 1.0):
+                share = (
+                    weight / (1.0 + np.exp(-sign * 0.14 * (tall - 1.70) / 0.071**2)) * (sex == sign if known[2] else 1)
+                )
+                mean = 34.0 + 2.0 * z[:, 1] + 0.1 * (years - 54.0) + 10.0 * (tall - 1.70) + 1.235 * sign
+                joint, alone = joint + share * stats.norm(mean, 1.5).pdf(root), alone + share
+    return np.log(joint / alone)
 
 
 def test_draws_are_weighted_to_the_posterior_that_knows_the_patient(shipped: Shipped) -> None:
@@ -207,7 +334,7 @@ def _sure_of_age(bundle: Bundle, slope: float) -> PatientHeads:
 @pytest.mark.parametrize("name", NAMES)
 def test_knowing_more_is_worth_more_and_intervals_hold_what_they_promise(name: str) -> None:
     measured = of(name)[1].measured
-    assert len(measured) == 16
+    assert len(measured) == 32
     for known, row in measured.items():
         assert row["n"] > 3500
         assert all(abs(share - 0.9) < 0.03 for share in row["coverage"]["0.9"].values()), known
@@ -247,6 +374,7 @@ def test_densities_that_patients_share_are_the_same_computed_once() -> None:
     torch.manual_seed(0)
     heads, z, context = PatientHeads(9, 64), torch.randn(50, 9), torch.randn(64)
     patients = [Patient(age=50.0), Patient(sex="f"), Patient(50.0, "f"), Patient(50.0, None, 1.6), Patient()]
+    patients += [replace(one, aorta=33.0) for one in patients] + [Patient(aorta=33.0, aorta_error=1.0)]
     for one, log in zip(patients, heads.log_weights_each(patients, z, context), strict=True):
         np.testing.assert_array_equal(log, heads.log_weights(one, z, context))
 
@@ -266,6 +394,18 @@ def test_a_layer_is_refused_when_edited_or_beside_another_model(shipped: Shipped
             load_patient(folder, bundle)
 
 
+def test_rows_made_before_diameters_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pulsebayes.inference.patient import recipe
+
+    row = {name: np.zeros(3) for name in recipe._FIELDS}
+    np.savez(tmp_path / "part-00000.npz", **{name: values for name, values in row.items() if name != "aorta"})  # type: ignore[arg-type]
+    made: list[int] = []
+    monkeypatch.setattr(recipe, "_part", lambda bundle, own, n, seed: made.append(n) or row)
+    for _ in range(2):
+        rows = recipe._made(None, None, tmp_path, {"n": 3, "seed": 1}, lambda _: None)  # type: ignore[arg-type]
+        assert made == [3] and len(rows.aorta) == 3
+
+
 def test_rows_of_several_channels_are_seen_in_the_sets_that_the_model_knows() -> None:
     from pulsebayes.inference.patient.recipe import _part
     from pulsebayes.inference.recipe import find_recipe
@@ -274,6 +414,7 @@ def test_rows_of_several_channels_are_seen_in_the_sets_that_the_model_knows() ->
     bundle = Bundle.load(find_bundle("abp-ppg"))
     rows = PatientRows(**_part(bundle, find_recipe("abp-ppg"), 48, seed=3))
     assert set(rows.given) <= {"ART", "PLETH", "ART+PLETH"} and len(set(rows.given)) > 1
+    assert 31.0 < np.median(rows.aorta) < 37.0  # measured ones, not simulated: those are 6 mm more
     assert np.isfinite(rows.context).all() and len(rows.context) == len(rows.given) == len(rows.age)
     heads, _ = train_heads(bundle, rows, PatientTraining(epochs=1, batch=16))
     measured = measure_patient(bundle, heads, rows, draws=60)

@@ -17,7 +17,8 @@ from pulsebayes import apps
 from pulsebayes.inference.answer import Answer, Refusal
 from pulsebayes.inference.answering import Question, answer_recording
 from pulsebayes.inference.bundle import Bundle, find_bundle
-from pulsebayes.inference.patient import Patient, PatientEvidence, load_patient
+from pulsebayes.inference.patient import Patient, PatientEvidence, load_patient, measured_root
+from pulsebayes.inference.patient.heads import PatientHeads
 from pulsebayes.inference.pooling import (
     EmbeddedRecordings,
     PooledNPE,
@@ -44,6 +45,7 @@ from pulsebayes.waveforms import read
 DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
 QUESTION = Question(every_s=24.0, n_draws=400)
 KNOWN = Patient(age=45.0, height=1.75)
+SUBJECTS = [np.array([[40.0, 1.8, 33.0], [70.0, 1.6, 36.0]])]
 
 Shipped = tuple[Bundle, PoolingLayer]
 
@@ -208,6 +210,41 @@ def test_another_patient_is_not_taken_for_the_one_that_is_told_of(
     assert "another patient than --patient tells of" in answers[-1].sources()["model"]
 
 
+def test_a_layer_before_diameters_is_read_and_says_what_it_cannot_use(shipped: Shipped, tmp_path: Path) -> None:
+    assert shipped[1].patients is not None
+    state = shipped[1].patients.heads.state_dict()
+    heads = PatientHeads.of_state({k: v for k, v in state.items() if not k.startswith("aorta.")}, 2, 48)
+    folder = tmp_path / "radial-abp"
+    shutil.copytree(find_bundle("radial-abp"), folder)
+    told = {k: v for k, v in shipped[1].measured["patients"].items() if "aorta" not in k}
+    measured = {**shipped[1].measured, "patients": told}
+    save_pooling(replace(shipped[1], patients=PoolPatients(heads, 0.7), measured=measured), folder)
+    assert (
+        "| age, height |" in (folder / "pooling.md").read_text() and "aorta" not in (folder / "pooling.md").read_text()
+    )
+    before = load_pooling(folder, shipped[0])
+    assert before is not None and before.lacks(KNOWN) == ""
+    assert _slow(_answers((shipped[0], before))) == _slow(_answers(shipped))
+    with pytest.raises(ValueError, match="radial-abp cannot use the diameter of the aortic root, got aortic root 33"):
+        _answers((shipped[0], before), Patient(aorta=33.0))
+
+
+def test_a_root_tells_of_stroke_volume(shipped: Shipped) -> None:
+    """Wider roots take more blood for the same wave."""
+    asked = [_answers(shipped, Patient(aorta=d, aorta_error=1.0)) for d in (30.0, 34.0, 38.0)]
+    medians = [np.median([a.estimates["SV"].median for a in answers]) for answers in asked]
+    assert medians == sorted(medians) and medians[2] > 1.1 * medians[0]
+    plain, known = _answers(shipped, None), _answers(shipped, Patient(aorta=34.0))
+    widths = [[a.estimates["SV"].high - a.estimates["SV"].low for a in found] for found in (plain, known)]
+    assert np.median(widths[1]) < 0.9 * np.median(widths[0])
+
+
+def test_likelihoods_must_be_of_the_outputs_that_are_named() -> None:
+    npe = _toy()[0]
+    with pytest.raises(ValueError, match="beside must name 1 outputs, as the likelihoods do, got \\(\\)"):
+        PoolPatients(pool_heads(npe, (1,)))
+
+
 def test_a_layer_that_learned_no_patients_is_refused(shipped: Shipped) -> None:
     layer = replace(shipped[1], patients=None)
     with pytest.raises(ValueError, match="pooling layer of radial-abp cannot use what is known of a patient"):
@@ -224,7 +261,8 @@ def test_what_ships_holds_what_it_says_where_the_patient_is_known(name: str) -> 
         assert n > 900 and set(measured["age+height"]["spread"][size]) >= {"SV", "PWV", "C90", "PWV90"}
         assert measured["age+height"]["spread"][size]["PWV90"] < 0.85
         assert measured["age+height"]["refused"][size] < 0.01
-        for known in ("age", "height", "age+height"):
+        assert measured["aorta"]["spread"][size]["SV"] < 0.9
+        for known in ("age", "height", "age+height", "aorta", "age+height+aorta"):
             held = measured[known]["coverage_by_pool"][size]["0.9"]
             assert np.mean(list(held.values())) > 0.885
     told = measured_alike(layer.measured, 12, "ART", (), "age+height")
@@ -251,7 +289,10 @@ def test_what_misses_where_the_same_is_known_is_marked() -> None:
 
 
 def _toy() -> tuple[PooledNPE, list[RecordingTensors], list[np.ndarray]]:
-    """Recordings whose patients' ages are 50 + 10 of the standardised wave speed, with an error of 4 years."""
+    """Recordings whose patients' ages are 50 + 10 of the standardised wave speed, with an error of 4 years.
+
+    And whose roots are 34 + 2 of the standardised compliance, with an error of 1.5 mm.
+    """
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     npe = PooledNPE(3, PoolingConfig(inputs=8, features=4, hidden=8, context=4, transforms=2)).eval()
@@ -267,7 +308,7 @@ def _toy() -> tuple[PooledNPE, list[RecordingTensors], list[np.ndarray]]:
         torch.ones(n, windows, dtype=torch.bool),
         torch.zeros(n, windows, dtype=torch.long),
     )
-    told = np.stack([age, np.full(n, 1.7)], -1)
+    told = np.stack([age, np.full(n, 1.7), 34.0 + 2.0 * slow[:, 0, 0] + 1.5 * rng.standard_normal(n)], -1)
     return npe, [data.rows(slice(0, 700)), data.rows(slice(700, None))], [told[:700], told[700:]]
 
 
@@ -290,6 +331,37 @@ def test_likelihoods_learn_what_pools_tell_of_ages() -> None:
             sd = float(np.sqrt(weights @ (speed.numpy() - mean) ** 2))
             assert mean == pytest.approx(power * 10 * (age - 50) / 16 / precision, abs=0.12)
             assert sd == pytest.approx(precision**-0.5, rel=0.15)
+
+
+def test_likelihoods_learn_what_pools_tell_of_aortic_roots() -> None:
+    """A root tells twice one with the errors of patient and measurement together; shared errors tell nothing here."""
+    npe, sets, subjects = _toy()
+    config = PoolPatientTraining(steps=1000, windows=600, rate=5e-3, noise=0.0, patient_noise=0.0)
+    heads, _ = train_pool_heads(npe, sets, subjects, held=[100, 100], config=config, beside=(1,))
+    known, nodes = pool_contexts(npe, sets[0].h[0], 8.0 * np.arange(4), causal=False).row(0), np.linspace(-3, 3, 601)
+    shared = torch.zeros(601, 5)
+
+    def posterior(column: int, patients: tuple[Patient, Patient]) -> tuple[float, float]:
+        """Mean and spread of a slow quantity that one patient is told of, and another is not."""
+        one = shared.clone()
+        one[:, column] = torch.from_numpy(nodes).float()
+        logs = PoolPatients(heads, 1.0, (1,)).log_likelihoods(patients, one, known)
+        weights = np.exp(logs[0] - logs[1] - 0.5 * nodes**2)
+        weights /= weights.sum()
+        mean = float(weights @ nodes)
+        return mean, float(np.sqrt(weights @ (nodes - mean) ** 2))
+
+    for error in (1.0, 3.0):
+        precision = 1 + 4 / (1.5**2 + error**2)
+        for sex, wider in (("m", 1.235), ("f", -1.235)):
+            for root in (32.0, 37.0):
+                bare = Patient(sex=sex, height=1.7, aorta_error=error)
+                mean, sd = posterior(-2, (replace(bare, aorta=root + wider), bare))
+                assert mean == pytest.approx((precision - 1) / precision * (root - 34) / 2, abs=0.15)
+                assert sd == pytest.approx(precision**-0.5, rel=0.15)
+    mean, sd = posterior(-1, (Patient(age=60.0), Patient()))  # ages do not see what comes before the slow quantities
+    assert mean == pytest.approx(100 / 16 / (1 + 100 / 16), abs=0.12)
+    assert sd == pytest.approx((1 + 100 / 16) ** -0.5, rel=0.15)
 
 
 @pytest.mark.parametrize("setting", [{"steps": 0}, {"rate": -1.0}, {"noise": -0.1}])
@@ -319,9 +391,9 @@ def test_likelihoods_learn_from_noisy_windows_that_are_not_held_out(monkeypatch:
     drawn: list[tuple[bool, list[slice]]] = []
     own, batch = patients._rows, patients.draw_batch
 
-    def rows(npe: PooledNPE, pools: object, told: object, rng: object, config: object) -> object:
-        quiet = own(npe, pools, told, None, config)  # type: ignore[arg-type]
-        noisy = own(npe, pools, told, rng, config)  # type: ignore[arg-type]
+    def rows(npe: PooledNPE, pools: object, told: object, rng: object, *how: object) -> object:
+        quiet = own(npe, pools, told, None, *how)  # type: ignore[arg-type]
+        noisy = own(npe, pools, told, rng, *how)  # type: ignore[arg-type]
         drawn[-1] = (not torch.equal(quiet[0], noisy[0]), drawn[-1][1])
         return noisy
 
@@ -348,8 +420,9 @@ def test_what_the_pool_says_counts_beside_its_slow_quantities(shipped: Shipped) 
 def test_subjects_are_those_of_the_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: Shipped
 ) -> None:
-    """They are drawn once more, not kept: ages and heights must be those whose waves were solved."""
+    """They are drawn once more, not kept: ages, heights and roots must be those whose waves were solved."""
     from pulsebayes.simulators import recordings
+    from pulsebayes.simulators.network.linear import LinearNetwork
 
     drawn = []
     monkeypatch.setattr(recordings, "solve_courses", lambda simulator, course, **_: drawn.append(course) or 1 / 0)
@@ -360,6 +433,10 @@ def test_subjects_are_those_of_the_recordings(
     found = features.draw_subjects(shipped[0], **plan)  # type: ignore[arg-type]
     np.testing.assert_array_equal(found[:, 0], drawn[0].theta[:, 0, names.index("age")])
     np.testing.assert_array_equal(found[:, 1], drawn[0].theta[:, -1, names.index("height")])
+    simulator = LinearNetwork(population="clinical-wide", sites=("Radial",), diameters=("AorticRoot",))
+    made = simulator.simulate(drawn[0].theta[:, -1], seed=0)  # solved: the root is one of its quantities
+    root = np.asarray(made.quantities)[:, simulator.quantity_names.index("D_AorticRoot")]
+    np.testing.assert_allclose(found[:, 2], measured_root(root), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("held", "chosen"), [((0.91, 0.90), 0.8), ((0.893, 0.886), 0.7), ((0.88, 0.87), 0.5)])
@@ -370,9 +447,11 @@ def test_the_exponent_is_the_largest_with_which_intervals_hold(
     start, end = held
     told = {e: start + (end - start) * (e - 0.5) / 0.5 for e in patient_measure._EXPONENTS}
     levels = iter([told[e] for e in patient_measure._EXPONENTS for _ in patient_measure._FITTED])
-    monkeypatch.setattr(patient_measure, "_asked", lambda *_, **__: iter(()))
+    ways: list[tuple[str, float]] = []
+    monkeypatch.setattr(patient_measure, "_asked", lambda *args, **_: ways.extend(args[4]) or iter(()))
     monkeypatch.setattr(patient_measure._Found, "least", property(lambda self: next(levels)))
     assert patient_measure.fit_exponent(*shipped, [], []) == chosen
+    assert set(ways) == {(known, e) for known in ("age", "height", "age+height") for e in patient_measure._EXPONENTS}
 
 
 def test_a_layer_keeps_its_patients_on_disk(tmp_path: Path, shipped: Shipped) -> None:
@@ -385,6 +464,7 @@ def test_a_layer_keeps_its_patients_on_disk(tmp_path: Path, shipped: Shipped) ->
     assert again is not None and again.patients is not None and again.patients.exponent == 0.7
     for name, one in layer.patients.heads.state_dict().items():  # type: ignore[union-attr]
         torch.testing.assert_close(again.patients.heads.state_dict()[name], one, rtol=2e-3, atol=1e-4)
+    assert again.patients.beside == layer.patients.beside == (1, 4)  # type: ignore[union-attr]
     save_pooling(replace(layer, patients=None), folder)
     assert "patients" not in json.loads((folder / "pooling.json").read_text())
     bare = load_pooling(folder, Bundle.load(folder))
@@ -395,7 +475,9 @@ def _recordings(shipped: Shipped, n: int, windows: int) -> EmbeddedRecordings:
     """Recordings of no meaning."""
     rng, (bundle, layer) = np.random.default_rng(0), shipped
     return EmbeddedRecordings(
-        context=(layer.npe.h_mean + layer.npe.h_sd * torch.randn(n, windows, 64)).numpy(),
+        context=(
+            layer.npe.h_mean + layer.npe.h_sd * torch.randn(n, windows, 64, generator=torch.Generator().manual_seed(0))
+        ).numpy(),
         theta=np.broadcast_to(bundle.outputs.space.sample(rng, n)[:, None], (n, windows, 9)).astype(np.float32),
         compliance=np.ones((n, windows), np.float32),
         wave_speed=np.full(n, 7.0, np.float32),
@@ -425,11 +507,20 @@ def test_the_recipe_learns_and_weighs_what_is_known(
     assert recipe._patients(bare, shipped[0], simulated, layer, tmp_path, told.append) == (None, {})  # type: ignore[arg-type]
 
 
-def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped) -> None:
+def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
     (bundle, layer), n = shipped, 2
     data = _recordings(shipped, n, 64)
-    found = patient_measure.measure_informed(bundle, layer, [data], [np.array([[40.0, 1.8], [70.0, 1.6]])], draws=40)
-    assert set(found) == {"", *(k for k in patient_measure.KNOWN if "height" not in k), "height", "age+height"}
+    patients, part_of = list[Patient](), patient_measure.part_of
+    monkeypatch.setattr(patient_measure, "part_of", lambda *args: patients.append(part_of(*args)) or patients[-1])
+    found = patient_measure.measure_informed(bundle, layer, [data], SUBJECTS, draws=40)
+    own = ["height", "age+height", *(f"{k}height+aorta" for k in ("", "age+", "sex+", "age+sex+"))]
+    assert set(found) == {"", *(k for k in patient_measure.KNOWN if "height" not in k), *own}
+    assert len(patients) == n * len(found)
+    for patient in patients:
+        assert 1.0 <= patient.aorta_error <= 4.0
+        if patient.aorta is not None:
+            apart = min(abs(patient.aorta - root + gap) for root in (33.0, 36.0) for gap in (-1.235, 1.235))
+            assert 0.0 < apart < 4 * patient.aorta_error
     for known, row in found.items():
         assert row["recordings_by_pool"] == {"2": n, "10": n, "64": n}
         assert row["anchored"]["recordings"] == n
@@ -437,13 +528,14 @@ def test_pools_are_measured_with_every_part_of_what_is_known(shipped: Shipped) -
         if not known:
             assert set(row["spread"]["10"].values()) == {1.0} and row["effective"]["10"] == 1.0
     assert found["age+height"]["spread"]["64"]["PWV90"] < 1.0
+    assert found["aorta"]["spread"]["64"]["SV"] < 1.0
     assert found["age+height"]["effective"]["64"] < found["age"]["effective"]["64"] < 1.0
     assert layer.patients is not None
     whole = replace(layer, patients=replace(layer.patients, exponent=1.0))
-    more = patient_measure.measure_informed(bundle, whole, [data], [np.array([[40.0, 1.8], [70.0, 1.6]])], draws=40)
+    more = patient_measure.measure_informed(bundle, whole, [data], SUBJECTS, draws=40)
     assert more["age"]["effective"]["64"] < found["age"]["effective"]["64"]
     assert more["age"]["refused"] == found["age"]["refused"]
     pool = HeldPool.draw(np.random.default_rng(0), data, bundle, r=0, size=10)
     asked = {"pool": pool, "draws": 200, "told": lambda shared: [np.zeros(len(shared)), 1e3 * shared[:, -1]]}
     even, one = anchored_ranks(bundle, layer, data, rng=np.random.default_rng(1), **asked)  # type: ignore[arg-type]
-    assert 0 < even["SV"][0] < 1 and one["SV"][0] in (0.0, 1.0)
+    assert 0 < even["SV"][0] < 1 and min(one["SV"][0], 1 - one["SV"][0]) < 1e-6  # weights beyond the heaviest
