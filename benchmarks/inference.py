@@ -6,8 +6,7 @@ recordings; the time of a day; and what each channel tells. Run `python -m bench
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from . import inference_rivals as rivals
 from .inference_atlas import atlas
+from .inference_day import days, timed, updates
 from .rows import Row, run
 
 MODEL = "radial-abp"
@@ -428,69 +428,18 @@ def _signatures(data: Recordings) -> Any:
 
 def day(quick: bool) -> Iterator[Row]:
     """Processor time of a day of 8 s windows, contexts to draws and samples to answers, and of a monitor's update."""
-    _, layer = _model()
+    bundle, layer = _model()
     windows = 200 if quick else 10800
     context = np.random.default_rng(0).standard_normal((windows, len(layer.npe.h_mean))).astype(np.float32)
     time_s = 8.0 * np.arange(windows)
     draws = {"window": lambda: _windows_alone(context, 0),
              "recording": lambda: _pooled(context, time_s, 0, causal=False),
              "causal": lambda: _pooled(context, time_s, 0, causal=True)}  # fmt: skip
-    yield from _timed(draws, f"a day of {windows} windows, {N_DRAWS} draws, contexts to draws")
+    yield from timed(draws, f"a day of {windows} windows, {N_DRAWS} draws, contexts to draws")
     every_s = 4800.0 if quick else 64.0
-    yield from _timed(_days(every_s), f"24 h, a window every {every_s:g} s, 2,000 draws, samples to answers")
-    yield from _updates(20 if quick else 300)
-
-
-def _timed(works: dict[str, Callable[[], object]], setting: str) -> Iterator[Row]:
-    seconds = {}
-    for name, work in works.items():
-        begun = time.process_time()
-        work()
-        seconds[name] = time.process_time() - begun
-        yield Row("a day", name, setting, "processor time [s]", seconds[name])
-    yield Row("a day", "recording / window", setting, "ratio", seconds["recording"] / seconds["window"])
-
-
-def _days(every_s: float) -> dict[str, Callable[[], object]]:
-    """The shipped simulated patient over and over for a day, answered as `infer` does."""
-    from pathlib import Path
-
-    from pulsebayes import apps
-    from pulsebayes.inference.answering import Question, answer_recording
-    from pulsebayes.inference.pooling import answer_pooled
-    from pulsebayes.waveforms import Recording, read
-
-    bundle, layer = _model()
-    wave = read(Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea").values("ART")
-    whole = np.tile(wave, -(-86400 * 125 // len(wave)))[: 86400 * 125]
-    recording = Recording.from_arrays("day", {"ABP": whole}, fs=125, units={"ABP": "mmHg"})
-    question = Question(every_s=every_s)
-    return {
-        "window": lambda: sum(1 for _ in answer_recording(bundle, recording, question)),
-        "recording": lambda: sum(1 for _ in answer_pooled(bundle, layer, recording, question)),
-        "causal": lambda: sum(1 for _ in answer_pooled(bundle, layer, recording, question, pool="causal")),
-    }
-
-
-def _updates(windows: int) -> Iterator[Row]:
-    """What a monitor waits for: a window's embedding, the pool brought up to date, 2,000 draws."""
-    import torch
-
-    from pulsebayes.inference.pooling import RunningPool, embed_windows
-
-    bundle, layer = _model()
-    rng, running, spent = np.random.default_rng(0), RunningPool(layer, bundle.contract.window_s), []
-    for i in range(windows):
-        wave = 90 + 20 * np.sin(np.arange(1000) / (14 + rng.random()))
-        begun = time.process_time()
-        known = running.add(layer.npe.unit(bundle.npe, torch.from_numpy(embed_windows(bundle, wave[None])))[0], 8.0 * i)
-        if known is not None:
-            shared = layer.npe.sample_shared(known, 2000, torch.Generator().manual_seed(1))
-            layer.npe.sample_window(bundle.outputs.space, known, shared, torch.Generator().manual_seed(i))
-        spent.append(1000 * (time.process_time() - begun))
-    setting = f"{windows} windows, 2,000 draws"
-    yield Row("a day", "causal update", setting, "processor time, median [ms]", float(np.median(spent)))
-    yield Row("a day", "causal update", setting, "processor time, 99 % [ms]", float(np.quantile(spent, 0.99)))
+    works = days(bundle, layer, every_s)
+    yield from timed(works, f"24 h, a window every {every_s:g} s, 2,000 draws, samples to answers")
+    yield from updates(bundle, layer, 20 if quick else 300)
 
 
 if __name__ == "__main__":
