@@ -343,7 +343,11 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
         if lacking:
             message = f"the pooling layer of model {name} cannot use {lacking}"
             can_alone = calibrated.patient is not None and not calibrated.patient.heads.lacks(known.patient)
-            hint = "--pool window" + (", without --anchor" if known.anchors else "") if can_alone else "without it"
+            hint = (
+                "--pool window" + (", without --anchor" if known.anchors else "")
+                if can_alone
+                else "leave it out of --patient"
+            )
             raise CommandError(message, code="patient", hint=hint, exit_code=ExitCode.BUNDLE)
     if known.follow is not None and pool == "recording":
         raise CommandError("--follow answers before the recording is over", code="usage", hint="--pool causal")

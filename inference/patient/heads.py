@@ -166,8 +166,8 @@ class PatientHeads(nn.Module):
     r"""The likelihoods.
 
     Arguments:
-        dim: Number of the window model's outputs.
-        context: Length of its context vector.
+        dim: Number of coordinates of a draw: the window model's outputs, or what a pool shares that is told of.
+        context: Length of the context vector.
         aorta: Whether there is one of the aortic root.
         beside: How many coordinates come before those outputs, for the aortic root alone.
 
@@ -191,8 +191,8 @@ class PatientHeads(nn.Module):
 
         Arguments:
             state: Weights by name.
-            dim: Number of the window model's outputs.
-            context: Length of its context vector.
+            dim: Number of coordinates of a draw.
+            context: Length of the context vector.
         """
         first = state.get("aorta.net.0.weight")
         beside = 0 if first is None else first.shape[1] - dim - context - 6

@@ -100,7 +100,7 @@ class PatientEvidence:
     def __post_init__(self) -> None:
         lacking = self.layer.heads.lacks(self.patient)
         if lacking:
-            raise ValueError(f"the patient layer cannot use {lacking}, got {self.patient.text}")
+            raise ValueError(f"the patient layer cannot use {lacking}, got {self.patient.text}: leave it out")
 
     @property
     def known(self) -> str:

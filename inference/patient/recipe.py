@@ -294,7 +294,7 @@ def measure_patient(
         heads: The likelihoods.
         rows: Held-out windows.
         draws: Draws a window.
-        seed: Seed of draws, sexes and weights.
+        seed: Seed of draws, sexes, weights and errors of diameters.
 
     Returns:
         By what is known, joined by ``+``, and empty of the windows alone: ``n`` windows, ``coverage`` by level and

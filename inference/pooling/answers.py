@@ -136,7 +136,7 @@ class PooledAnswers:
         lacking = "" if self.evidence is None else self.layer.lacks(self.evidence.patient)
         if self.evidence is not None and lacking:
             what = f"the pooling layer of {self.bundle.name} cannot use {lacking}"
-            raise ValueError(f"{what}, got {self.evidence.patient.text}: answer its windows one by one")
+            raise ValueError(f"{what}, got {self.evidence.patient.text}: leave it out or answer windows one by one")
 
     def likelihood(self, anchors: Sequence[Anchor], asked: Asked) -> SlowLikelihood:
         r"""What references of a window say of what its pool shares.

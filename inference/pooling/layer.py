@@ -126,6 +126,8 @@ def load_pooling(folder: Path, bundle: Bundle) -> PoolingLayer | None:
         if "patients" in info:  # from schema 8 on, from 9 on of the aortic root too
             heads = PatientHeads.of_state(_part(state, "patients"), len(SLOW), npe.config.context)
             patients = PoolPatients(heads, **info["patients"])
+            if not set(patients.beside) <= set(range(npe.outputs)):
+                raise ValueError(f"beside must name outputs of the window model, got {list(patients.beside)}")
         aging = Aging(**info.get("aging", {}))  # up to schema 6 references did not grow old
         return PoolingLayer(npe.eval(), detector.eval(), info["measured"], info["training"], aging, patients)
 

@@ -56,8 +56,8 @@ def measure_informed(
         seed: Seed of pools, sexes, weights and errors of diameters.
 
     Returns:
-        JSON-able, by what is known, joined by ``+``, and empty where nothing is (sex and weight are left out where the
-        height is known, as they tell nothing then): by windows of the pool
+        JSON-able, by what is known, joined by ``+``, and empty where nothing is (where the height is known weight is
+        left out, and but beside a root sex, as they tell nothing then): by windows of the pool
         ``coverage_by_pool``, ``recordings_by_pool``, ``spread``, the root mean posterior variance over that where
         nothing is known (of the logarithm where positive), ``effective``, the mean effective share of draws, and
         ``refused``, the share of pools that do not go with their patient; and ``anchored``, the coverage where one

@@ -4,7 +4,7 @@ With $s$ the patient's compliance and wave speed at 90 mmHg and $g$ what the poo
 
 $$
 p(s, \kappa, \dots \mid g, a, h, d) \propto
-q(s, \kappa, \dots \mid g)\; [p(a \mid s, g)\; p(h \mid s, g, a)\; p(d \mid s, \kappa, g, a, h)]^\eta,
+q(s, \kappa, \dots \mid g)\; [p(a \mid s, g)\; p(h \mid s, g, a)\; p(d \mid s, \kappa, g, a, h, \text{sex})]^\eta,
 $$
 
 so draws of what a pool shares are weighted once for all its windows, as references weight them, and through them every

@@ -118,7 +118,7 @@ def test_layers_before_diameters_say_so(run: Run, tmp_path: Path) -> None:
     assert "model radial-abp cannot use the diameter of the aortic root: its patient layer has not" in ran.err
     ran = run(*words, "--patient", "aorta=33mm")
     assert ran.code == 6 and "the pooling layer of model radial-abp" in ran.err
-    assert "--pool window" not in ran.err and "without it" in ran.err
+    assert "--pool window" not in ran.err and "leave it out of --patient" in ran.err
 
 
 def test_parts_may_be_said_one_by_one(run: Run) -> None:
