@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ..perceptron import perceptron
 from .info import AGE, HEIGHT, SEXES, Patient, draw_sex_and_weight, root_of_sex
 
 __all__ = ["KNOWN_SHARE", "NormalMixture", "PatientHeads", "TruncatedMixture", "persons"]
@@ -41,12 +42,6 @@ _AORTA_MIDDLE, _AORTA_SCALE = 34.0, 5.0  # [mm]
 _HEIGHTS = np.linspace(*HEIGHT, 66)
 _WIDEST, _NARROWEST = 2.0, -5.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-
-
-def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs)
-    )
 
 
 def _parts(net: nn.Module, given: Float[Tensor, "M inputs"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,7 +91,7 @@ class TruncatedMixture(nn.Module):
         super().__init__()
         self.middle, self.scale = 0.5 * sum(interval), scale
         self.low, self.high = ((end - self.middle) / scale for end in interval)
-        self.net = _perceptron(inputs, hidden, 3 * parts)
+        self.net = perceptron(inputs, hidden, 3 * parts)
 
     def unit(self, value: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         r"""The number on the network's scale.
@@ -144,7 +139,7 @@ class NormalMixture(nn.Module):
     def __init__(self, inputs: int, middle: float, scale: float, *, parts: int = 4, hidden: int = 128) -> None:
         super().__init__()
         self.middle, self.scale = middle, scale
-        self.net = _perceptron(inputs, hidden, 3 * parts)
+        self.net = perceptron(inputs, hidden, 3 * parts)
 
     def log_prob(
         self, value: Float[Tensor, " M"], given: Float[Tensor, "M inputs"], error: float = 0.0

@@ -45,6 +45,7 @@ from torch import Tensor, nn
 from ...simulators.parameters import ParameterSpace
 from ..embedding import EmbeddingConfig
 from ..npe import NPE, NPEConfig, coupling_flow
+from ..perceptron import perceptron
 from ..sampling import invert_flow
 from .pools import SCALES_S, pool_averages
 from .spread import NODES, QUANTILES, stretch, stretch_evenly
@@ -187,12 +188,12 @@ class PooledNPE(nn.Module):
             self.register_buffer(f"{name}_sd", torch.ones(size))
         self.register_buffer("shared_spread", torch.zeros(len(QUANTILES), len(NODES), shared))
         self.register_buffer("window_spread", torch.zeros(len(QUANTILES), len(NODES), outputs))
-        self.course_features = _perceptron(config.inputs, config.hidden, f)
-        self.course = _perceptron(config.inputs + scales * (f + 1) + 1, config.hidden, 2 * outputs)
+        self.course_features = perceptron(config.inputs, config.hidden, f)
+        self.course = perceptron(config.inputs + scales * (f + 1) + 1, config.hidden, 2 * outputs)
         self.course_size = nn.Parameter(torch.zeros(2, outputs))
-        self.flow_features = _perceptron(config.inputs, config.hidden, f)
-        self.window_head = _perceptron(config.inputs + scales * (2 * f + 1) + 1, config.hidden, config.context)
-        self.shared_head = _perceptron(2 * f + 2, config.hidden, config.context)
+        self.flow_features = perceptron(config.inputs, config.hidden, f)
+        self.window_head = perceptron(config.inputs + scales * (2 * f + 1) + 1, config.hidden, config.context)
+        self.shared_head = perceptron(2 * f + 2, config.hidden, config.context)
         self.window_flow = self._flow(outputs, config.context + shared)
         self.shared_flow = self._flow(shared, config.context)
 
@@ -412,9 +413,3 @@ def pool_contexts(
     ends = own[np.searchsorted(own, time_s, side="right") - 1] if causal else np.full(len(time_s), own[-1])
     span_s = torch.from_numpy((ends - own[0]).astype(np.float32))
     return npe.context(unit, torch.from_numpy(averages), torch.from_numpy(counts), span_s)
-
-
-def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs)
-    )
