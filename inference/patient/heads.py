@@ -42,6 +42,7 @@ _AORTA_MIDDLE, _AORTA_SCALE = 34.0, 5.0  # [mm]
 _HEIGHTS = np.linspace(*HEIGHT, 66)
 _WIDEST, _NARROWEST = 2.0, -5.0
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+_LEAST = 1e-30
 
 
 def _parts(net: nn.Module, given: Float[Tensor, "M inputs"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,21 +102,38 @@ class TruncatedMixture(nn.Module):
         """
         return (value - self.middle) / self.scale
 
-    def log_prob(self, value: Float[Tensor, "*N"], given: Float[Tensor, "M inputs"]) -> Float[Tensor, "*N"]:
+    def log_prob(self, value: Float[Tensor, " M"], given: Float[Tensor, "M inputs"]) -> Float[Tensor, " M"]:
         r"""Log density per unit.
 
         Arguments:
-            value: Numbers: one for each row of `given`, with shape (M,), or several, with shape (H, M).
+            value: Numbers.
             given: What they depend on.
         """
+        log_peak, mean, sd = self._bells(given)
+        z = (self.unit(value)[:, None] - mean) / sd
+        return torch.logsumexp(log_peak - 0.5 * z**2, -1)
+
+    def log_sum(
+        self, values: Float[Tensor, " H"], weights: Float[Tensor, " H"], given: Float[Tensor, "M inputs"]
+    ) -> Float[Tensor, " M"]:
+        r"""Logarithm of the weighted sum of the densities of several numbers.
+
+        Arguments:
+            values: Numbers, the same for every row of `given`.
+            weights: Their weights.
+            given: What they depend on.
+        """
+        log_peak, mean, sd = self._bells(given)
+        z = (self.unit(values) - mean[..., None]) / sd[..., None]
+        total = z.square_().mul_(-0.5).exp_() @ weights
+        return torch.logsumexp(log_peak + total.clamp_min(_LEAST).log(), -1)
+
+    def _bells(self, given: Float[Tensor, "M inputs"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Parts of the mixture: logarithms of their peaks per unit, means and standard deviations."""
         logits, mean, log_sd = _parts(self.net, given)
         sd = log_sd.exp()
-        inside = (torch.special.ndtr((self.high - mean) / sd) - torch.special.ndtr((self.low - mean) / sd)).clamp_min(
-            1e-6
-        )
-        z = (self.unit(value)[..., None] - mean) / sd
-        parts = logits - 0.5 * z**2 - log_sd - _HALF_LOG_2PI - inside.log()
-        return torch.logsumexp(parts, -1) - math.log(self.scale)
+        inside = torch.special.ndtr((self.high - mean) / sd) - torch.special.ndtr((self.low - mean) / sd)
+        return logits - log_sd - _HALF_LOG_2PI - inside.clamp_min(1e-6).log() - math.log(self.scale), mean, sd
 
 
 class NormalMixture(nn.Module):
@@ -302,6 +320,7 @@ class _Densities:
     def __init__(self, heads: PatientHeads, given: Float[Tensor, "N c"]) -> None:
         self.heads, self.whole, self.given = heads, given, given[:, heads.beside :]
         self._found: dict[tuple[object, ...], Tensor] = {}
+        self._grid = torch.from_numpy(_HEIGHTS).float()
 
     def log_weights(self, patient: Patient) -> Float[Tensor, " N"]:
         age, height = patient.age, patient.height
@@ -309,8 +328,7 @@ class _Densities:
         if height is not None:
             log = log + self._once(self._height, height, age)  # sex and weight tell nothing that the height does not
         elif patient.sex is not None or patient.weight is not None:
-            known = torch.from_numpy(patient.log_given_height(_HEIGHTS)).float()[:, None]
-            log = log + torch.logsumexp(self._once(self._heights, age) + known, dim=0)
+            log = log + self._once(self._told_of_height, age, patient.sex, patient.weight)
         if patient.aorta is not None:
             log = log + self._once(self._root, patient.aorta, patient.aorta_error, age, height, patient.sex)
         return log
@@ -333,9 +351,10 @@ class _Densities:
     def _height(self, height: float, age: float | None) -> Float[Tensor, " N"]:
         return self.heads.height.log_prob(self._full(height), self._with_age(age))
 
-    def _heights(self, age: float | None) -> Float[Tensor, "H N"]:
-        grid = torch.from_numpy(_HEIGHTS).float()[:, None].expand(-1, len(self.given))
-        return self.heads.height.log_prob(grid, self._with_age(age))
+    def _told_of_height(self, age: float | None, sex: str | None, weight: float | None) -> Float[Tensor, " N"]:
+        log = torch.from_numpy(Patient(sex=sex, weight=weight).log_given_height(_HEIGHTS))
+        told = torch.logsumexp(log, 0)
+        return self.heads.height.log_sum(self._grid, (log - told).exp().float(), self._with_age(age)) + float(told)
 
     def _root(
         self, aorta: float, error: float, age: float | None, height: float | None, sex: str | None

@@ -24,7 +24,7 @@ from .network import SLOW, PoolContext
 
 __all__ = ["Asked", "PooledAnswers", "Seen", "SharedDraws"]
 
-_ANCHORED, _INFORMED = (4, 2000), (2, 4000)
+_ANCHORED, _INFORMED = (4, 2000), (1.5, 3000)
 """Draws for each that is kept, and fewest in all, where references weight them and where the patient does."""
 _UNITS = {"C90": "mL/mmHg", "PWV90": "m/s"}
 
@@ -175,7 +175,7 @@ class PooledAnswers:
         patients, (each, fewest) = self.layer.patients, _INFORMED
         if self.evidence is None or patients is None or not informed:
             return SharedDraws(self.layer.npe.sample_shared(context, n, generator))
-        draws = self.layer.npe.sample_shared(context, max(n, each * self.question.n_draws, fewest), generator)
+        draws = self.layer.npe.sample_shared(context, max(n, round(each * self.question.n_draws), fewest), generator)
         (log,) = patients.log_likelihoods([self.evidence.patient], draws, context)
         rows = torch.from_numpy(resampled(patients.exponent * log, n))
         effective = effective_share(patients.exponent * log)

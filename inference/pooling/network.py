@@ -46,7 +46,7 @@ from ...simulators.parameters import ParameterSpace
 from ..embedding import EmbeddingConfig
 from ..npe import NPE, NPEConfig, coupling_flow
 from ..perceptron import perceptron
-from ..sampling import invert_flow
+from ..sampling import invert_flow, invert_flows
 from .pools import SCALES_S, pool_averages
 from .spread import NODES, QUANTILES, stretch, stretch_evenly
 
@@ -213,7 +213,7 @@ class PooledNPE(nn.Module):
         """
         centres = [torch.zeros(0, self.outputs)]
         for part in torch.split(h, 2048):
-            centres.append(base.flow(part).transform.inv(torch.zeros(len(part), self.outputs)))
+            centres.append(invert_flows(base.flow, part, torch.zeros(len(part), 1, self.outputs))[:, 0])
         return torch.cat(((h - self.h_mean) / self.h_sd, torch.cat(centres)), -1)
 
     def features(self, unit: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch features"]:

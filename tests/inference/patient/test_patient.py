@@ -134,6 +134,16 @@ def test_the_mixture_is_a_truncated_normal_where_all_its_parts_are_one() -> None
     np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
+def test_a_weighted_sum_of_densities_is_that_of_each() -> None:
+    torch.manual_seed(0)
+    one, given = TruncatedMixture(3, (18.0, 90.0), 20.0), 2.0 * torch.randn(40, 3)
+    ages, weights = torch.linspace(18.0, 90.0, 7), torch.rand(7)
+    with torch.no_grad():
+        each = torch.stack([one.log_prob(age.expand(40), given) for age in ages])
+        found = one.log_sum(ages, weights, given)
+    torch.testing.assert_close(found, (each.double().exp() * weights[:, None]).sum(0).log().float(), rtol=0, atol=1e-5)
+
+
 def test_sexes_share_the_height_and_weight_says_nothing_beyond_it() -> None:
     torch.manual_seed(0)
     heads, z, context = PatientHeads(9, 64), torch.randn(50, 9), torch.randn(64)
