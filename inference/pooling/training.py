@@ -22,8 +22,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class PoolTraining:
         course_steps: Steps of the course.
         steps: Steps of the flows, after those.
         window_steps: Steps of the windows' flow alone, after those.
+        window_stage: What is otherwise there, by name. A windows' flow that learns under noise is too wide without; it
+            sees many windows of each patient and needs less of it.
         patience: Validations without a lower held-out loss after which a stage ends; it then leaves the averaged
             weights of the lowest. 0 for all steps, and the weights of the last.
         windows: Windows of all pools of a step together.
@@ -77,14 +79,18 @@ class PoolTraining:
         held: Recordings of each set that are not trained on, the first ones, where nothing else is said.
         seed: Seed of weights, order and pools.
 
+    Raises:
+        TypeError: If what is otherwise in the last stage is no setting.
+
     Example:
-        >>> PoolTraining(steps=10).rate
-        0.001
+        >>> PoolTraining(window_stage={"noise": 0.02}).in_window_stage.noise
+        0.02
     """
 
     course_steps: int = 2000
     steps: int = 3000
     window_steps: int = 0
+    window_stage: Mapping[str, float] = field(default_factory=dict)
     patience: int = 0
     windows: int = 2000
     rate: float = 1e-3
@@ -99,6 +105,14 @@ class PoolTraining:
     own_level: float = 0.0
     held: int = 64
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.in_window_stage
+
+    @property
+    def in_window_stage(self) -> PoolTraining:
+        r"""The settings of the last stage."""
+        return replace(self, **{"window_stage": {}, **self.window_stage}) if self.window_stage else self  # type: ignore[arg-type]
 
 
 def train_pooled(
@@ -172,7 +186,7 @@ class _Run:
         held: Sequence[int],
         states: Sequence[Int[np.ndarray, "R W"]] | None,
     ) -> None:
-        self.config, self.held, self.each = config, tuple(held), bool(base.config.embedding.channels)
+        self.whole, self.held, self.each = config, tuple(held), bool(base.config.embedding.channels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.npe = PooledNPE(base.outputs.space.dim, network)
@@ -190,6 +204,11 @@ class _Run:
         self.best, self.step, self.begun, self.stage = copy.deepcopy(self.npe), 0, 0, 0
         self.history, self.losses = list[dict[str, Any]](), list[float]()
         self._skip_to(0)
+
+    @property
+    def config(self) -> PoolTraining:
+        """How long and how fast this stage trains."""
+        return self.whole.in_window_stage if self.stage == len(_STAGES) - 1 else self.whole
 
     @property
     def on_course(self) -> bool:

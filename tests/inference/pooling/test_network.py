@@ -114,12 +114,12 @@ def _recordings(base: NPE, recordings: int = 80, windows: int = 6, seed: int = 0
 
 
 def _train(
-    base: NPE, folder: Path | None, course: int, steps: int, **more: float
+    base: NPE, folder: Path | None, course: int, steps: int, **more: Any
 ) -> tuple[PooledNPE, list[dict[str, Any]]]:
     shape = PoolingConfig(
         inputs=base.config.embedding.context + 3, features=8, hidden=24, context=8, transforms=2, flow_hidden=(16,)
     )
-    config = PoolTraining(course_steps=course, steps=steps, windows=120, warmup=5, **more)  # type: ignore[arg-type]
+    config = PoolTraining(course_steps=course, steps=steps, windows=120, **{"warmup": 5, **more})
     return train_pooled(
         [_recordings(base)], base, shape, config, checkpoint=None if folder is None else Checkpoint(folder)
     )
@@ -148,6 +148,26 @@ def test_a_killed_training_goes_on_where_it_was(
     again, _ = _train(base, tmp_path, 8, 12, **more)
     for name, one in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], one, msg=name)
+
+
+def test_the_windows_stage_has_its_own_settings(base: NPE, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pulsebayes.inference.pooling import training
+
+    seen: list[tuple[int, float, float]] = []
+    update = training._Run.update
+
+    def watched(run: training._Run) -> None:
+        stage = run.stage
+        update(run)
+        seen.append((stage, run.config.noise, run.optimizer.param_groups[0]["lr"]))
+
+    monkeypatch.setattr(training._Run, "update", watched)
+    own = {"noise": 0.02, "rate": 5e-4, "warmup": 1}
+    _train(base, None, 3, 3, window_steps=3, window_stage=own, noise=0.1, rate=1e-3)
+    assert [(stage, noise) for stage, noise, _ in seen] == [*[(0, 0.1)] * 3, *[(1, 0.1)] * 3, *[(2, 0.02)] * 3]
+    assert seen[6][2] == pytest.approx(5e-4)  # its first step, warmed up at once
+    with pytest.raises(TypeError, match="nois"):
+        PoolTraining(window_stage={"nois": 0.02})
 
 
 def test_a_stage_that_comes_no_further_ends_with_the_weights_of_its_best(
