@@ -203,11 +203,11 @@ def test_six_virtual_cases_go_the_whole_way(run: Callable[..., Any], tmp_path: P
         pooled = run(*words, "--out", tmp_path / pool, "--json")
         assert pooled.code == 0, pooled.err
         assert json.loads(pooled.out)["quantities"]["CO"]["methods"]["model"]["spearman_within"]["value"] > 0.6
-        answers = sorted((tmp_path / pool / "answers").glob("*.jsonl"))
-        whole = [path.read_bytes() for path in answers]
-        answers[0].write_bytes(whole[0][: len(whole[0]) // 2])  # killed in the middle: the pool is the same again
-        assert run(*words, "--out", tmp_path / pool, "--json", "--threads", "1").out == pooled.out
-        assert [path.read_bytes() for path in answers] == whole
+    answers = sorted((tmp_path / "recording" / "answers").glob("*.jsonl"))
+    whole = [path.read_bytes() for path in answers]
+    answers[0].write_bytes(whole[0][: len(whole[0]) // 2])  # killed in the middle: the pool is the same again
+    assert run(*words, "--out", tmp_path / pool, "--json", "--threads", "1").out == pooled.out
+    assert [path.read_bytes() for path in answers] == whole
     assert whole[0] != (tmp_path / "causal" / "answers" / answers[0].name).read_bytes()
     words = ["infer", cache / "2.vital", "--model", tmp_path / "model", "--end", "16s", "--out", tmp_path / "r"]
     ran = run(*words, "--json")
