@@ -337,7 +337,12 @@ def _pool_of(calibrated: Calibrated, known: Known) -> str:
     if unknown is not None:
         message = f"no quantity {unknown.name!r} to anchor: model {name} gives {', '.join(reported)}"
         example = "CO=4.2" if "CO" in reported else f"{reported[0]}=VALUE"
-        raise CommandError(message, code="anchor-unknown", hint=f"--anchor {example}@{unknown.time_s:g}s")
+        hint = (
+            f"--patient {unknown.name.lower()}={unknown.value:g}"
+            if unknown.is_personal
+            else f"--anchor {example}@{unknown.time_s:g}s"
+        )
+        raise CommandError(message, code="anchor-unknown", hint=hint)
     if known.patient is not None and calibrated.pooling is not None and pool != "window":
         lacking = calibrated.pooling.lacks(known.patient)
         if lacking:

@@ -141,6 +141,9 @@ def infer(
         )
     if follow and len(files) > 1:
         raise CommandError(f"--follow takes one file, got {len(files)}", code="usage", hint="run it once for each")
+    if len(files) > 1 and (anchor or patient):
+        what = "--anchor" if anchor else "--patient"
+        raise CommandError(f"{what} tells of one file, got {len(files)}", code="usage", hint="run it once for each")
     if idle and not follow:
         raise CommandError("--idle goes with --follow", code="usage", hint="--follow, or leave --idle out")
     patience = Patience(parse_interval("--idle", idle or "60s")) if follow else None

@@ -3,7 +3,7 @@ r"""What `infer` says and writes: a table, one JSON object a file, or netCDF and
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,7 @@ __all__ = ["NOTICE", "JSONPage", "Page", "ResultFiles", "TablePage"]
 
 NOTICE = "Research use only. Not a medical device."
 _COLUMNS = ("HR", "MAP", "SV", "CO", "SVR")
+_SETTLED = 3  # windows of a new patient within which it may still be said better where they begin
 
 
 class Page(Protocol):
@@ -40,6 +41,62 @@ class Page(Protocol):
 
     def close(self, failure: Failure | None) -> None:
         r"""End the page; `failure` says why before its time."""
+
+
+class _Pools:
+    r"""Where patients and states of the sensor begin, as pools tell window by window."""
+
+    def __init__(self) -> None:
+        self.patients: list[float] = []
+        self._sensor_s, self._windows = 0.0, 0
+
+    def see(self, result: Answer | Refusal) -> str:
+        r"""What begins with a window, in words; empty where nothing does.
+
+        Arguments:
+            result: Its answer or refusal.
+        """
+        pool = result.pool if isinstance(result, Answer) else None
+        if pool is None:
+            return ""
+        start_s, sensor_s = pool["start_s"], pool.get("sensor_start_s", pool["start_s"])
+        told = ""
+        if not self.patients or start_s > self.patients[-1]:
+            moved = bool(self.patients) and self._windows < _SETTLED and len(self.patients) > 1
+            told = f"another patient from {start_s:g} s on" if self.patients else ""
+            self.patients = [*(self.patients[:-1] if moved else self.patients), start_s]
+            self._windows = 0
+        elif sensor_s > self._sensor_s:
+            told = f"another state of the sensor from {sensor_s:g} s on"
+        self._sensor_s, self._windows = sensor_s, self._windows + 1
+        return told
+
+
+class _Patient:
+    r"""What a patient's windows come to."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.rows: defaultdict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
+        self.blind: Counter[str] = Counter()
+        self.marked: Counter[str] = Counter()
+        self.ends: defaultdict[tuple[tuple[str, ...], str], list[tuple[float, float]]] = defaultdict(list)
+        self.last: Answer
+
+    def add(self, result: Answer) -> None:
+        r"""Takes a window's answer in.
+
+        Arguments:
+            result: The answer.
+        """
+        self.last, self.answered = result, self.answered + 1
+        for region in result.regions:
+            for name, ends in region["ranges"].items():
+                self.ends[tuple(region["quantities"]), name].append((_end(ends["low"], -1), _end(ends["high"], 1)))
+        self.marked.update({mark for found in result.signal.get("findings", ()) for mark in found["marks"]})
+        for name, e in result.estimates.items():
+            self.rows[name].append((e.median, e.low, e.high, e.contraction))
+            self.blind[name] += e.uninformative
 
 
 class JSONPage:
@@ -63,6 +120,7 @@ class JSONPage:
         typer.echo(head + '"windows": [', nl=False)
         self._keep = keep_uninformative
         self._reasons: Counter[str | None] = Counter()
+        self._pools = _Pools()
 
     def write(self, answered: AnsweredWindow) -> None:
         r"""Write one window.
@@ -70,6 +128,7 @@ class JSONPage:
         Arguments:
             answered: The window and its answer.
         """
+        self._pools.see(answered.result)
         row = answered.result.to_json(keep_uninformative=self._keep)
         typer.echo((", " if self._reasons else "") + json.dumps(row, allow_nan=False), nl=False)
         self._reasons[row["reason"]] += 1
@@ -82,6 +141,7 @@ class JSONPage:
         """
         answered = self._reasons.pop(None, 0)
         summary = {"answered": answered, "refused": self._reasons.total(), "by_reason": dict(self._reasons)}
+        summary |= {"patients_from_s": self._pools.patients} if len(self._pools.patients) > 1 else {}
         error = {} if failure is None else failure.to_json()
         typer.echo("], " + json.dumps({"summary": summary, **error})[1:])
 
@@ -106,13 +166,9 @@ class TablePage:
         self._columns = [n for n in _COLUMNS if n in bundle.outputs.reported]
         self._names = list(bundle.outputs.reported)
         self._decimals = {n: _decimals(n) for n in self._names}
-        self._rows: dict[str, list[tuple[float, float, float, float]]] = {n: [] for n in self._names}
         self._reasons: Counter[str] = Counter()
         self._hints: dict[str, str] = {}
-        self._blind: Counter[str] = Counter()
-        self._marked: Counter[str] = Counter()
-        self._last: Answer | None = None
-        self._ends: dict[tuple[tuple[str, ...], str], list[tuple[float, float]]] = {}
+        self._pools, self._patients = _Pools(), list[_Patient]()
         typer.echo(f"{file}: {bundle.name}, median and {100 * self._level:g} % interval of each window")
         units = bundle.outputs.reported
         last = "  domain   from" if bundle.contract.several else "  domain"
@@ -132,15 +188,12 @@ class TablePage:
                 self._hints.setdefault(result.reason, result.hint)
             typer.echo(f"{_start(result.start_s)}  refused, {result.reason}: {said}")
             return
-        self._last = result
-        for region in result.regions:
-            for name, ends in region["ranges"].items():
-                key = (tuple(region["quantities"]), name)
-                self._ends.setdefault(key, []).append((_end(ends["low"], -1), _end(ends["high"], 1)))
-        self._marked.update({mark for found in result.signal.get("findings", ()) for mark in found["marks"]})
-        for name, e in result.estimates.items():
-            self._rows[name].append((e.median, e.low, e.high, e.contraction))
-            self._blind[name] += e.uninformative
+        changed = self._pools.see(result)
+        if changed:
+            typer.echo(f"{'':9}  -- {changed}")
+        if len(self._patients) < max(1, len(self._pools.patients)):
+            self._patients.append(_Patient())
+        self._patients[-1].add(result)
         cells = [f"{self._cell(result, name):>20}" for name in self._columns]
         domain = "-" if result.domain is None else result.domain.verdict
         last = f"{domain:7}  {_source(result.signal)}" if "given" in result.signal else domain
@@ -152,40 +205,44 @@ class TablePage:
         Arguments:
             failure: Why the page ends before its time, or None.
         """
-        answered = len(self._rows[self._names[0]])
+        answered = sum(one.answered for one in self._patients)
         reasons = ", ".join(f"{reason} {n}" for reason, n in self._reasons.most_common())
         typer.echo(f"answered {answered}, refused {self._reasons.total()}" + (f" ({reasons})" if reasons else ""))
         for reason, hint in self._hints.items():
             typer.echo(f"try, where refused as {reason}: {hint}")
-        if self._last is None:
-            typer.echo(NOTICE)
-            return
+        for i, one in enumerate(self._patients):
+            if len(self._patients) > 1:
+                typer.echo(f"\npatient {i + 1}, from {self._pools.patients[i]:g} s on: {one.answered} windows")
+            self._summarise(one)
+        typer.echo(NOTICE)
+
+    def _summarise(self, one: _Patient) -> None:
+        r"""The summary of a patient's windows, and where the numbers come from."""
         typer.echo(
             f"\n{'quantity':10}{'unit':>13}{'median':>10}{'low':>10}{'high':>10}   {'prior 90 %':>16}  contraction"
         )
         for name in self._names:
-            typer.echo(self._summary(name, self._last, answered))
+            typer.echo(self._summary(name, one))
         typer.echo(
             "  (credible intervals; medians over the answered windows of each window's median, low, high, contraction)"
         )
-        for line in self._regions():
+        for line in self._regions(one):
             typer.echo(line)
         typer.echo("")
-        for line in self._last.sources().values():
+        for line in one.last.sources().values():
             typer.echo(line)
-        typer.echo(NOTICE)
 
-    def _regions(self) -> list[str]:
+    def _regions(self, one: _Patient) -> list[str]:
         r"""Conformal regions, named apart from the credible intervals: the median over windows of each end."""
         lines = []
-        for region in self._last.regions if self._last else ():
+        for region in one.last.regions:
             names = tuple(region["quantities"])
             lines.append(
                 f"\nconformal region, {_promised(region)}, score {region['method']}, "
                 f"{region['n_patients']} patients: {', '.join(names)} jointly"
             )
             for name in names:
-                low, high = np.median(np.array(self._ends[names, name]), axis=0)
+                low, high = np.median(np.array(one.ends[names, name]), axis=0)
                 d = self._decimals[name]
                 lines.append(f"{name:10}{region['ranges'][name]['unit']:>13}{'':10}{low:10.{d}f}{high:10.{d}f}")
         if lines:
@@ -198,18 +255,18 @@ class TablePage:
             return "uninformative"
         return f"{e.median:.{d}f} ({e.low:.{d}f}-{e.high:.{d}f})"
 
-    def _summary(self, name: str, last: Answer, answered: int) -> str:
-        e, d = last.estimates[name], self._decimals[name]
-        median, low, high, contraction = np.median(np.array(self._rows[name]), axis=0)
+    def _summary(self, name: str, one: _Patient) -> str:
+        e, d = one.last.estimates[name], self._decimals[name]
+        median, low, high, contraction = np.median(np.array(one.rows[name]), axis=0)
         numbers = "".join(f"{value:10.{d}f}" for value in (median, low, high))
         note = ""
-        if 2 * self._blind[name] > answered:
+        if 2 * one.blind[name] > one.answered:
             note = "  uninformative"
             numbers = numbers if self._keep else f"{'-':>10}" * 3
-        if name in last.not_calibrated:
+        if name in one.last.not_calibrated:
             note += "  not calibrated"
-        if self._marked[name]:
-            note += f"  less certain in {self._marked[name]} windows"
+        if one.marked[name]:
+            note += f"  less certain in {one.marked[name]} windows"
         prior = f"{e.prior_q05:.{d}f}-{e.prior_q95:.{d}f}"
         return f"{name:10}{e.unit:>13}{numbers}   {prior:>16}  {contraction:11.2f}{note}"
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -41,6 +41,7 @@ __all__ = [
     "REACH_S",
     "Anchor",
     "SlowLikelihood",
+    "against_the_waves",
     "contradictions",
     "parse_anchor",
     "refuse_unused",
@@ -55,6 +56,7 @@ _LEAST = 0.005  # least error, as a share: of some thousand draws too few would 
 _LEAST_ABSOLUTE = 0.05  # [mmHg]
 _MOST = 1e6
 _APART = 3.0  # standard deviations of their difference from which references contradict each other
+_PERSONAL = ("age", "height", "weight", "aorta")  # what is told of a patient, and at no time
 REACH_S = 60.0
 """An anchor is taken for an answered window within this time of it [s]."""
 
@@ -103,6 +105,11 @@ class Anchor:
     def is_log(self) -> bool:
         r"""Whether its error is one of the logarithm."""
         return self.name not in _ABSOLUTE
+
+    @property
+    def is_personal(self) -> bool:
+        r"""Whether its quantity is one that is told of a patient, and at no time."""
+        return self.name.lower() in _PERSONAL
 
     @property
     def text(self) -> str:
@@ -335,6 +342,42 @@ class SlowLikelihood:
         """
         misfits = self.offset + (slow - self.centre) @ self.slope.T
         return np.asarray(-0.5 * (misfits @ np.linalg.inv(self.covariance) * misfits).sum(1))
+
+
+def against_the_waves(
+    told: Sequence[tuple[Sequence[Anchor], SlowLikelihood, float]], age: Callable[[float], float] = lambda _: 0.0
+) -> list[str]:
+    r"""Pairs of references to one quantity, of different windows, that contradict each other by what the waves say.
+
+    Waves tell how much higher a quantity is in one window than in another, far better than how high it is. References
+    that are both right are off by the same, $b_{0,i} \approx b_{0,k}$, within three standard deviations of the errors
+    of both and of what the two windows have of their own.
+
+    Arguments:
+        told: References of each window, what they say of the slow quantities, and when the window begins [s].
+        age: How old a reference is after some time [s], from 0 to 1.
+
+    Returns:
+        A text for each pair.
+
+    Example:
+        >>> one = SlowLikelihood(np.zeros(1), np.ones((1, 1)), np.zeros(1), 0.01 * np.eye(1))
+        >>> low, high = (parse_anchor(text) for text in ("CO=4@40s", "CO=8@900s"))
+        >>> against_the_waves([((low,), one, 40.0), ((high,), one, 896.0)])  # the waves say that output doubled
+        []
+        >>> against_the_waves([((low,), one, 40.0), ((high,), replace(one, offset=np.array([-0.7])), 896.0)])
+        ['CO=4+-0.4@40s and CO=8+-0.8@900s']
+    """
+    found = []
+    each = [(a, one, k, at) for own, one, at in told for k, a in enumerate(own)]
+    for (a, one, i, at), (b, other, k, then) in combinations(sorted(each, key=lambda e: (e[0].time_s, e[0].text)), 2):
+        if a.name == b.name and one is not other:
+            far = age(abs(at - then))
+            open_ = one.aged(far).covariance[i, i] + other.aged(far).covariance[k, k]
+            bent = np.square(one.slope[i] - other.slope[k]).sum()  # what is shared has a standard deviation of one
+            if abs(one.offset[i] - other.offset[k]) > _APART * np.sqrt(open_ + bent):
+                found.append(f"{a.text} and {b.text}")
+    return found
 
 
 def _misfits(

@@ -30,7 +30,7 @@ from ..bundle import Bundle
 from ..channel_answering import ChannelDesk, Laid
 from ..patient.layer import PatientEvidence
 from ..workers import Workers, in_order
-from .anchors import Anchor, SlowLikelihood, contradictions, refuse_unused, require_known
+from .anchors import Anchor, SlowLikelihood, against_the_waves, contradictions, refuse_unused, require_known
 from .answers import Asked, PooledAnswers, Seen
 from .features import embed_windows
 from .layer import PoolingLayer
@@ -258,7 +258,9 @@ class _Desk:
                 alone = []
             here = tuple(a for a in waiting if a.is_due(one.start_s, until_s))
             waiting = [a for a in waiting if a not in here]
-            asked = self._with_anchors(Asked(one, context, told, informed), [k.now(running) for k in known], here)
+            before = [k.now(running) for k in known]
+            odds = against_the_waves(before, self.layer.aging.age)
+            asked = self._with_anchors(Asked(one, context, told, informed), before, here, odds)
             if here and context is None:
                 alone.append((here, one))
             elif here:
@@ -301,6 +303,9 @@ class _Desk:
             informed = self._informed(number, float(time_s[own.start]), file)
             inside = [(a, at - own.start) for a, at in nearest.items() if at is not None and own.start <= at < own.stop]
             asked += self._segment(seen[own], units[own], states[own], counted[own], inside, informed=informed)
+        told = contradictions(anchors)
+        for pair in dict.fromkeys(p for one in asked for p in one.pool.get("contradictions", ()) if p not in told):
+            warnings.warn(f"{file}: the references {pair} contradict each other, as the waves tell", stacklevel=2)
         return asked
 
     def _segment(
@@ -326,8 +331,9 @@ class _Desk:
             part.append(Asked(one, None if alone else contexts.row(i), told, informed, shared))
         own = {at: tuple(a for a, other in inside if other == at) for _, at in inside}
         known = {at: (a, self.answers.likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if not alone}
+        odds = against_the_waves(list(known.values()), self.layer.aging.age)
         return [
-            self._with_anchors(made, [told for at, told in known.items() if at != i], own.get(i, ()))
+            self._with_anchors(made, [told for at, told in known.items() if at != i], own.get(i, ()), odds)
             for i, made in enumerate(part)
         ]
 
@@ -356,10 +362,10 @@ class _Desk:
         told |= {} if counted else {"counted": False}
         return told | ({} if informed or self.answers.evidence is None else {"another_patient": True})
 
-    def _with_anchors(self, asked: Asked, known: list[_Told], here: tuple[Anchor, ...]) -> Asked:
+    def _with_anchors(self, asked: Asked, known: list[_Told], here: tuple[Anchor, ...], odds: list[str]) -> Asked:
         """The window told of references, older the farther they are; those of its own are young."""
         every = [*(a for own, *_ in known for a in own), *here]
-        apart = contradictions(every)
+        apart = list(dict.fromkeys([*contradictions(every), *odds]))
         pool = {**asked.pool, "anchors": [a.text for a in every], **({"contradictions": apart} if apart else {})}
         ages = [self.layer.aging.age(asked.seen.start_s - start_s) for *_, start_s in known]
         aged = tuple(one.aged(age) for (_, one, _), age in zip(known, ages, strict=True))

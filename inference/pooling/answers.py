@@ -218,8 +218,10 @@ class PooledAnswers:
         anchored = bool(asked.likelihoods or asked.anchors)
         n = self.drawn(anchored=anchored)
         shared, theta = self._joint(asked, n)
-        log = self._anchors_log(asked, shared.draws, theta)
-        refusal = self._contradicted(asked, shared, shared.effective * effective_share(log))
+        told, own = self._anchors_logs(asked, shared.draws, theta)
+        log = told + own.sum(0)
+        least = min(effective_share(one) for one in (log, *(told + each for each in own)))
+        refusal = self._contradicted(asked, shared, shared.effective * least)
         if refusal is not None:
             return AnsweredWindow(seen.values, refusal)
         pool, slow = asked.pool, shared.draws
@@ -277,18 +279,17 @@ class PooledAnswers:
         )
         return replace(answer, pool={**asked.pool, "slow": {}}) if isinstance(answer, Answer) else answer
 
-    def _anchors_log(
+    def _anchors_logs(
         self, asked: Asked, shared: Float[Tensor, "n S"], theta: Float[np.ndarray, "n D"]
-    ) -> Float[np.ndarray, " n"]:
-        """Log likelihood of the references, up to a constant."""
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "K n"]]:
+        """Log likelihood of the references of other windows, and of each of this one's, up to constants."""
         log = np.zeros(len(theta))
         for one in asked.likelihoods:
             log += one.log(shared.double().numpy())
         draws = self.bundle.outputs.derive(theta) if asked.anchors else {}
-        for anchor in asked.anchors:
-            misfit, error = anchor.misfit(draws)
-            log -= 0.5 * (misfit / error) ** 2
-        return log
+        found = [anchor.misfit(draws) for anchor in asked.anchors]
+        own = [-0.5 * (misfit / error) ** 2 for misfit, error in found]
+        return log, np.array(own).reshape(len(own), len(log))
 
     def _contradicted(self, asked: Asked, shared: SharedDraws, effective: float) -> Refusal | None:
         """Why a window has no answer that hardly a draw bears the patient or the references of; None if it has one."""
@@ -304,7 +305,9 @@ class PooledAnswers:
         return Refusal(seen.start_s, seen.end_s, reason, hint, seen.signal, seen.place) if reason else None
 
     def _cited(self, asked: Asked) -> dict[str, Any] | None:
-        """Coverage measured for such an answer."""
+        """Coverage measured for such an answer; none was where references contradict, or are a lone window's own."""
+        if asked.pool.get("contradictions") or (asked.context is None and asked.anchors):
+            return None
         given, evidence = joined(self.bundle.contract.given(asked.seen.values)), self._evidence(asked)
         known = "" if evidence is None else evidence.known
         told = measured_alike(self.layer.measured, asked.pool["windows"], given, asked.pool["anchors"], known)
