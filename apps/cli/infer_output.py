@@ -57,7 +57,7 @@ class _Pools:
             result: Its answer or refusal.
         """
         pool = result.pool if isinstance(result, Answer) else None
-        if pool is None:
+        if pool is None or not pool.get("counted", True):  # one that overlaps another begins nothing
             return ""
         start_s, sensor_s = pool["start_s"], pool.get("sensor_start_s", pool["start_s"])
         told = ""

@@ -48,9 +48,12 @@ def test_two_patients_are_summed_up_one_by_one(run: Run, spliced: Path, pool: st
 
 
 def test_one_patient_is_summed_up_as_one(run: Run) -> None:
-    words = ("infer", DEMO, "--draws", 200, "--every", "24s")
-    assert "patient 1" not in run(*words).out
-    assert "patients_from_s" not in json.loads(run("--json", *words).out.splitlines()[0])["summary"]
+    """Windows that overlap the first are pools of their own and no patients of their own."""
+    for words in (("--every", "24s"), ("--every", "2s", "--end", "26s"), ("--every", "1s", "--end", "12s")):
+        for pool in ("recording", "causal"):
+            asked = ("infer", DEMO, "--draws", 100, "--pool", pool, *words)
+            assert "patient 1" not in run(*asked).out
+            assert "patients_from_s" not in json.loads(run("--json", *asked).out.splitlines()[0])["summary"]
 
 
 def _of(start_s: float, sensor_start_s: float) -> Answer:
