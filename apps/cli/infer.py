@@ -90,9 +90,9 @@ def infer(
     FILE.csv and run.json. Every window is told by all of its recording where the model can (--pool). --follow answers a
     text table or WFDB record while it grows, each window as soon as it is whole. --method nuts samples a reference
     model with a known likelihood, started from the network, and says what it leaves out of the sensor; --refine weights
-    the network's draws where the likelihood is known. Exit code 0 when a window was answered, 3 file unreadable, 4
-    refused by the gate, 5 outside the simulations, 6 model wrong for these channels. Research use only. Not a medical
-    device.
+    the network's draws where the likelihood is known. --anchor and --patient tell of one file. Exit code 0 when a
+    window was answered, 3 file unreadable, 4 refused by the gate, 5 outside the simulations, 6 model wrong for these
+    channels. Research use only. Not a medical device.
 
     Arguments:
         files: Waveform files.
