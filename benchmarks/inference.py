@@ -16,6 +16,7 @@ import numpy as np
 from . import inference_rivals as rivals
 from .inference_atlas import atlas
 from .inference_day import days, timed, updates
+from .inference_repair import repaired
 from .rows import Row, run
 
 MODEL = "radial-abp"
@@ -444,5 +445,5 @@ def day(quick: bool) -> Iterator[Row]:
 
 if __name__ == "__main__":
     run("inference", {"in-distribution": in_distribution, "trends": trends, "shifted": shifted,
-                      "pool-sizes": pool_sizes, "anchors": anchors, "drift": drift, "ages": ages, "splices": splices,
-                      "sensors": sensors, "day": day, "atlas": atlas})  # fmt: skip
+                      "repaired": repaired, "pool-sizes": pool_sizes, "anchors": anchors, "drift": drift, "ages": ages,
+                      "splices": splices, "sensors": sensors, "day": day, "atlas": atlas})  # fmt: skip

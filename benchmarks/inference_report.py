@@ -24,7 +24,7 @@ _COMPARED = {
     "SV 90 %": "coverage at 90 %, SV [%]",
     "C 90 %": "coverage at 90 %, C [%]",
 }
-_REST = ("pool-sizes", "anchors", "drift", "ages", "splices", "sensors", "day")
+_REST = ("repaired", "pool-sizes", "anchors", "drift", "ages", "splices", "sensors", "day")
 
 Rows = list[dict[str, Any]]
 

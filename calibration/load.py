@@ -9,6 +9,7 @@ be absent.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..inference.answer import Answer, Prior
-from ..inference.answering import AnsweredWindow
+from ..inference.answering import AnsweredWindow, Question
 from ..inference.bundle import Bundle, BundleError
 from ..inference.patient.layer import PATIENT, PatientLayer, load_patient
 from ..inference.pooling.layer import POOLING, PoolingLayer, load_pooling
@@ -54,9 +55,47 @@ class Calibrated:
     patient: PatientLayer | None = None
 
     @property
-    def pools(self) -> bool:
-        r"""Whether windows can inform each other; where a layer was measured window by window, they do not."""
-        return self.pooling is not None and not self.layered
+    def pools(self) -> tuple[str, ...]:
+        r"""Pools that windows can be answered in, the usual one of a file first; of a layer its own."""
+        if self.layered:
+            layer = self.conformal
+            return ("window",) if layer is None or layer.pools is None else (layer.pools.pool,)
+        return ("window",) if self.pooling is None else ("recording", "causal", "window")
+
+    def refuses(self, pool: str, *, anchored: bool = False) -> str:
+        r"""Why windows cannot be answered in a pool; empty where they can.
+
+        Arguments:
+            pool: ``window``, ``causal`` or ``recording``.
+            anchored: Whether reference values are known.
+        """
+        if pool in self.pools and not (anchored and (self.layered or self.pooling is None)):
+            return ""
+        if self.layered and self.pools != ("window",):
+            return f"its regions were calibrated with --pool {self.pools[0]}" + ", without references" * anchored
+        return "its calibration was measured window by window" if self.layered else "it has no pooling layer"
+
+    def asked(self, question: Question) -> Calibrated:
+        r"""The model for a question: without regions where these were calibrated in pools of other windows.
+
+        Arguments:
+            question: Which windows are asked for.
+        """
+        if self.unlike(question):
+            return dataclasses.replace(self, conformal=None)
+        return self
+
+    def unlike(self, question: Question) -> str:
+        r"""How the pools that regions were calibrated in differ from those of a question; empty where they do not.
+
+        Arguments:
+            question: Which windows are asked for.
+        """
+        pools = None if self.conformal is None else self.conformal.pools
+        whole = question.start_s == 0.0 and math.isinf(question.end_s)
+        if pools is None or (whole and question.every_s == pools.every_s):
+            return ""
+        return f"they are for whole recordings, a window every {pools.every_s:g} s"
 
     @property
     def layered(self) -> bool:
@@ -79,9 +118,17 @@ class Calibrated:
             answer = self.rope.answer(self.bundle, own, answered.values, prior, seed=seed)
         if self.conformal is None:
             return dataclasses.replace(answered, result=answer)
+        if not self._of_its_pools(own):
+            return dataclasses.replace(answered, result=answer)
         scored = self._scored(own, answer, answered.values, seed)
         answer = dataclasses.replace(answer, regions=self.conformal.regions(scored or answer.draws))
         return dataclasses.replace(answered, result=answer, scored=scored)
+
+    def _of_its_pools(self, answer: Answer) -> bool:
+        """Whether an answer was made in a pool of the kind that regions were calibrated in."""
+        pools = None if self.conformal is None else self.conformal.pools
+        mode = None if answer.pool is None else answer.pool["mode"]
+        return mode == (None if pools is None else pools.pool)
 
     @cached_property
     def folds(self) -> tuple[RoPE, ...]:

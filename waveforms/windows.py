@@ -30,7 +30,7 @@ from jaxtyping import Float
 from .quality import LEAST_HZ, LONGEST_BRIDGED_GAP_S, Finding, Verdict, assess
 from .recording import Channel, Recording, RecordingError
 
-__all__ = ["Window", "cut_windows", "cut_windows_at", "resample"]
+__all__ = ["Window", "cut_windows", "cut_windows_at", "regular_starts", "resample"]
 
 LOBES = 16
 r"""Half width of the kernel in its own zero crossings."""
@@ -184,6 +184,35 @@ def cut_windows_at(
         yield Window(start, end, values[None], fs, verdict, (channel,), (verdict,))
 
 
+def regular_starts(
+    recording: Recording, channel: str, *, length_s: float = 8.0, every_s: float = 8.0, fs: float = 125.0
+) -> Float[np.ndarray, " n"]:
+    r"""Starts [s] of the whole windows of a recording that `cut_windows` cuts.
+
+    Arguments:
+        recording: The recording.
+        channel: Name or role.
+        length_s: Length of a window [s].
+        every_s: Time from one start to the next [s].
+        fs: Sampling rate wanted [Hz].
+
+    Raises:
+        RecordingError: If the channel is missing or ambiguous.
+
+    Example:
+        >>> recording = Recording.from_arrays("demo", {"ABP": np.ones(5000)}, fs=125, units={"ABP": "mmHg"})
+        >>> regular_starts(recording, "ART", every_s=16.0).tolist()
+        [0.0, 16.0, 32.0]
+    """
+    slack = 0.5 / min(fs, recording.channel(channel).fs)
+    return every_s * np.arange(_count_whole(recording.duration_s, length_s, every_s, slack))
+
+
+def _count_whole(time_s: float, length_s: float, every_s: float, slack: float) -> int:
+    """How many whole windows fit: half a sample of the slowest channel may be missing at the end."""
+    return max(0, math.floor((time_s - length_s + slack) / every_s + 1e-9) + 1)
+
+
 def _check_rate(recording: Recording, channel: Channel) -> None:
     if LEAST_HZ <= channel.fs <= MOST_HZ:
         return
@@ -205,9 +234,9 @@ def _windows(
     start_s: float,
     stop_s: float,
 ) -> Iterator[Window]:
-    # Half a sample of the slowest channel may be missing at the end: 230.5 s at 124.945 Hz is never quite whole.
+    # Of 230.5 s at 124.945 Hz the last sample is never quite whole.
     slack = 0.5 / min(fs, *(stream.channel.fs for stream in streams))
-    count = max(0, math.floor((stop_s - start_s - length_s + slack) / every_s + 1e-9) + 1)
+    count = _count_whole(stop_s - start_s, length_s, every_s, slack)
     for k in range(max(count, 1)):
         begin = start_s + k * every_s
         end = begin + length_s if count else stop_s

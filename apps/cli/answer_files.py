@@ -173,7 +173,9 @@ class _Desk:
         self._bundle = self._calibrated.bundle
         self._prior = Prior.of(self._bundle)
         layer = self._calibrated.conformal
-        if layer is not None and question.n_draws < layer.n_draws:
+        if unlike := self._calibrated.unlike(question):
+            settings.talk(f"no conformal regions: {unlike}")
+        elif layer is not None and question.n_draws < layer.n_draws:
             settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
         self._exact: ExactAnswers | None = None
         if exact and known != Known():
@@ -284,7 +286,7 @@ class _Desk:
         if self._exact is not None:
             answered = self._exact.finish(answered, self._prior, stem=self._stem)
         else:
-            answered = self._calibrated.finish(answered, self._prior, seed=self._question.seed)
+            answered = self._calibrated.asked(self._question).finish(answered, self._prior, seed=self._question.seed)
         outcome.count(answered.result)
         for page in pages:
             page.write(answered)
@@ -324,12 +326,14 @@ class _Desk:
 def _pool_of(calibrated: Calibrated, known: Known) -> str:
     r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
     name = calibrated.bundle.name
-    usual = "recording" if known.follow is None else "causal"
-    pool = known.pool or (usual if calibrated.pools else "window")
-    if not calibrated.pools and (pool != "window" or known.anchors):
-        why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
-        hint = "--pool window" + (", without --anchor" if known.anchors else "")
-        raise CommandError(f"model {name} cannot pool windows: {why}", code="pool", hint=hint)
+    usual, following = calibrated.pools[0], known.follow is not None
+    pool = known.pool or ("causal" if following and usual == "recording" else usual)
+    if why := calibrated.refuses(pool, anchored=bool(known.anchors)):
+        hint = f"--pool {usual}" + (", without --anchor" if known.anchors else "")
+        if following and usual == "recording":
+            hint = "calibrate conformal --pool causal makes regions for --follow"
+        what = "pool windows" if pool == usual or pool != "window" else "answer windows alone"
+        raise CommandError(f"model {name} cannot {what}: {why}", code="pool", hint=hint)
     if known.anchors and pool == "window":
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")
     reported = tuple(calibrated.bundle.outputs.reported)

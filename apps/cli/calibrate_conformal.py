@@ -6,12 +6,18 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import CommandError
 from .options import Settings, with_settings
+from .recording_options import parse_interval
+
+if TYPE_CHECKING:
+    from ...calibration.conformal.layer import Pools
+    from ...calibration.pairs import Pairs
+    from ...waveforms.cohort_table import CohortTable
 
 __all__ = ["conformal"]
 
@@ -29,6 +35,10 @@ _FOLDS = Annotated[
         "--cross-fit", min=0, metavar="K", help="Fit RoPE on the same patients, without each of K folds in turn."
     ),
 ]
+_POOL = Annotated[
+    str, typer.Option(help="Windows that inform each: window (none), causal (those up to it) or recording.")
+]
+_EVERY = Annotated[str, typer.Option(help="Time from one window of a pool to the next, as `infer --every` will have.")]
 _N = Annotated[int, typer.Option("--simulations", min=200, help="Fresh simulations for RoPE, with --cross-fit.")]
 _STEPS = Annotated[int, typer.Option(min=1, help="Most steps of tuning RoPE's embedding, with --cross-fit.")]
 
@@ -40,6 +50,8 @@ def conformal(
     alpha: _ALPHA = 0.1,
     score: _SCORE = "otcp",
     quantities: _SETS = None,
+    pool: _POOL = "window",
+    every: _EVERY = "8s",
     cross_fit: _FOLDS = 0,
     simulations: _N = 4000,
     steps: _STEPS = 150,
@@ -49,10 +61,11 @@ def conformal(
     r"""Calibrate conformal regions with labelled windows.
 
     Writes a bundle to --out: the one given, with regions that `infer` prints beside the credible intervals. The promise
-    is for one window of a new patient like those in the table; patients count, windows of one patient do not. Of a
-    bundle with a RoPE layer the regions are made from RoPE's posteriors; patients that served it are refused. With
-    --cross-fit K the same patients serve RoPE and the limit: RoPE is fitted on all patients for the credible intervals
-    and without each fold for the regions, whose promise is 1 - 2 alpha less a small term, said with the number.
+    is for one window of a new patient like those in the table; patients count, windows of one patient do not. With
+    --pool each labelled window is answered given its whole recording, as `infer` then answers. Of a bundle with a RoPE
+    layer the regions are made from RoPE's posteriors; patients that served it are refused. With --cross-fit K the same
+    patients serve RoPE and the limit: RoPE is fitted on all patients for the credible intervals and without each fold
+    for the regions, whose promise is 1 - 2 alpha less a small term, said with the number.
 
     Arguments:
         model: Name of a shipped model, or the folder of a bundle.
@@ -60,6 +73,8 @@ def conformal(
         alpha: Share of new patients whose window may be missed.
         score: How candidates are scored.
         quantities: Joint sets of quantities; CO,SVR and HR,CO,SVR,LVET where the table labels them.
+        pool: Windows of its recording that inform each.
+        every: Time from one window of a pool to the next.
         cross_fit: Folds of patients, 2 or more; 0 for none.
         simulations: Fresh simulations for RoPE.
         steps: Most steps of tuning RoPE's embedding.
@@ -82,6 +97,7 @@ def conformal(
         raise CommandError(f"{settings.out.name} already holds files", code="exists", hint="--force, or another --out")
     if cross_fit == 1:
         raise CommandError("--cross-fit takes 2 folds or more, got 1", code="usage", hint="--cross-fit 5")
+    pools = _pools(pool, every, cross_fit)
     from ...calibration.conformal.bundles import SCORES
     from ...calibration.conformal.layer import save_layer
     from ...calibration.pairs import read_pairs
@@ -98,16 +114,18 @@ def conformal(
     if settings.out.resolve() == folder.resolve():
         raise CommandError("--out is the bundle itself", code="exists", hint="--out ANOTHER-FOLDER")
     bundle = of_one_channel(Bundle.load(folder), "calibrate conformal")
-    check_subjects(read_cohort_table(pairs), show_ids=False)
+    table = read_cohort_table(pairs)
+    check_subjects(table, show_ids=False)
     read = read_pairs(pairs, bundle.contract)
     settings.talk(
         f"{len(read)} windows of {read.n_subjects} patients passed the gate; refused: {_refused(read.refused)}"
     )
     wanted = [tuple(name.strip() for name in text.split(",") if name.strip()) for text in quantities or ()]
-    ask = _Ask(alpha, score, wanted, cross_fit, simulations, steps)
-    rope, layer = (
-        _cross(bundle, read, ask, settings) if cross_fit else (None, _split(folder, bundle, read, ask, settings))
-    )
+    ask = _Ask(alpha, score, wanted, cross_fit, simulations, steps, pools)
+    if cross_fit:
+        rope, layer = _cross(bundle, read, ask, settings)
+    else:
+        rope, layer = None, _split(folder, bundle, table, read, ask, settings)
     _copy(folder, settings.out, force=settings.force, rope=rope is None)
     if rope is not None:
         save_rope(rope, settings.out)
@@ -124,16 +142,55 @@ class _Ask:
     folds: int
     simulations: int
     steps: int
+    pools: Pools | None
 
 
-def _split(folder: Path, bundle: Any, read: Any, ask: _Ask, settings: Settings) -> Any:
+def _pools(pool: str, every: str, folds: int) -> Pools | None:
+    r"""The pools that windows are answered in; None where each is answered alone."""
+    every_s = parse_interval("--every", every)
+    if pool == "window":
+        return None
+    if pool not in ("causal", "recording"):
+        message = f"--pool must be window, causal or recording, got {pool!r}"
+        raise CommandError(message, code="usage", hint="--pool recording")
+    if folds:
+        message = "--cross-fit fits RoPE, which answers windows one by one"
+        raise CommandError(message, code="usage", hint="--pool window, or without --cross-fit")
+    from ...calibration.conformal.layer import Pools
+
+    return Pools(pool, every_s)
+
+
+def _split(folder: Path, bundle: Any, table: CohortTable, read: Pairs, ask: _Ask, settings: Settings) -> Any:
     r"""Regions of a posterior that other patients, or none, were used for."""
     from ...calibration.conformal.bundles import answerer, calibrate_bundle
 
     rope = _rope(folder, bundle)
+    if ask.pools is not None:
+        answer = _in_pools(folder, bundle, table, ask.pools, settings, rope=rope is not None)
+    else:
+        answer = answerer(bundle, rope=rope, seed=settings.seed)
     return calibrate_bundle(
         bundle, read, alpha=ask.alpha, score=ask.score, wanted=ask.wanted, seed=settings.seed,
-        answer=answerer(bundle, rope=rope, seed=settings.seed), used=() if rope is None else rope.patients,
+        answer=answer, used=() if rope is None else rope.patients, pools=ask.pools,
+    )  # fmt: skip
+
+
+def _in_pools(folder: Path, bundle: Any, table: CohortTable, pools: Pools, settings: Settings, *, rope: bool) -> Any:
+    r"""Answers windows given those of their recordings."""
+    import torch
+
+    from ...calibration.conformal.pooled import pooled_answerer
+    from ...inference.pooling.layer import load_pooling
+
+    layer = load_pooling(folder, bundle)
+    if rope or layer is None:
+        why = "its RoPE layer answers windows one by one" if rope else "it has no pooling layer"
+        raise CommandError(f"model {folder.name} cannot pool windows: {why}", code="pool", hint="--pool window")
+    torch.set_num_threads(1)
+    return pooled_answerer(
+        bundle, layer, table, pool="causal" if pools.pool == "causal" else "recording", every_s=pools.every_s,
+        seed=settings.seed, workers=settings.threads or 1,
     )  # fmt: skip
 
 
@@ -165,6 +222,8 @@ def _record(settings: Settings, folder: Path, pairs: Path, model: str, ask: _Ask
     config: dict[str, Any] = {"model": Path(model).name, "pairs": pairs, "alpha": ask.alpha, "score": ask.score}
     config |= {"quantities": [",".join(names) for names in ask.wanted] or None}
     outputs = ["conformal.json", "conformal.safetensors"]
+    if ask.pools is not None:
+        config |= {"pool": ask.pools.pool, "every_s": ask.pools.every_s}
     if ask.folds:
         config |= {"cross_fit": ask.folds, "simulations": ask.simulations, "steps": ask.steps}
         outputs += ["rope.json", "rope.safetensors"]

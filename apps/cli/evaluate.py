@@ -133,9 +133,10 @@ def _plan(calibrated: Any, draws: int, pool: str, settings: Settings) -> AnswerP
         plan = AnswerPlan(draws, settings.seed, settings.threads or min(cores, 8), pool)
     except ValueError as error:
         raise CommandError(str(error), code="usage", hint="--pool causal") from error
-    if pool != "window" and not calibrated.pools:
-        why = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
-        raise CommandError(f"{calibrated.bundle.name} cannot pool windows: {why}", code="no-pool", hint="--pool window")
+    if why := calibrated.refuses(pool):
+        what = "answer windows alone" if pool == "window" else "pool windows"
+        hint = f"--pool {calibrated.pools[0] if calibrated.layered else 'window'}"
+        raise CommandError(f"{calibrated.bundle.name} cannot {what}: {why}", code="no-pool", hint=hint)
     return plan
 
 

@@ -24,7 +24,6 @@ from jaxtyping import Float, Int
 
 from ...inference.answer import Answer, Prior, answer_window
 from ...inference.answering import AnsweredWindow, Question, domain_model, gate_refusal, signal_summary
-from ...inference.pooling.answering import answer_pooled_windows
 from ...inference.pooling.layer import PoolingLayer
 from ...inference.workers import in_order
 from ...waveforms.cohort_table import CohortTable
@@ -33,6 +32,7 @@ from ...waveforms.roles import PRESSURE_ROLES
 from ...waveforms.windows import Window, cut_windows_at
 from ..conformal.layer import predict
 from ..load import Calibrated
+from ..pooled_rows import answer_rows
 from .rules import RULES, pulse_rules
 
 __all__ = ["NUMBERS", "POOLS", "AnswerPlan", "Answers", "answer_cohort", "load_answers"]
@@ -134,15 +134,14 @@ def answer_cohort(
 
     Raises:
         RecordingError: If a recording cannot be read or lacks the channel.
-        ValueError: If another process is writing answers to the same folder, or the model cannot pool windows.
+        ValueError: If another process is writing answers to the same folder, or the model cannot answer in that pool.
 
     Example:
         >>> answer_cohort.__name__
         'answer_cohort'
     """
-    if plan.pool != "window" and not calibrated.pools:
-        what = "its calibration was measured window by window" if calibrated.layered else "it has no pooling layer"
-        raise ValueError(f"{calibrated.bundle.name} cannot pool windows: {what}")
+    if why := calibrated.refuses(plan.pool):
+        raise ValueError(f"{calibrated.bundle.name} cannot answer so (pool {plan.pool}): {why}")
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         _answer_all(_Desk(calibrated, plan, table), folder, opened, progress)
@@ -264,27 +263,29 @@ class _Desk:
         for row, answered in zip(rows[kept:].tolist(), found, strict=True):
             yield json.dumps(self._line(row, answered, prior), allow_nan=False, separators=(",", ":"))
 
-    def _windows(self, recording: Recording, rows: Int[np.ndarray, " n"]) -> Iterator[Window]:
-        contract = self.calibrated.bundle.contract
-        starts = self.table.start_s[rows].tolist()
-        return cut_windows_at(recording, contract.role, starts, length_s=contract.window_s, fs=contract.fs)
+    @property
+    def _n_draws(self) -> int:
+        """Draws of a window: enough for its regions."""
+        layer = self.calibrated.conformal
+        return self.plan.n_draws if layer is None else max(self.plan.n_draws, layer.n_draws)
 
     def _pooled(
         self, layer: PoolingLayer, recording: Recording, rows: Int[np.ndarray, " n"], kept: int, prior: Prior
     ) -> Iterator[AnsweredWindow]:
         """Each window given those of its pool: what a stop left behind is looked at again, not answered again."""
-        plan = self.plan
-        return answer_pooled_windows(
-            self.calibrated.bundle, layer, self._windows(recording, rows),
-            Question(n_draws=plan.n_draws, seed=plan.seed), file=recording.name,
-            pool="causal" if plan.pool == "causal" else "recording", prior=prior, workers=plan.workers, skip=kept,
+        plan, conformal = self.plan, self.calibrated.conformal
+        pools = None if conformal is None else conformal.pools
+        return answer_rows(
+            self.calibrated.bundle, layer, recording, self.table.start_s[rows].tolist(),
+            Question(n_draws=self._n_draws, seed=plan.seed), pool="causal" if plan.pool == "causal" else "recording",
+            every_s=0.0 if pools is None else pools.every_s, prior=prior, workers=plan.workers, skip=kept,
         )  # fmt: skip
 
     def _alone(self, recording: Recording, rows: Int[np.ndarray, " n"], prior: Prior) -> Iterator[AnsweredWindow]:
         bundle = self.calibrated.bundle
-        domain = domain_model(bundle)
-        layer = self.calibrated.conformal
-        n_draws = self.plan.n_draws if layer is None else max(self.plan.n_draws, layer.n_draws)
+        contract, domain = bundle.contract, domain_model(bundle)
+        starts = self.table.start_s[rows].tolist()
+        windows = cut_windows_at(recording, contract.role, starts, length_s=contract.window_s, fs=contract.fs)
 
         def one(window: Window) -> AnsweredWindow:
             values, signal = window.values[0], signal_summary(window.verdict)
@@ -296,14 +297,14 @@ class _Desk:
                 start_s=window.start_s,
                 end_s=window.end_s,
                 prior=prior,
-                n_draws=n_draws,
+                n_draws=self._n_draws,
                 seed=self.plan.seed,
                 signal=signal,
                 domain=None if domain is None else domain.assess(values),
             )
             return self.calibrated.finish(AnsweredWindow(values, result), prior, seed=self.plan.seed)
 
-        return in_order(self._windows(recording, rows), one, self.plan.workers)
+        return in_order(windows, one, self.plan.workers)
 
     def _line(self, row: int, answered: AnsweredWindow, prior: Prior) -> dict[str, Any]:
         found: dict[str, Any] = {"row": row}

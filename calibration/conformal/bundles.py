@@ -26,7 +26,7 @@ from ..rope.folds import region_draws
 from ..rope.layer import RoPELayer
 from .draws import PCP, QuantileBox
 from .gauge import BoxGauge, NormGauge
-from .layer import ConformalLayer, ConformalSet, predict
+from .layer import ConformalLayer, ConformalSet, Pools, predict
 from .order import fewest
 from .prediction import Prediction
 from .region import Coordinates
@@ -52,17 +52,17 @@ SCORES: Mapping[str, Callable[[float], AbstractScore]] = {
 }
 """Scores that a bundle can keep, by name: ``otcp`` is the optimal-transport rank of the posterior-whitened residual."""
 
-Answerer = Callable[[Float[np.ndarray, " T"], float], Answer | Refusal]
-"""From a window and its start [s] to what it is answered."""
+Answerer = Callable[[Pairs], list[Answer | Refusal]]
+"""From labelled windows to what each is answered."""
 
 _BLOCK = 64
 
 
 def answerer(bundle: Bundle, *, rope: RoPELayer | None = None, seed: int = 0) -> Answerer:
-    """Answers windows as ``infer`` does, with a RoPE layer if the bundle has one; draws are those of its regions."""
+    """Answers windows one by one, with a RoPE layer if the bundle has one; draws are those of its regions."""
     prior, domain = Prior.of(bundle), domain_model(bundle)
 
-    def answer(window: Float[np.ndarray, " T"], start_s: float) -> Answer | Refusal:
+    def alone(window: Float[np.ndarray, " T"], start_s: float) -> Answer | Refusal:
         place = None if domain is None else domain.assess(window)
         end_s = start_s + bundle.contract.window_s
         found = answer_window(
@@ -72,6 +72,10 @@ def answerer(bundle: Bundle, *, rope: RoPELayer | None = None, seed: int = 0) ->
             return found
         answered = rope.answer(bundle, found, window, prior, seed=seed)
         return dataclasses.replace(answered, draws=region_draws(answered.draws, found.draws, rope.sharper))
+
+    def answer(pairs: Pairs) -> list[Answer | Refusal]:
+        starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
+        return [alone(x, float(start)) for x, start in zip(pairs.x, starts, strict=True)]
 
     return answer
 
@@ -114,6 +118,7 @@ def calibrate_bundle(
     wanted: Sequence[Sequence[str]] = (),
     answer: Answerer | tuple[()] = (),
     used: Sequence[str] = (),
+    pools: Pools | None = None,
     simulations: int = 384,
     seed: int = 0,
 ) -> ConformalLayer:
@@ -125,8 +130,9 @@ def calibrate_bundle(
         alpha: Share of new patients whose window may be missed.
         score: Name of the score, one of ``SCORES``.
         wanted: Joint sets; the default ones that the pairs label where empty.
-        answer: How windows are answered; as ``infer`` does with the base bundle where an empty tuple is given.
+        answer: How windows are answered; one by one with the base bundle where an empty tuple is given.
         used: Hashes of patients that the answers were tuned on, as by RoPE; none of them may serve the limit.
+        pools: Pools that the windows are answered in, where they do not stand alone.
         simulations: Simulations the score is fitted on.
         seed: Seed of draws, simulations and fits.
 
@@ -145,9 +151,7 @@ def calibrate_bundle(
     fitter.check(sets)
     pairs = labelled_pairs(pairs, bundle.outputs, bundle.prior)
     _check_unused(pairs, used)
-    respond = answer or answerer(bundle, seed=seed)
-    starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
-    answers = [respond(x, float(start)) for x, start in zip(pairs.x, starts, strict=True)]
+    answers = (answer or answerer(bundle, seed=seed))(pairs)
     draws = [a.draws if isinstance(a, Answer) else None for a in answers]
     made = []
     for names in sets:
@@ -160,8 +164,10 @@ def calibrate_bundle(
                 f"{', '.join(names)}, got {n}: give more, or --alpha {_possible(n)}"
             )
         own_draws = [d for i in rows if (d := draws[i]) is not None]
-        made.append(_calibrated(fitter, names, own_draws, labels[rows], pairs.subjects[rows]))
-    return ConformalLayer(tuple(made), N_DRAWS, tuple(sorted({hash_subject(str(s)) for s in pairs.subjects.tolist()})))
+        one = _calibrated(fitter, names, own_draws, labels[rows], pairs.subjects[rows])
+        made.append(one if pools is None else dataclasses.replace(one, guarantee=f"{one.guarantee}; {pools.told}"))
+    patients = tuple(sorted({hash_subject(str(s)) for s in pairs.subjects.tolist()}))
+    return ConformalLayer(tuple(made), N_DRAWS, patients, pools=pools)
 
 
 def simulate_posteriors(

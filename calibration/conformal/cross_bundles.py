@@ -79,9 +79,7 @@ def cross_bundle(
     sets = conformal_sets(pairs, wanted)
     fitter.check(sets)
     unlabelled, pairs = unlabelled or pairs, labelled_pairs(pairs, bundle.outputs, bundle.prior)
-    respond = answerer(bundle, seed=seed)
-    starts = pairs.start_s if len(pairs.start_s) else np.zeros(len(pairs))
-    found = [respond(x, float(s)) for x, s in zip(pairs.x, starts, strict=True)]
+    found = answerer(bundle, seed=seed)(pairs)
     own: list[Draws] = [a.draws if isinstance(a, Answer) else {} for a in found]
     place = _deal(pairs, _usable(pairs, own, sets), folds, alpha, seed)
     references_without(pairs, place, unlabelled)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
@@ -29,11 +29,44 @@ from .region import Coordinates, Region
 from .residual import FittedResidualScore, PosteriorResidual
 from .score import AbstractFittedScore
 
-__all__ = ["ConformalLayer", "ConformalSet", "load_layer", "save_layer"]
+__all__ = ["ConformalLayer", "ConformalSet", "Pools", "load_layer", "save_layer"]
 
 _INFO, _ARRAYS = "conformal.json", "conformal.safetensors"
-_SCHEMA = 2
-"""Schema of cross-fitted layers; the others are written as 1."""
+_SCHEMA = 3
+"""Schema of layers of pooled answers; cross-fitted ones are written as 2, the others as 1."""
+
+
+@dataclass(frozen=True)
+class Pools:
+    r"""The pools that a layer's windows were answered in.
+
+    Arguments:
+        pool: ``recording`` or ``causal``.
+        every_s: Pace of their windows [s].
+
+    Raises:
+        ValueError: If the pool is unknown or the pace is not positive.
+
+    Example:
+        >>> Pools("recording").told
+        'windows answered given their whole recording, one every 8 s'
+    """
+
+    pool: str
+    every_s: float = 8.0
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if self.pool not in _TOLD or not self.every_s > 0:
+            raise ValueError(f"pools are {' or '.join(_TOLD)} at a positive pace, got {self.pool!r}, {self.every_s:g}")
+
+    @property
+    def told(self) -> str:
+        r"""In words."""
+        return f"windows answered given {_TOLD[self.pool]}, one every {self.every_s:g} s"
+
+
+_TOLD: Final = {"recording": "their whole recording", "causal": "their recording up to them"}
 
 
 @dataclass(frozen=True)
@@ -107,6 +140,7 @@ class ConformalLayer:
         n_draws: Posterior draws that regions are made from, as in the calibration.
         patients: Hashes of the calibration patients.
         folds: What each fold's RoPE fit differs in, where RoPE was cross-fitted with the limit.
+        pools: Pools that windows were answered in; None where each was answered alone.
 
     Example:
         >>> ConformalLayer((), 1000, ()).regions({})
@@ -117,6 +151,7 @@ class ConformalLayer:
     n_draws: int
     patients: tuple[str, ...]
     folds: tuple[FoldFit, ...] = ()
+    pools: Pools | None = None
 
     def regions(self, draws: Mapping[str, Float[np.ndarray, "*fold draw"]]) -> list[dict[str, Any]]:
         r"""Regions of one window.
@@ -182,7 +217,9 @@ def save_layer(layer: ConformalLayer, folder: Path) -> None:
     info = {"schema": 1, "n_draws": layer.n_draws, "patients": layer.patients, "sets": rows}
     if layer.folds:
         folds = [{"epsilon": fold.epsilon, "sharper": fold.sharper} for fold in layer.folds]
-        info |= {"schema": _SCHEMA, "folds": folds}
+        info |= {"schema": 2, "folds": folds}
+    if layer.pools is not None:
+        info |= {"schema": _SCHEMA, "pools": {"pool": layer.pools.pool, "every_s": layer.pools.every_s}}
     info["beside"] = _hashes(folder)
     info["hash"] = own_hash(info)
     (folder / _INFO).write_text(json.dumps(info, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -219,7 +256,8 @@ def load_layer(folder: Path) -> ConformalLayer | None:
         arrays = load_file(folder / _ARRAYS)
         sets = [_set(row, i, arrays) for i, row in enumerate(info["sets"])]
         folds = tuple(_fold(row, k, arrays) for k, row in enumerate(info.get("folds", ())))
-        return ConformalLayer(tuple(sets), int(info["n_draws"]), tuple(info["patients"]), folds)
+        pools = Pools(**info["pools"]) if "pools" in info else None
+        return ConformalLayer(tuple(sets), int(info["n_draws"]), tuple(info["patients"]), folds, pools)
     except (KeyError, TypeError, SafetensorError, OSError, json.JSONDecodeError) as error:
         raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 

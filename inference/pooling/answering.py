@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -122,7 +121,7 @@ def answer_pooled_windows(
     prior: Prior | None = None,
     evidence: PatientEvidence | None = None,
     workers: Workers = 1,
-    skip: int = 0,
+    wanted: Container[int] | None = None,
 ) -> Iterator[AnsweredWindow]:
     r"""Answers windows of one recording, each given those of its pool, in order of time.
 
@@ -137,7 +136,7 @@ def answer_pooled_windows(
         prior: Prior of the bundle's quantities, where it is known already.
         evidence: What is known of the patient whose recording it is, with the layer that can use it for a window alone.
         workers: Threads, or processes.
-        skip: Windows at the start that inform the others but are not answered, as they have been already.
+        wanted: Places of the windows that are answered, from 0; the others inform only. All where it is None.
 
     Returns:
         An iterator over windows with their answers or refusals.
@@ -146,8 +145,8 @@ def answer_pooled_windows(
         RecordingError: If an anchor names no quantity of the model or no answered window lies within a minute of it.
 
     Example:
-        >>> answer_pooled_windows.__kwdefaults__["skip"]
-        0
+        >>> answer_pooled_windows.__kwdefaults__["pool"]
+        'recording'
     """
     require_known(anchors, bundle.outputs.reported, file)
     desk = _Desk(PooledAnswers(bundle, layer, question, prior or Prior.of(bundle), evidence), pool)
@@ -156,7 +155,8 @@ def answer_pooled_windows(
         asked = desk.follow(looked, tuple(anchors), file)
     else:
         asked = desk.gather(list(looked), tuple(anchors), file)
-    return in_order(islice(asked, skip, None), desk.answers.answer, workers)
+    chosen = asked if wanted is None else (one for place, one in enumerate(asked) if place in wanted)
+    return in_order(chosen, desk.answers.answer, workers)
 
 
 def follow_pooled(

@@ -47,6 +47,9 @@ def conformal_regions(layers: Calibrated, answered: AnsweredWindow | None) -> No
     chosen = st.selectbox("Quantities that are covered together", names) if len(names) > 1 else names[0]
     one = layer.sets[names.index(chosen)]
     st.write(f"**Promise:** {one.guarantee}. Score: {one.score_name}.")
+    if layer.pools is not None:
+        st.info(f"This window was answered alone. `pulsebayes infer` gives these regions: {layer.pools.told}.")
+        return
     if answered is None or not isinstance(answered.result, Answer):
         st.info("This window has no answer, and a region is made from one.")
         return

@@ -63,12 +63,12 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
     chosen = one.selectbox("Estimate", list(_EVERY), index=list(_EVERY).index(usual), key="every")
     every = _EVERY[chosen]
     layers, prior = session.calibrated()
-    pool = "window"
-    if layers.pools:
+    pool, offered = layers.pools[0], [words for words, kind in _POOLS.items() if kind in layers.pools]
+    if len(offered) > 1:
         pool = _POOLS[
             other.selectbox(
                 "Windows are told by",
-                list(_POOLS),
+                offered,
                 key="pool",
                 help="Compliance and wave speed hardly change in a patient. Pooled, all windows tell them together.",
             )
@@ -83,7 +83,8 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
 
     def work() -> Iterator[Answer | Refusal]:
         found = _answered(layers, case, question, prior, pool)
-        return (_slim(layers.finish(window, prior, seed=question.seed)) for window in found)
+        asked = layers.asked(question)
+        return (_slim(asked.finish(window, prior, seed=question.seed)) for window in found)
 
     return session.desk().task(about, _count(case, question), work), about
 

@@ -159,12 +159,12 @@ def test_rope_posterior_is_conformalised_with_both_layers_kept(
     layer, rope = load_layer(cohort / "both"), load_rope(cohort / "both", bundle)
     assert layer is not None and rope is not None and not set(layer.patients) & set(rope.patients)
     pairs = read_pairs(cohort / "others.csv", bundle.contract)
-    answer = answerer(bundle, rope=rope)(pairs.x[0], 0.0)
+    answer = answerer(bundle, rope=rope)(pairs)[0]
     one = layer.sets[0]
     shown = one.to_json(predict(answer.draws, one.coordinates, layer.n_draws))["ranges"]["CO"]
     theirs = found["both"]["region"]["ranges"]["CO"]
     assert shown["high"] - shown["low"] == pytest.approx(theirs["high"] - theirs["low"], rel=0.35)  # other draws
-    own = [answerer(bundle, rope=rope)(x, s) for x, s in zip(pairs.x, pairs.start_s, strict=True)]
+    own = answerer(bundle, rope=rope)(pairs)
     labels = np.stack([pairs.labels["CO"], pairs.labels["SVR"]], axis=1)
     scored = one.score.score(gather([a.draws for a in own], one.coordinates), one.coordinates.transform(labels))
     assert one.limit == pytest.approx(np.sort(scored)[11])  # k = ceil(13 x .9) of RoPE's own scores
@@ -247,7 +247,7 @@ def test_cross_fitted_limit_has_what_infer_would_answer_for_a_held_out_window(
     assert layers.conformal is not None
     one, held = layers.conformal.sets[0], layers.conformal.sets[0].held[0]
     pairs = read_pairs(cohort / "tuned.csv", layers.bundle.contract)
-    answer = answerer(layers.bundle)(pairs.x[0], float(pairs.start_s[0]))
+    answer = answerer(layers.bundle)(pairs)[0]
     assert isinstance(answer, Answer)
     found = layers.finish(AnsweredWindow(pairs.x[0], answer), Prior.of(layers.bundle), seed=0)
     prediction = predict(found.scored, one.coordinates, layers.conformal.n_draws)

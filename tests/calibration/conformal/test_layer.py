@@ -46,7 +46,7 @@ def patients(n: int, first: int) -> tuple[Pairs, list[dict[str, np.ndarray]]]:
 
 
 def answers(draws: list[dict[str, np.ndarray]]):  # type: ignore[no-untyped-def]
-    return lambda window, start_s: Answer(start_s, start_s + 8, draws[round(start_s / 8)], {}, 0.9)
+    return lambda pairs: [Answer(s, s + 8, draws[round(s / 8)], {}, 0.9) for s in pairs.start_s]
 
 
 @pytest.fixture(autouse=True)
@@ -106,8 +106,8 @@ def test_refused_windows_are_left_out(bundle: Bundle) -> None:
     pairs, draws = patients(20, 0)
     respond = answers(draws)
 
-    def some(window: np.ndarray, start_s: float) -> Answer | Refusal:
-        return Refusal(start_s, start_s + 8, "outside") if start_s < 40 else respond(window, start_s)
+    def some(pairs: Pairs) -> list[Answer | Refusal]:
+        return [Refusal(one.start_s, one.end_s, "outside") if one.start_s < 40 else one for one in respond(pairs)]
 
     layer = calibrate_bundle(bundle, pairs, score="mahalanobis", wanted=[("CO",)], answer=some)
     assert layer.sets[0].n_patients == 15

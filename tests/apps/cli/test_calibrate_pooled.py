@@ -1,0 +1,177 @@
+r"""`calibrate conformal --pool` to the regions that `infer` and `evaluate` give of pooled recordings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pulsebayes import apps
+from pulsebayes.calibration.conformal import load_layer
+from pulsebayes.calibration.conformal.bundles import gather
+from pulsebayes.calibration.conformal.patients import hierarchical_limit
+from pulsebayes.calibration.conformal.pooled import pooled_answerer
+from pulsebayes.calibration.load import load_calibrated
+from pulsebayes.calibration.pairs import read_pairs
+from pulsebayes.calibration.pooled_rows import answer_rows
+from pulsebayes.inference.answering import Question
+from pulsebayes.inference.bundle import find_bundle
+from pulsebayes.inference.pooling import answer_pooled
+from pulsebayes.waveforms import read, read_cohort_table
+
+Run = Callable[..., Any]
+DEMO = Path(apps.__path__[0]) / "cli" / "demo_data" / "simulated_patient.hea"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten recordings of 40 s as if of ten patients, two labelled windows each, one of them off the pace."""
+    root = tmp_path_factory.mktemp("pooled")
+    wave = read(DEMO).values("ART")
+    rows = ["subject,recording,start_s,end_s,CO [L/min],SVR [dyn s cm^-5]\n"]
+    for i in range(10):
+        part = np.round(wave[500 * i : 500 * i + 5000] + 0.3 * i, 2)
+        lines = "".join(f"{k / 125:.3f},{x:.2f}\n" for k, x in enumerate(part))
+        (root / f"q{i}.csv").write_text("time [s],ABP [mmHg]\n" + lines)
+        rows += [f"p{i},q{i}.csv,{s},{s + 8},{4.6 + 0.1 * i:.2f},{1290 - 20 * i}\n" for s in (16.0, 21.5)]
+    (root / "pairs.csv").write_text("".join(rows))
+    return root
+
+
+def calibrate(run: Run, folder: Path, out: Path, *words: object) -> Any:
+    given = ("--score", "mahalanobis", "--quantities", "CO", "--pool", *(words or ("recording",)))
+    return run("calibrate", "conformal", "radial-abp", "--pairs", folder / "pairs.csv", *given, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def mine(folder: Path) -> Path:
+    from pulsebayes.apps.cli.main import run as call
+
+    out = folder / "mine"
+    words = ["calibrate", "conformal", "radial-abp", "--pairs", str(folder / "pairs.csv"), "--pool", "recording"]
+    assert call([*words, "--score", "mahalanobis", "--quantities", "CO", "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def test_the_limit_is_of_the_answers_that_infer_gives(mine: Path, folder: Path) -> None:
+    """Scores of the labelled windows as answered within their recordings, patients weighing as one each."""
+    layers = load_calibrated(mine)
+    layer, pooling = layers.conformal, layers.pooling
+    assert layer is not None and pooling is not None and layer.pools is not None
+    assert (layer.pools.pool, layer.pools.every_s, layers.pools) == ("recording", 8.0, ("recording",))
+    one = layer.sets[0]
+    assert one.guarantee.endswith("windows answered given their whole recording, one every 8 s")
+    draws, labels = [], []
+    for i in range(10):
+        recording = read(folder / f"q{i}.csv")
+        every = list(answer_pooled(layers.bundle, pooling, recording, Question(n_draws=1000)))
+        off = list(answer_rows(layers.bundle, pooling, recording, [21.5], Question(n_draws=1000), pool="recording",
+                               every_s=8.0))  # fmt: skip
+        assert every[2].result.start_s == 16.0 and off[0].result.pool["windows"] == 5  # type: ignore[union-attr]
+        draws += [every[2].result.draws, off[0].result.draws]  # type: ignore[union-attr]
+        labels += [[4.6 + 0.1 * i]] * 2
+    scores = one.score.score(gather(draws, one.coordinates), one.coordinates.transform(np.array(labels)))
+    assert one.limit == pytest.approx(hierarchical_limit(scores, np.repeat(np.arange(10), 2), 0.1))
+    assert (one.n_patients, one.n_windows) == (10, 20)
+
+
+def test_infer_gives_the_regions_of_its_pools_and_of_no_others(run: Run, mine: Path, folder: Path) -> None:
+    file = folder / "q3.csv"
+    told = json.loads(run("--json", "infer", file, "--model", mine).out.splitlines()[0])["windows"]
+    assert [window["pool"]["mode"] for window in told] == ["recording"] * 5
+    layer = load_layer(mine)
+    assert layer is not None
+    for window in told:
+        region = window["region"]
+        assert region["quantities"] == ["CO"] and region["guarantee"] == layer.sets[0].guarantee
+        assert region["ranges"]["CO"]["low"] < window["quantities"]["CO"]["median"] < region["ranges"]["CO"]["high"]
+    plain = json.loads(run("--json", "infer", file).out.splitlines()[0])["windows"]
+    assert [w["quantities"] for w in plain] == [w["quantities"] for w in told]  # credible intervals stay
+    for words in (("--every", "16s"), ("--end", "32s"), ("--start", "8s")):
+        ran = run("--json", "infer", file, "--model", mine, *words)
+        assert "no conformal regions: they are for whole recordings, a window every 8 s" in ran.err
+        assert {str(w["region"]) for w in json.loads(ran.out.splitlines()[0])["windows"]} == {"None"}
+    assert "they take 1000 draws" in run("infer", file, "--model", mine, "--draws", 500).err
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        (("--pool", "window"), "cannot answer windows alone: its regions were calibrated with --pool recording",
+         "--pool recording"),
+        (("--pool", "causal"), "its regions were calibrated with --pool recording", "--pool recording"),
+        (("--anchor", "CO=5@8s"), "its regions were calibrated with --pool recording, without references",
+         "without --anchor"),
+        (("--follow", "--idle", "1"), "its regions were calibrated with --pool recording", "--pool causal makes"),
+        (("--patient", "age=60"), "its calibration was measured without", "leave --patient out"),
+    ],
+)  # fmt: skip
+def test_other_pools_are_refused(
+    run: Run, mine: Path, folder: Path, words: tuple[str, ...], said: str, hint: str
+) -> None:
+    ran = run("infer", folder / "q0.csv", "--model", mine, *words)
+    assert ran.code != 0 and said in ran.err and hint in ran.err
+
+
+def test_evaluate_counts_the_regions_in_the_same_pools(run: Run, mine: Path, folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "test.csv"
+    head, *rows = (folder / "pairs.csv").read_text().splitlines()
+    others = [row.replace("p", "new", 1) for row in rows if row.startswith(("p2", "p5"))]
+    table.write_text("\n".join([head, *others]) + "\n")
+    for i in (2, 5):
+        shutil.copy(folder / f"q{i}.csv", tmp_path)
+    words = ("evaluate", table, "--model", mine, "--bootstrap", 0, "--out")
+    refused = run(*words, tmp_path / "window")
+    assert refused.code != 0 and "cannot answer windows alone: its regions were calibrated" in refused.err
+    assert "--pool recording" in refused.err
+    ran = run("--json", *words, tmp_path / "result", "--pool", "recording")
+    assert ran.code == 0, ran.err
+    layers = load_calibrated(mine)
+    assert layers.pooling is not None and layers.conformal is not None
+    pairs = read_pairs(table, layers.bundle.contract)
+    answers = pooled_answerer(layers.bundle, layers.pooling, read_cohort_table(table))(pairs)
+    region = layers.conformal.sets[0]
+    inside = [
+        bool(region.region(gather([a.draws], region.coordinates)).contains(np.array([[y]]))[0])  # type: ignore[union-attr]
+        for a, y in zip(answers, pairs.labels["CO"], strict=True)
+    ]
+    assert json.loads(ran.out.splitlines()[0])["regions"]["CO"]["coverage"] == pytest.approx(np.mean(inside))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("all",), "--pool must be window, causal or recording, got 'all'"),
+        (("recording", "--cross-fit", "5"), "--cross-fit fits RoPE, which answers windows one by one"),
+        (("recording", "--every", "0s"), "--every"),
+    ],
+)
+def test_what_cannot_be_is_told(run: Run, folder: Path, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    ran = calibrate(run, folder, tmp_path / "x", *words)
+    assert ran.code == 2 and said in ran.err and not (tmp_path / "x").exists()
+
+
+def test_a_model_that_cannot_pool_is_told(run: Run, folder: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(find_bundle("radial-abp"), bare, ignore=shutil.ignore_patterns("pooling*", "patient*"))
+    from pulsebayes.calibration.load import seal_layers
+
+    seal_layers(bare)
+    words = ("--pairs", folder / "pairs.csv", "--pool", "causal", "--out", tmp_path / "x")
+    ran = run("calibrate", "conformal", bare, *words)
+    assert ran.code != 0 and "cannot pool windows: it has no pooling layer" in ran.err
+
+
+def test_causal_pools_are_for_monitors(run: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "causal"
+    assert calibrate(run, folder, out, "causal").code == 0
+    ran = run("--json", "infer", folder / "q1.csv", "--model", out, "--follow", "--idle", "0.2s")
+    windows = json.loads(ran.out.splitlines()[0])["windows"]
+    assert len(windows) == 5 and all(w["region"] and w["pool"]["mode"] == "causal" for w in windows)
+    one = json.loads(run("--json", "infer", folder / "q1.csv", "--model", out).out.splitlines()[0])["windows"]
+    assert [w["region"]["ranges"] for w in one] == [w["region"]["ranges"] for w in windows]
