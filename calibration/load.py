@@ -3,7 +3,7 @@ r"""A bundle with its calibration layers: what ``infer`` asks before it answers.
 A RoPE layer replaces the posterior; then conformal regions are made from the posterior that is answered, with the
 estimator's marginals where it was measured to be the better, as when they were calibrated; cross-fitted regions are
 made from the posteriors without each fold. A conformal layer carries the hash of the RoPE layer beside it. Either may
-be absent.
+be absent. Regions of pooled answers go with the pools that they were calibrated in and with no others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +23,7 @@ from ..inference.answer import Answer, Prior
 from ..inference.answering import AnsweredWindow, Question
 from ..inference.bundle import Bundle, BundleError
 from ..inference.patient.layer import PATIENT, PatientLayer, load_patient
+from ..inference.pooling.answering import Pool
 from ..inference.pooling.layer import POOLING, PoolingLayer, load_pooling
 from .conformal.layer import ConformalLayer, load_layer
 from .rope.fit import RoPE
@@ -55,47 +57,50 @@ class Calibrated:
     patient: PatientLayer | None = None
 
     @property
-    def pools(self) -> tuple[str, ...]:
+    def offered_pools(self) -> tuple[Pool | Literal["window"], ...]:
         r"""Pools that windows can be answered in, the usual one of a file first; of a layer its own."""
         if self.layered:
             layer = self.conformal
             return ("window",) if layer is None or layer.pools is None else (layer.pools.pool,)
         return ("window",) if self.pooling is None else ("recording", "causal", "window")
 
-    def refuses(self, pool: str, *, anchored: bool = False) -> str:
+    def why_not(self, pool: str, *, anchored: bool = False) -> str:
         r"""Why windows cannot be answered in a pool; empty where they can.
 
         Arguments:
             pool: ``window``, ``causal`` or ``recording``.
             anchored: Whether reference values are known.
         """
-        if pool in self.pools and not (anchored and (self.layered or self.pooling is None)):
+        if pool in self.offered_pools and not (anchored and (self.layered or self.pooling is None)):
             return ""
-        if self.layered and self.pools != ("window",):
-            return f"its regions were calibrated with --pool {self.pools[0]}" + ", without references" * anchored
+        if self.layered and self.offered_pools != ("window",):
+            return (
+                f"its regions were calibrated with --pool {self.offered_pools[0]}" + ", without references" * anchored
+            )
         return "its calibration was measured window by window" if self.layered else "it has no pooling layer"
 
-    def asked(self, question: Question) -> Calibrated:
+    def for_question(self, question: Question) -> Calibrated:
         r"""The model for a question: without regions where these were calibrated in pools of other windows.
 
         Arguments:
             question: Which windows are asked for.
         """
-        if self.unlike(question):
-            return dataclasses.replace(self, conformal=None)
-        return self
+        return dataclasses.replace(self, conformal=None) if self.mismatch(question) else self
 
-    def unlike(self, question: Question) -> str:
+    def mismatch(self, question: Question) -> str:
         r"""How the pools that regions were calibrated in differ from those of a question; empty where they do not.
 
         Arguments:
             question: Which windows are asked for.
         """
         pools = None if self.conformal is None else self.conformal.pools
-        whole = question.start_s == 0.0 and math.isinf(question.end_s)
-        if pools is None or (whole and question.every_s == pools.every_s):
+        if pools is None:
             return ""
-        return f"they are for whole recordings, a window every {pools.every_s:g} s"
+        whole = pools.pool == "causal" or math.isinf(question.end_s)
+        if question.start_s == 0.0 and whole and question.every_s == pools.every_s:
+            return ""
+        what = "recordings from their start" if pools.pool == "causal" else "whole recordings"
+        return f"they are for {what}, a window every {pools.every_s:g} s"
 
     @property
     def layered(self) -> bool:

@@ -1,23 +1,24 @@
 r"""Windows of a recording answered at given times, each given its pool: how labelled rows of tables are answered.
 
-A pool is what `infer` makes of the recording, windows at a regular pace, with the given ones among them; those that
-overlap it are answered given the pool and are no part of it.
+A pool is what `infer` makes of the recording: windows at a regular pace. A given window that is one of them is answered
+as there; another is a guest: answered given the pool, in a causal one what began before it, and no part of the pool.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
-from ..inference.answer import Prior
+from ..inference.answer import Prior, Refusal
 from ..inference.answering import AnsweredWindow, Question
 from ..inference.bundle import Bundle
 from ..inference.pooling.answering import Pool, answer_pooled_windows
 from ..inference.pooling.layer import PoolingLayer
 from ..inference.workers import Workers
-from ..waveforms.recording import Recording
-from ..waveforms.windows import cut_windows_at, regular_starts
+from ..waveforms.recording import Recording, RecordingError, require_data
+from ..waveforms.windows import Window, cut_windows_at, regular_starts
 
 __all__ = ["answer_rows"]
 
@@ -41,7 +42,7 @@ def answer_rows(
         bundle: The window model; reads one channel.
         layer: Its pooling layer.
         recording: The recording; must hold the channel that the model reads.
-        starts_s: Starts of the windows [s], in order of time; one may be named several times.
+        starts_s: Starts of the windows [s], not falling; one may be named several times.
         question: How many draws, which level, which seed.
         pool: Whether a pool is all windows, or ends with the one that is answered.
         every_s: Pace of the other windows of the pools, from the start of the recording on [s]; 0 for pools of the
@@ -51,27 +52,49 @@ def answer_rows(
         skip: Windows at the start that inform the others but are not answered, as they have been already.
 
     Returns:
-        An iterator over the given windows with their answers or refusals.
+        An iterator over the given windows with their answers or refusals; of a recording of which more than half is
+        missing all are refused.
 
     Raises:
+        ValueError: If the starts fall, or the pace is neither 0 nor positive and finite.
         RecordingError: If the channel is missing or ambiguous, or its rate is no monitor's.
 
     Example:
         >>> answer_rows.__kwdefaults__["every_s"]
         0.0
     """
-    contract = bundle.contract
+    contract, asked = bundle.contract, np.asarray(starts_s, dtype=np.float64)
+    if (np.diff(asked) < 0).any():
+        raise ValueError("starts_s must not fall: answer windows in order of time")
     cut = {"length_s": contract.window_s, "fs": contract.fs}
-    regular = regular_starts(recording, contract.role, every_s=every_s, **cut) if every_s > 0 else np.zeros(0)
-    starts = np.unique(np.concatenate((np.asarray(starts_s, dtype=np.float64), regular)))
-    places = np.searchsorted(starts, starts_s)[skip:].tolist()
+    regular = regular_starts(recording, contract.role, every_s=every_s, **cut) if every_s else asked
+    starts = np.unique(np.concatenate((asked, regular)))
+    places = np.searchsorted(starts, asked)[skip:].tolist()
     windows = cut_windows_at(recording, contract.role, starts.tolist(), **cut)
+    try:
+        require_data(recording, contract.role, 0.0, recording.duration_s)
+    except RecordingError as error:
+        return _refused(windows, places, error)
     found = answer_pooled_windows(
         bundle, layer, windows, question, file=recording.name, pool=pool, prior=prior, workers=workers,
-        wanted=frozenset(places),
+        wanted=frozenset(places), guests=frozenset(np.flatnonzero(~np.isin(starts, regular)).tolist()),
     )  # fmt: skip
-    at = -1
-    for place in places:
-        if place != at:
-            at, one = place, next(found)
-        yield one
+    return _repeated(found, places)
+
+
+def _repeated(found: Iterator[AnsweredWindow], places: Sequence[int]) -> Iterator[AnsweredWindow]:
+    """Windows as they were named, those named several times as often."""
+    for _, same in groupby(places):
+        one = next(found)
+        yield from (one for _ in same)
+
+
+def _refused(windows: Iterator[Window], places: Sequence[int], error: RecordingError) -> Iterator[AnsweredWindow]:
+    """Windows of a recording that `infer` refuses whole."""
+    wanted = frozenset(places)
+    refused = (
+        AnsweredWindow(window.values[0], Refusal(window.start_s, window.end_s, error.code, str(error)))
+        for place, window in enumerate(windows)
+        if place in wanted
+    )
+    return _repeated(refused, places)

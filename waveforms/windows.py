@@ -127,9 +127,7 @@ def cut_windows(
         >>> [(w.start_s, w.values.shape, w.verdict.usable) for w in cut_windows(recording)]
         [(0.0, (1, 1000), True), (8.0, (1, 1000), True), (16.0, (1, 1000), True)]
     """
-    for name, value, unit in (("length_s", length_s, "s"), ("every_s", every_s, "s"), ("fs", fs, "Hz")):
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"{name} must be positive [{unit}], got {value}; try 8 s windows at 125 Hz")
+    _check_pace(length_s, every_s, fs)
     if not channels:
         raise ValueError("channels must name at least one channel or role, got none; try ('ART',)")
     stop_s = recording.duration_s if end_s is None else min(end_s, recording.duration_s)
@@ -197,6 +195,7 @@ def regular_starts(
         fs: Sampling rate wanted [Hz].
 
     Raises:
+        ValueError: If a length, interval or rate is not positive and finite.
         RecordingError: If the channel is missing or ambiguous.
 
     Example:
@@ -204,8 +203,15 @@ def regular_starts(
         >>> regular_starts(recording, "ART", every_s=16.0).tolist()
         [0.0, 16.0, 32.0]
     """
+    _check_pace(length_s, every_s, fs)
     slack = 0.5 / min(fs, recording.channel(channel).fs)
     return every_s * np.arange(_count_whole(recording.duration_s, length_s, every_s, slack))
+
+
+def _check_pace(length_s: float, every_s: float, fs: float) -> None:
+    for name, value, unit in (("length_s", length_s, "s"), ("every_s", every_s, "s"), ("fs", fs, "Hz")):
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{name} must be positive [{unit}], got {value}; try 8 s windows at 125 Hz")
 
 
 def _count_whole(time_s: float, length_s: float, every_s: float, slack: float) -> int:

@@ -45,7 +45,7 @@ class Known:
 
     Arguments:
         pool: ``window``, ``causal`` or ``recording``; empty for ``recording``, ``causal`` where the file is followed,
-            and ``window`` where the model cannot pool.
+            ``window`` where the model cannot pool, and that of its regions where it has such.
         anchors: Reference values at given times.
         patient: What is known of the patient.
         follow: How a growing file is waited for; None to read what is there.
@@ -173,8 +173,8 @@ class _Desk:
         self._bundle = self._calibrated.bundle
         self._prior = Prior.of(self._bundle)
         layer = self._calibrated.conformal
-        if unlike := self._calibrated.unlike(question):
-            settings.talk(f"no conformal regions: {unlike}")
+        if mismatch := self._calibrated.mismatch(question):
+            settings.talk(f"no conformal regions: {mismatch}")
         elif layer is not None and question.n_draws < layer.n_draws:
             settings.talk(f"no conformal regions: they take {layer.n_draws} draws, --draws is {question.n_draws}")
         self._exact: ExactAnswers | None = None
@@ -188,7 +188,7 @@ class _Desk:
         self._growing: Recording | None = None
         self._hashes = {f"sha256_{n.replace('.', '_')}": h for n, h in hash_input(folder).items()}
         self._question, self._settings, self._keep, self._workers = question, settings, keep, workers
-        self.pool = "window" if exact else _pool_of(self._calibrated, known)
+        self.pool = "window" if exact else _pool_of(self._calibrated, known, folder.name)
         self._anchors, self._patience = known.anchors, known.follow
         self._evidence = _evidence_of(self._calibrated, known)
 
@@ -286,7 +286,9 @@ class _Desk:
         if self._exact is not None:
             answered = self._exact.finish(answered, self._prior, stem=self._stem)
         else:
-            answered = self._calibrated.asked(self._question).finish(answered, self._prior, seed=self._question.seed)
+            answered = self._calibrated.for_question(self._question).finish(
+                answered, self._prior, seed=self._question.seed
+            )
         outcome.count(answered.result)
         for page in pages:
             page.write(answered)
@@ -323,16 +325,16 @@ class _Desk:
         return Failure(failure.exit_code, failure.code, message, hint)
 
 
-def _pool_of(calibrated: Calibrated, known: Known) -> str:
+def _pool_of(calibrated: Calibrated, known: Known, name: str) -> str:
     r"""The pool that a model answers with, or why it cannot answer with the one asked for."""
-    name = calibrated.bundle.name
-    usual, following = calibrated.pools[0], known.follow is not None
+    usual, following = calibrated.offered_pools[0], known.follow is not None
     pool = known.pool or ("causal" if following and usual == "recording" else usual)
-    if why := calibrated.refuses(pool, anchored=bool(known.anchors)):
+    if why := calibrated.why_not(pool, anchored=bool(known.anchors)):
         hint = f"--pool {usual}" + (", without --anchor" if known.anchors else "")
         if following and usual == "recording":
             hint = "calibrate conformal --pool causal makes regions for --follow"
-        what = "pool windows" if pool == usual or pool != "window" else "answer windows alone"
+        what = "answer with references" if pool in calibrated.offered_pools else f"answer with --pool {pool}"
+        what = "pool windows" if usual == "window" else what
         raise CommandError(f"model {name} cannot {what}: {why}", code="pool", hint=hint)
     if known.anchors and pool == "window":
         raise CommandError("--anchor needs windows that inform each other", code="usage", hint="--pool recording")

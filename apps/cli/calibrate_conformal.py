@@ -38,7 +38,12 @@ _FOLDS = Annotated[
 _POOL = Annotated[
     str, typer.Option(help="Windows that inform each: window (none), causal (those up to it) or recording.")
 ]
-_EVERY = Annotated[str, typer.Option(help="Time from one window of a pool to the next, as `infer --every` will have.")]
+_EVERY = Annotated[
+    str,
+    typer.Option(
+        help="Time from one window of a pool to the next, as `infer --every` will have [8s].", show_default=False
+    ),
+]
 _N = Annotated[int, typer.Option("--simulations", min=200, help="Fresh simulations for RoPE, with --cross-fit.")]
 _STEPS = Annotated[int, typer.Option(min=1, help="Most steps of tuning RoPE's embedding, with --cross-fit.")]
 
@@ -51,7 +56,7 @@ def conformal(
     score: _SCORE = "otcp",
     quantities: _SETS = None,
     pool: _POOL = "window",
-    every: _EVERY = "8s",
+    every: _EVERY = "",
     cross_fit: _FOLDS = 0,
     simulations: _N = 4000,
     steps: _STEPS = 150,
@@ -89,14 +94,7 @@ def conformal(
         {"error": {"code": "not-found", "message": "none.csv: no such table", "hint": "name a CSV or Parquet file"}}
         3
     """
-    if not 0 < alpha < 1:
-        raise CommandError(f"--alpha must lie between 0 and 1, got {alpha:g}", code="usage", hint="--alpha 0.1")
-    if not settings.has_out:
-        raise CommandError("calibrate writes a new bundle", code="usage", hint="--out FOLDER")
-    if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())) and not settings.force:
-        raise CommandError(f"{settings.out.name} already holds files", code="exists", hint="--force, or another --out")
-    if cross_fit == 1:
-        raise CommandError("--cross-fit takes 2 folds or more, got 1", code="usage", hint="--cross-fit 5")
+    _check(alpha, cross_fit, settings)
     pools = _pools(pool, every, cross_fit)
     from ...calibration.conformal.bundles import SCORES
     from ...calibration.conformal.layer import save_layer
@@ -145,14 +143,28 @@ class _Ask:
     pools: Pools | None
 
 
+def _check(alpha: float, folds: int, settings: Settings) -> None:
+    r"""Refuses what does not fit before anything is read."""
+    if not 0 < alpha < 1:
+        raise CommandError(f"--alpha must lie between 0 and 1, got {alpha:g}", code="usage", hint="--alpha 0.1")
+    if not settings.has_out:
+        raise CommandError("calibrate writes a new bundle", code="usage", hint="--out FOLDER")
+    if settings.out.exists() and (not settings.out.is_dir() or any(settings.out.iterdir())) and not settings.force:
+        raise CommandError(f"{settings.out.name} already holds files", code="exists", hint="--force, or another --out")
+    if folds == 1:
+        raise CommandError("--cross-fit takes 2 folds or more, got 1", code="usage", hint="--cross-fit 5")
+
+
 def _pools(pool: str, every: str, folds: int) -> Pools | None:
     r"""The pools that windows are answered in; None where each is answered alone."""
-    every_s = parse_interval("--every", every)
+    if pool == "window" and every:
+        raise CommandError("--every is the pace of pools", code="usage", hint="--pool recording, or without --every")
     if pool == "window":
         return None
-    if pool not in ("causal", "recording"):
+    if pool != "causal" and pool != "recording":
         message = f"--pool must be window, causal or recording, got {pool!r}"
         raise CommandError(message, code="usage", hint="--pool recording")
+    every_s = parse_interval("--every", every or "8s")
     if folds:
         message = "--cross-fit fits RoPE, which answers windows one by one"
         raise CommandError(message, code="usage", hint="--pool window, or without --cross-fit")
@@ -189,8 +201,8 @@ def _in_pools(folder: Path, bundle: Any, table: CohortTable, pools: Pools, setti
         raise CommandError(f"model {folder.name} cannot pool windows: {why}", code="pool", hint="--pool window")
     torch.set_num_threads(1)
     return pooled_answerer(
-        bundle, layer, table, pool="causal" if pools.pool == "causal" else "recording", every_s=pools.every_s,
-        seed=settings.seed, workers=settings.threads or 1,
+        bundle, layer, table, pool=pools.pool, every_s=pools.every_s, seed=settings.seed,
+        workers=settings.threads or 1,
     )  # fmt: skip
 
 

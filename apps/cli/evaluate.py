@@ -133,10 +133,10 @@ def _plan(calibrated: Any, draws: int, pool: str, settings: Settings) -> AnswerP
         plan = AnswerPlan(draws, settings.seed, settings.threads or min(cores, 8), pool)
     except ValueError as error:
         raise CommandError(str(error), code="usage", hint="--pool causal") from error
-    if why := calibrated.refuses(pool):
-        what = "answer windows alone" if pool == "window" else "pool windows"
-        hint = f"--pool {calibrated.pools[0] if calibrated.layered else 'window'}"
-        raise CommandError(f"{calibrated.bundle.name} cannot {what}: {why}", code="no-pool", hint=hint)
+    if why := calibrated.why_not(pool):
+        usual = calibrated.offered_pools[0]
+        what = "pool windows" if usual == "window" else f"answer with --pool {pool}"
+        raise CommandError(f"{calibrated.bundle.name} cannot {what}: {why}", code="no-pool", hint=f"--pool {usual}")
     return plan
 
 

@@ -41,7 +41,8 @@ _DRAWS = Annotated[int, typer.Option(min=20, help="Posterior draws a window.")]
 _POOL = Annotated[
     str,
     typer.Option(
-        help="Windows that inform each: window, causal or recording [recording; causal with --follow].",
+        help="Windows that inform each: window, causal or recording [recording; causal with --follow; where a model "
+        "has regions, theirs].",
         show_default=False,
     ),
 ]

@@ -140,7 +140,7 @@ def answer_cohort(
         >>> answer_cohort.__name__
         'answer_cohort'
     """
-    if why := calibrated.refuses(plan.pool):
+    if why := calibrated.why_not(plan.pool):
         raise ValueError(f"{calibrated.bundle.name} cannot answer so (pool {plan.pool}): {why}")
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):

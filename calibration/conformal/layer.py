@@ -3,7 +3,8 @@ r"""Conformal layers of a bundle: what ``calibrate conformal`` adds to its folde
 A layer is two files beside the bundle's own, ``conformal.json`` and ``conformal.safetensors``, with the hashes of
 every other file of the folder: edited, or put beside another bundle, it is refused. A set of quantities has a fitted
 score, a limit and, for quick ranges, an outline: points on the border of the region in residual space. A cross-fitted
-layer also has what differs between the folds' RoPE fits, and each set the scores of its held-out windows.
+layer also has what differs between the folds' RoPE fits, and each set the scores of its held-out windows; one of pooled
+answers says which pools.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ...inference.bundle import BundleError, own_hash, sha256_of
+from ...inference.pooling.answering import Pool
 from ..rope.folds import FoldFit
 from .cross import cross_promise
 from .crossfit import CrossScore, HeldOut
@@ -52,12 +54,12 @@ class Pools:
         'windows answered given their whole recording, one every 8 s'
     """
 
-    pool: str
+    pool: Pool
     every_s: float = 8.0
 
     def __post_init__(self) -> None:
         """Check every field."""
-        if self.pool not in _TOLD or not self.every_s > 0:
+        if self.pool not in _TOLD or not 0 < self.every_s < np.inf:
             raise ValueError(f"pools are {' or '.join(_TOLD)} at a positive pace, got {self.pool!r}, {self.every_s:g}")
 
     @property
@@ -256,9 +258,11 @@ def load_layer(folder: Path) -> ConformalLayer | None:
         arrays = load_file(folder / _ARRAYS)
         sets = [_set(row, i, arrays) for i, row in enumerate(info["sets"])]
         folds = tuple(_fold(row, k, arrays) for k, row in enumerate(info.get("folds", ())))
-        pools = Pools(**info["pools"]) if "pools" in info else None
+        pools = Pools(**info["pools"]) if int(info["schema"]) == _SCHEMA else None
         return ConformalLayer(tuple(sets), int(info["n_draws"]), tuple(info["patients"]), folds, pools)
-    except (KeyError, TypeError, SafetensorError, OSError, json.JSONDecodeError) as error:
+    except BundleError:
+        raise
+    except (KeyError, TypeError, SafetensorError, OSError, ValueError) as error:
         raise _broken(folder, f"is damaged: {str(error).splitlines()[0]}", "bundle-damaged") from error
 
 

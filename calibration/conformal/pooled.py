@@ -60,6 +60,8 @@ def pooled_answerer(
     prior, question = Prior.of(bundle), Question(n_draws=N_DRAWS, seed=seed)
 
     def answer(pairs: Pairs) -> list[Answer | Refusal]:
+        if len(pairs.rows) != len(pairs):
+            raise ValueError(f"pairs must say which rows of the table they are, got {len(pairs.rows)} of {len(pairs)}")
         found: dict[int, Answer | Refusal] = {}
         recordings = [table.recordings[row] for row in pairs.rows]
         for path in dict.fromkeys(recordings):

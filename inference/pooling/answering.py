@@ -122,6 +122,7 @@ def answer_pooled_windows(
     evidence: PatientEvidence | None = None,
     workers: Workers = 1,
     wanted: Container[int] | None = None,
+    guests: Container[int] = (),
 ) -> Iterator[AnsweredWindow]:
     r"""Answers windows of one recording, each given those of its pool, in order of time.
 
@@ -137,6 +138,7 @@ def answer_pooled_windows(
         evidence: What is known of the patient whose recording it is, with the layer that can use it for a window alone.
         workers: Threads, or processes.
         wanted: Places of the windows that are answered, from 0; the others inform only. All where it is None.
+        guests: Places of windows that are answered given the pools of the others and inform none.
 
     Returns:
         An iterator over windows with their answers or refusals.
@@ -150,13 +152,18 @@ def answer_pooled_windows(
     """
     require_known(anchors, bundle.outputs.reported, file)
     desk = _Desk(PooledAnswers(bundle, layer, question, prior or Prior.of(bundle), evidence), pool)
-    looked = in_order(windows, desk.look, workers)
+    looked = _with_guests(in_order(windows, desk.look, workers), guests)
     if pool == "causal":
         asked = desk.follow(looked, tuple(anchors), file)
     else:
         asked = desk.gather(list(looked), tuple(anchors), file)
     chosen = asked if wanted is None else (one for place, one in enumerate(asked) if place in wanted)
     return in_order(chosen, desk.answers.answer, workers)
+
+
+def _with_guests(looked: Iterator[Seen | AnsweredWindow], guests: Container[int]) -> Iterator[Seen | AnsweredWindow]:
+    for place, one in enumerate(looked):
+        yield replace(one, is_guest=place in guests) if isinstance(one, Seen) else one
 
 
 def follow_pooled(
@@ -241,8 +248,8 @@ class _Desk:
             if isinstance(one, AnsweredWindow):
                 yield one
                 continue
-            context = running.add(one.unit, one.start_s)
-            if running.start_s != since:  # a new patient's; references to its first windows stay
+            context = running.add(one.unit, one.start_s, counts=not one.is_guest)
+            if running.windows and running.start_s != since:  # a new patient's; references to its first windows stay
                 taken, since = [(k.anchors, k.seen) for k in known] + alone, running.start_s
                 patients += 1
                 known, alone = [], [(own, seen) for own, seen in taken if seen.start_s >= since]
@@ -290,7 +297,7 @@ class _Desk:
             return []
         units = torch.stack([one.unit for one in seen])
         time_s = np.array([one.start_s for one in seen])
-        counted = that_count(time_s, self.bundle.contract.window_s)
+        counted = that_count(time_s, self.bundle.contract.window_s, np.array([one.is_guest for one in seen]))
         first = begins(time_s, counted)
         found = find_changes(self.layer.detector, self.layer.npe.signature(units[counted]), time_s[counted])
         changes = [replace(one, at=int(first[one.at])) for one in found]
@@ -320,17 +327,21 @@ class _Desk:
     ) -> list[Asked]:
         """The windows of one patient, with their pool and the references among them."""
         time_s, pool = np.array([one.start_s for one in seen]), [seen[i] for i in np.flatnonzero(counted)]
-        contexts = pool_contexts(self.layer.npe, units, time_s, causal=False, states=states, counted=counted)
-        alone, draws, start_s = len(pool) == 1, self.answers.drawn(anchored=bool(inside)), pool[0].start_s
-        shared = None if alone else self.answers.shared(contexts.row(0), start_s, draws, informed=informed)
+        contexts = shared = None
+        if len(pool) > 1:
+            contexts = pool_contexts(self.layer.npe, units, time_s, causal=False, states=states, counted=counted)
+            draws, first = self.answers.drawn(anchored=bool(inside)), int(np.argmax(counted))
+            shared = self.answers.shared(contexts.row(first), pool[0].start_s, draws, informed=informed)
         strange, part = sum(one.is_shifted for one in pool), list[Asked]()
         for i, one in enumerate(seen):
-            begun = time_s[np.argmax((states == states[i]) & counted)]
-            size = len(pool), start_s, pool[-1].end_s, float(begun), strange
-            told = self._told(*(_size_alone(one) if alone else size), counted=bool(counted[i]), informed=informed)
-            part.append(Asked(one, None if alone else contexts.row(i), told, informed, shared))
+            size, context = _size_alone(one), None
+            if contexts is not None:
+                begun = time_s[np.argmax((states == states[i]) & counted)]
+                size, context = (len(pool), pool[0].start_s, pool[-1].end_s, float(begun), strange), contexts.row(i)
+            told = self._told(*size, counted=bool(counted[i]), informed=informed)
+            part.append(Asked(one, context, told, informed, shared))
         own = {at: tuple(a for a, other in inside if other == at) for _, at in inside}
-        known = {at: (a, self.answers.likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if not alone}
+        known = {at: (a, self.answers.likelihood(a, part[at]), float(time_s[at])) for at, a in own.items() if shared}
         odds = against_the_waves(list(known.values()), self.layer.aging.age)
         return [
             self._with_anchors(made, [told for at, told in known.items() if at != i], own.get(i, ()), odds)

@@ -40,6 +40,7 @@ class Seen:
         signal: What the gate found.
         place: Verdict on its distance to the simulations.
         unit: Its vector, from ``PooledNPE.unit``.
+        is_guest: Whether it is answered given a pool that it is no part of.
 
     Example:
         >>> Seen.__dataclass_fields__["start_s"].type
@@ -52,6 +53,7 @@ class Seen:
     signal: Mapping[str, Any]
     place: VerdictLike | None
     unit: Float[Tensor, " inputs"]
+    is_guest: bool = False
 
     @property
     def is_shifted(self) -> bool:

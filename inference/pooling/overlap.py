@@ -31,12 +31,15 @@ def overlaps(start_s: float, last_s: float, window_s: float) -> bool:
     return start_s < last_s + window_s - _SLACK_S
 
 
-def that_count(time_s: Float[np.ndarray, " W"], window_s: float) -> Bool[np.ndarray, " W"]:
+def that_count(
+    time_s: Float[np.ndarray, " W"], window_s: float, guest: Bool[np.ndarray, " W"] | None = None
+) -> Bool[np.ndarray, " W"]:
     r"""Whether windows count in a pool: those that do not overlap one before them that counts.
 
     Arguments:
         time_s: Start of every window [s], not falling.
         window_s: Length of windows [s].
+        guest: Whether a window counts in no case; none where it is not given.
 
     Example:
         >>> that_count(np.array([0.0, 4.0, 8.0, 15.0, 17.0]), 8.0).tolist()
@@ -44,7 +47,7 @@ def that_count(time_s: Float[np.ndarray, " W"], window_s: float) -> Bool[np.ndar
     """
     counted, last_s = np.zeros(len(time_s), bool), -np.inf
     for i, start_s in enumerate(time_s):
-        if not overlaps(float(start_s), last_s, window_s):
+        if not (guest is not None and guest[i]) and not overlaps(float(start_s), last_s, window_s):
             counted[i], last_s = True, float(start_s)
     return counted
 
@@ -54,7 +57,7 @@ def begins(time_s: Float[np.ndarray, " W"], counted: Bool[np.ndarray, " W"]) -> 
 
     Arguments:
         time_s: Start of every window [s], not falling.
-        counted: Whether it counts; the first does.
+        counted: Whether it counts.
 
     Example:
         >>> begins(np.array([0.0, 3.0, 4.0, 5.0, 8.0]), np.array([True, False, False, False, True])).tolist()

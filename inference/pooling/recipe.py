@@ -54,8 +54,8 @@ class PoolingRecipe:
         name: Name of the model that it makes.
         base: The window model, shipped or a folder.
         recordings: Sets of simulated recordings.
-        changes: The name of one of them, ``of``, whose waves are recorded once more for the detector, by sensors that
-            change as said.
+        changes: Sets for the detector alone, whose sensors change as said: the waves of one of those sets, ``of``,
+            recorded once more, or recordings of their own.
         hours: Recordings back to back, on which draws are stretched and, where ``limits`` is empty, limits set.
         fit: Sets on which draws are stretched, with what the others hold and the hours.
         age: Name of that of them on which it is fitted how references grow old; they do not where empty.
@@ -84,7 +84,7 @@ class PoolingRecipe:
     name: str
     base: str
     recordings: Sequence[Mapping[str, Any]]
-    changes: Mapping[str, Any]
+    changes: Sequence[Mapping[str, Any]]
     hours: Mapping[str, Any]
     fit: Sequence[Mapping[str, Any]]
     test: Sequence[Mapping[str, Any]]
@@ -105,7 +105,7 @@ class PoolingRecipe:
         PoolTraining(**self.train)
         PoolPatientTraining(**self.patients)
         asked = {"fit": [*self.also, *([self.age] if self.age else [])], "test": self.alike}
-        for sets, names in {**asked, "recordings": [self.changes["of"]]}.items():
+        for sets, names in {**asked, "recordings": [row["of"] for row in self.changes if "of" in row]}.items():
             there = [row["name"] for row in getattr(self, sets)]
             lost = [name for name in names if name not in there]
             if lost:
@@ -293,7 +293,7 @@ class _Simulated:
     """What is trained on, and the scales of the signatures."""
 
     sets: Sequence[EmbeddedRecordings]
-    changing: EmbeddedRecordings
+    changing: Sequence[EmbeddedRecordings]
     hours: EmbeddedRecordings
     mean: Tensor
     sd: Tensor
@@ -303,10 +303,7 @@ class _Simulated:
         cls, recipe: PoolingRecipe, bundle: Bundle, work: Path, held: int, tell: Callable[[str], None]
     ) -> _Simulated:
         sets = [_embedded(bundle, work, row, tell) for row in recipe.recordings]
-        again = {k: v for k, v in recipe.changes.items() if k != "of"}
-        (row,) = (row for row in recipe.recordings if row["name"] == recipe.changes["of"])
-        more = {"name": "changes", "of": row["name"], "changes": SensorChanges(**again)}
-        changing = _embedded(bundle, work, {**row, **more}, tell)
+        changing = [_embedded(bundle, work, _changing(recipe, row), tell) for row in recipe.changes]
         hours = _embedded(bundle, work, {"name": "hours", **recipe.hours}, tell)
         return cls(sets, changing, hours, *context_scales(sets, held))
 
@@ -327,23 +324,26 @@ def _detector(
 ) -> tuple[ChangeDetector, dict[str, Any]]:
     """The detector, from its file if there is one, its limits, and what it finds."""
     trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "patient_an_hour", "sensor_an_hour")}
-    path = work / f"detector-{simulated.key(trained, *recipe.also)}.safetensors"
+    made = [dict(row) for row in recipe.changes if "of" not in row]
+    path = work / f"detector-{simulated.key(trained, *recipe.also, *made)}.safetensors"
     config = DetectorTraining(**recipe.detector)
     also = [_embedded(bundle, work, row, tell) for row in recipe.fit if row["name"] in recipe.also]
-    pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, *also, simulated.changing)]
+    pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, *also, *simulated.changing)]
+    changed = [int(row.get("held", config.held)) for row in recipe.changes]
     if path.is_file():
         detector = ChangeDetector(pairs[0][0].shape[-1], **config.shape()).eval()
         load_model(detector, path)
     else:
-        detector = train_detector(pairs, config, progress=tell)
+        held = [config.held] * (len(pairs) - len(changed)) + changed
+        detector = train_detector(pairs, config, held=held, progress=tell)
         save_model(detector, str(path))
     apart = _embedded(bundle, work, {"name": "limits", **recipe.limits}, tell) if recipe.limits else simulated.hours
     hours = simulated.signatures(apart)
     rates = {"patient_an_hour": config.patient_an_hour, "sensor_an_hour": config.sensor_an_hour}
     limits = set_limits(detector, hours, apart, margin=config.margin, **rates)
     spliced = measure_detector(detector, hours, apart)["splices"]
-    own = slice(0, config.held)
-    sensors = measure_detector(detector, pairs[-1][0][own], simulated.changing.rows(own), splices=0)
+    own = slice(0, changed[0])
+    sensors = measure_detector(detector, pairs[-len(changed)][0][own], simulated.changing[0].rows(own), splices=0)
     tell(f"detector: {limits}, splices {spliced}, sensors {sensors}")
     return detector, {"limits": limits, "splices": spliced, "sensors": sensors}
 
@@ -357,6 +357,13 @@ def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable
         progress=lambda done: tell(f"{row['name']}: {done} recordings"),
         **settings,
     )
+
+
+def _changing(recipe: PoolingRecipe, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a set whose sensors change."""
+    again = {k: row[k] for k in ("share", "slip") if k in row}
+    own = {"changes": SensorChanges(**again), "name": "changes"} | {k: v for k, v in row.items() if k not in again}
+    return next((dict(one) for one in recipe.recordings if one["name"] == row.get("of")), {}) | own
 
 
 def _subjects(bundle: Bundle, row: Mapping[str, Any]) -> Float[np.ndarray, "R 3"]:

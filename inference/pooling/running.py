@@ -72,21 +72,22 @@ class RunningPool:
             self._count(unit, time_s)
 
     @torch.no_grad()
-    def add(self, unit: Float[Tensor, " inputs"], time_s: float) -> PoolContext | None:
+    def add(self, unit: Float[Tensor, " inputs"], time_s: float, *, counts: bool = True) -> PoolContext | None:
         r"""Takes a window in.
 
         Arguments:
             unit: Its vector, from ``PooledNPE.unit``.
             time_s: Its start [s], not before that of the last.
+            counts: Whether it may count; one that may not is told of the pool and no part of it.
 
         Returns:
-            What the pool says of it, or None where the pool holds one window only, this or one that overlaps it.
+            What the pool says of it, or None where the pool holds no two windows.
             Whether it counts is said by ``counted``.
         """
-        self._now_s, self.counted = time_s, not overlaps(time_s, self._time_s, self._window_s)
+        self._now_s, self.counted = time_s, counts and not overlaps(time_s, self._time_s, self._window_s)
         if self.counted:
             self._take(unit, time_s)
-        return None if self.windows == 1 else self._told(unit, *self._averages())
+        return None if self.windows < 2 else self._told(unit, *self._averages())
 
     def _take(self, unit: Tensor, time_s: float) -> None:
         self._late.append((unit, time_s))

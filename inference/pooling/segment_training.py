@@ -90,6 +90,7 @@ def train_detector(
     sets: Sequence[tuple[Float[Tensor, "R W inputs"], EmbeddedRecordings]],
     config: DetectorTraining,
     *,
+    held: Sequence[int] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ChangeDetector:
     r"""Trains a detector on spliced and unspliced recordings; its limits are set apart, by ``set_limits``.
@@ -97,6 +98,7 @@ def train_detector(
     Arguments:
         sets: Signatures and the recordings they are of; the steps take them in turn.
         config: How long.
+        held: Recordings of each set that are not trained on, where these are not ``config.held`` of all.
         progress: Told now and then.
 
     Example:
@@ -106,17 +108,18 @@ def train_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         detector = ChangeDetector(sets[0][0].shape[-1], **config.shape())
-    rows = torch.cat([h[config.held :][torch.from_numpy(data.usable[config.held :])] for h, data in sets])
+    own = [(h, data, n) for (h, data), n in zip(sets, held or [config.held] * len(sets), strict=True)]
+    rows = torch.cat([h[n:][torch.from_numpy(data.usable[n:])] for h, data, n in own])
     detector.mean.copy_(rows.mean(0))
     detector.sd.copy_(rows.std(0).clamp_min(1e-3))
     if config.weighted:
-        pools = [WholePools((h - detector.mean) / detector.sd, data, config.held) for h, data in sets]
+        pools = [WholePools((h - detector.mean) / detector.sd, data, n) for h, data, n in own]
         for number, member in enumerate(detector.members):
             seed = config.seed + number
             loss = train_weighted(member, pools, steps=config.steps, pairs=config.pairs, noise=config.noise, seed=seed)
             progress(f"detector {number + 1}: loss {loss:.3f}")
         return detector.eval()
-    made = [_Pairs((h[config.held :] - detector.mean) / detector.sd, data, config.held) for h, data in sets]
+    made = [_Pairs((h[n:] - detector.mean) / detector.sd, data, n) for h, data, n in own]
     for number, member in enumerate(detector.members):
         for stage, steps in enumerate((config.first_steps, config.steps)):
             loss = _train_member(member, made, config, stage, steps, config.seed + number)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pulsebayes.waveforms.recording import Recording
-from pulsebayes.waveforms.windows import cut_windows, resample
+from pulsebayes.waveforms.windows import cut_windows, regular_starts, resample
 
 
 def tone(frequency: float, fs: float, seconds: float) -> np.ndarray:
@@ -31,6 +31,18 @@ def test_the_last_window_may_lack_half_a_sample():
     assert len(windows) == 4
     assert all(np.isfinite(w.values).all() for w in windows)
     assert all(w.verdict.n_interpolated == 0 and not w.verdict.findings for w in windows)
+
+
+@pytest.mark.parametrize("fs", [40, 62.5, 124.945, 125, 500])
+@pytest.mark.parametrize("every_s", [2.5, 8.0, 13.0])
+def test_regular_starts_are_those_of_the_windows_that_are_cut(fs, every_s):
+    for samples in (round(32 * fs) - 2, round(32 * fs) - 1, round(32 * fs), round(32 * fs) + 1, round(7 * fs)):
+        made = recording({"ABP": np.ones(samples)}, fs)
+        cut = [w.start_s for w in cut_windows(made, every_s=every_s) if w.end_s - w.start_s == 8]
+        assert regular_starts(made, "ART", every_s=every_s).tolist() == cut
+    for wrong in ({"every_s": 0.0}, {"every_s": np.inf}, {"length_s": -1.0}, {"fs": 0.0}):
+        with pytest.raises(ValueError, match="must be positive"):
+            regular_starts(made, "ART", **wrong)
 
 
 def test_native_samples_are_copied_where_they_stand_on_the_grid(pulse_train):

@@ -63,7 +63,7 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
     chosen = one.selectbox("Estimate", list(_EVERY), index=list(_EVERY).index(usual), key="every")
     every = _EVERY[chosen]
     layers, prior = session.calibrated()
-    pool, offered = layers.pools[0], [words for words, kind in _POOLS.items() if kind in layers.pools]
+    pool, offered = layers.offered_pools[0], [words for words, kind in _POOLS.items() if kind in layers.offered_pools]
     if len(offered) > 1:
         pool = _POOLS[
             other.selectbox(
@@ -83,8 +83,8 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
 
     def work() -> Iterator[Answer | Refusal]:
         found = _answered(layers, case, question, prior, pool)
-        asked = layers.asked(question)
-        return (_slim(asked.finish(window, prior, seed=question.seed)) for window in found)
+        own = layers.for_question(question)
+        return (_slim(own.finish(window, prior, seed=question.seed)) for window in found)
 
     return session.desk().task(about, _count(case, question), work), about
 

@@ -2,14 +2,21 @@ r"""Every page in every state: nothing open, open, refused, unreadable; the noti
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pulsebayes.apps.dashboard import simulation
 from pulsebayes.apps.figures.loops import pressure_volume
+from pulsebayes.calibration.conformal.gauge import FittedNorm, Whitening
+from pulsebayes.calibration.conformal.layer import ConformalLayer, ConformalSet, Pools, save_layer
+from pulsebayes.calibration.conformal.region import Coordinates
+from pulsebayes.calibration.conformal.residual import FittedResidualScore, PosteriorResidual
+from pulsebayes.inference.bundle import find_bundle
 
 from .conftest import PAGES, SAMPLE, said
 
@@ -195,6 +202,25 @@ def test_why_says_what_the_signal_cannot_tell(app: App) -> None:
     text = said(test)
     assert not test.exception
     assert "**cannot tell** central venous pressure" in text and "beats simulated from posterior draws" in text
+
+
+def test_regions_of_pools_are_not_shown_of_a_window_alone(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle with a made-up limit; the trend is answered in its pools and nothing else is offered."""
+    bundle, folder = find_bundle("radial-abp"), tmp_path / "pooled"
+    shutil.copytree(bundle, folder)
+    score = FittedNorm(Whitening(np.zeros(1), np.eye(1)))
+    coordinates = Coordinates(("CO",), ("L/min",), (True,))
+    made = ConformalSet("mahalanobis", FittedResidualScore(PosteriorResidual(), score), coordinates, 2.0, 0.1, 40, 80,
+                        "a promise", np.zeros((0, 1)))  # fmt: skip
+    save_layer(ConformalLayer((made,), 1000, (), pools=Pools("recording")), folder)
+    monkeypatch.setenv("PULSEBAYES_DASHBOARD_MODEL", str(folder))
+    text = said(app("trust", sample=True))
+    assert "a promise" in text and "This window was answered alone" in text
+    assert "windows answered given their whole recording, one every 8 s" in text
+    trend = app("trend", sample=True)
+    assert not trend.exception and "Windows are told by" not in [box.label for box in trend.selectbox]
 
 
 def test_trust_says_inside_and_what_is_missing(app: App) -> None:

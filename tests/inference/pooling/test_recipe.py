@@ -19,7 +19,7 @@ from pulsebayes.inference.pooling.recipe import find_pooling_recipe
             {"alike": ["fit-64"]},
             "test must hold the set 'fit-64' that the recipe names, got test-200, test-10",
         ),
-        ({"changes": {"of": "shrt"}}, "recordings must hold the set 'shrt'"),
+        ({"changes": [{"of": "shrt"}]}, "recordings must hold the set 'shrt'"),
     ],
 )
 def test_a_set_that_is_not_there_is_refused_before_anything_is_made(wrong: dict[str, Any], told: str) -> None:
