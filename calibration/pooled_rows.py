@@ -2,6 +2,7 @@ r"""Windows of a recording answered at given times, each given its pool: how lab
 
 A pool is what `infer` makes of the recording: windows at a regular pace. A given window that is one of them is answered
 as there; another is a guest: answered given the pool, in a causal one what began before it, and no part of the pool.
+Where no pace is given the given windows are the pool.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
+from jaxtyping import Float
 
 from ..inference.answer import Prior, Refusal
 from ..inference.answering import AnsweredWindow, Question
 from ..inference.bundle import Bundle
 from ..inference.pooling.answering import Pool, answer_pooled_windows
 from ..inference.pooling.layer import PoolingLayer
+from ..inference.pooling.overlap import SLACK_S
 from ..inference.workers import Workers
 from ..waveforms.recording import Recording, RecordingError, require_data
 from ..waveforms.windows import Window, cut_windows_at, regular_starts
@@ -56,7 +59,7 @@ def answer_rows(
         missing all are refused.
 
     Raises:
-        ValueError: If the starts fall, or the pace is neither 0 nor positive and finite.
+        ValueError: If the starts fall or are not finite, or the pace is neither 0 nor positive and finite.
         RecordingError: If the channel is missing or ambiguous, or its rate is no monitor's.
 
     Example:
@@ -64,22 +67,33 @@ def answer_rows(
         0.0
     """
     contract, asked = bundle.contract, np.asarray(starts_s, dtype=np.float64)
-    if (np.diff(asked) < 0).any():
-        raise ValueError("starts_s must not fall: answer windows in order of time")
+    if not np.isfinite(asked).all() or (np.diff(asked) < 0).any():
+        raise ValueError("starts_s must be finite and not fall: answer windows in order of time")
     cut = {"length_s": contract.window_s, "fs": contract.fs}
     regular = regular_starts(recording, contract.role, every_s=every_s, **cut) if every_s else asked
+    asked = _snapped(asked, regular)
     starts = np.unique(np.concatenate((asked, regular)))
     places = np.searchsorted(starts, asked)[skip:].tolist()
-    windows = cut_windows_at(recording, contract.role, starts.tolist(), **cut)
     try:
         require_data(recording, contract.role, 0.0, recording.duration_s)
     except RecordingError as error:
-        return _refused(windows, places, error)
+        return _refused(cut_windows_at(recording, contract.role, asked[skip:].tolist(), **cut), error)
+    windows = cut_windows_at(recording, contract.role, starts.tolist(), **cut)
     found = answer_pooled_windows(
         bundle, layer, windows, question, file=recording.name, pool=pool, prior=prior, workers=workers,
         wanted=frozenset(places), guests=frozenset(np.flatnonzero(~np.isin(starts, regular)).tolist()),
     )  # fmt: skip
     return _repeated(found, places)
+
+
+def _snapped(asked: Float[np.ndarray, " n"], regular: Float[np.ndarray, " m"]) -> Float[np.ndarray, " n"]:
+    """Starts, those of regular windows as these are rounded: 3 x 8.8 is not 26.4 to the last bit."""
+    if not len(regular):
+        return asked
+    after = np.searchsorted(regular, asked).clip(1, max(len(regular) - 1, 1))
+    both = regular[np.stack((after - 1, np.minimum(after, len(regular) - 1)))]
+    nearest = np.take_along_axis(both, np.abs(both - asked).argmin(0)[None], 0)[0]
+    return np.where(np.abs(nearest - asked) < SLACK_S, nearest, asked)
 
 
 def _repeated(found: Iterator[AnsweredWindow], places: Sequence[int]) -> Iterator[AnsweredWindow]:
@@ -89,12 +103,7 @@ def _repeated(found: Iterator[AnsweredWindow], places: Sequence[int]) -> Iterato
         yield from (one for _ in same)
 
 
-def _refused(windows: Iterator[Window], places: Sequence[int], error: RecordingError) -> Iterator[AnsweredWindow]:
+def _refused(windows: Iterator[Window], error: RecordingError) -> Iterator[AnsweredWindow]:
     """Windows of a recording that `infer` refuses whole."""
-    wanted = frozenset(places)
-    refused = (
-        AnsweredWindow(window.values[0], Refusal(window.start_s, window.end_s, error.code, str(error)))
-        for place, window in enumerate(windows)
-        if place in wanted
-    )
-    return _repeated(refused, places)
+    for window in windows:
+        yield AnsweredWindow(window.values[0], Refusal(window.start_s, window.end_s, error.code, str(error)))

@@ -104,7 +104,7 @@ def evaluate(
     calibrated = load_calibrated(folder)
     of_one_channel(calibrated.bundle, "evaluate")
     _check_table(calibrated, table)
-    plan = _plan(calibrated, draws, pool, settings)
+    plan = _plan(calibrated, folder.name, draws, pool, settings)
     torch.set_num_threads(1)
     _claim(settings, path, folder, plan)
     _answer(calibrated, table, plan, labels, settings)
@@ -125,7 +125,7 @@ def evaluate(
     typer.echo(json.dumps(found, allow_nan=False) if settings.json else _page(found))
 
 
-def _plan(calibrated: Any, draws: int, pool: str, settings: Settings) -> AnswerPlan:
+def _plan(calibrated: Any, name: str, draws: int, pool: str, settings: Settings) -> AnswerPlan:
     from ...calibration.cohorts.answers import AnswerPlan
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -136,7 +136,7 @@ def _plan(calibrated: Any, draws: int, pool: str, settings: Settings) -> AnswerP
     if why := calibrated.why_not(pool):
         usual = calibrated.offered_pools[0]
         what = "pool windows" if usual == "window" else f"answer with --pool {pool}"
-        raise CommandError(f"{calibrated.bundle.name} cannot {what}: {why}", code="no-pool", hint=f"--pool {usual}")
+        raise CommandError(f"{name} cannot {what}: {why}", code="no-pool", hint=f"--pool {usual}")
     return plan
 
 

@@ -50,7 +50,7 @@ def pooled_answerer(
         opened: Opens a recording.
 
     Returns:
-        What `calibrate_bundle` takes as ``answer``.
+        What `calibrate_bundle` takes as ``answer``; pairs that do not say which rows they are get a ValueError.
 
     Example:
         >>> from pulsebayes.inference.pooling import load_pooling

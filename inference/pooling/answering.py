@@ -138,12 +138,13 @@ def answer_pooled_windows(
         evidence: What is known of the patient whose recording it is, with the layer that can use it for a window alone.
         workers: Threads, or processes.
         wanted: Places of the windows that are answered, from 0; the others inform only. All where it is None.
-        guests: Places of windows that are answered given the pools of the others and inform none.
+        guests: Places of windows that are answered given the pools of the others and inform none; not with references.
 
     Returns:
         An iterator over windows with their answers or refusals.
 
     Raises:
+        ValueError: If there are guests beside references.
         RecordingError: If an anchor names no quantity of the model or no answered window lies within a minute of it.
 
     Example:
@@ -151,6 +152,8 @@ def answer_pooled_windows(
         'recording'
     """
     require_known(anchors, bundle.outputs.reported, file)
+    if guests and anchors:
+        raise ValueError("guests cannot have references: leave anchors out, or let every window count")
     desk = _Desk(PooledAnswers(bundle, layer, question, prior or Prior.of(bundle), evidence), pool)
     looked = _with_guests(in_order(windows, desk.look, workers), guests)
     if pool == "causal":
@@ -355,7 +358,7 @@ class _Desk:
             known = self.answers.evidence.patient.text
             told = f"windows from about {start_s:g} s on are another patient's: {known} is not used any more"
             warnings.warn(f"{file}: {told}; --start {start_s:g}s tells of the other", stacklevel=2)
-        return self.answers.evidence is not None and patients == 1
+        return self.answers.evidence is not None and patients <= 1
 
     def _told(
         self,

@@ -121,9 +121,11 @@ def _others(measured: Mapping[str, Any]) -> str:
             f"set in, {100 * quiet['an_hour']:.1f} % an hour (95 %: {100 * low:.1f} to {100 * high:.1f}); "
             f"there {100 * quiet['splices']['share']:.1f} % of {quiet['splices']['of']} splices found."
         )
+    if changes.get("sensors"):
+        lines.append("- In recordings held out from the detector, whose sensors all change, some after they slipped:")
     for what, found in (changes.get("sensors") or {}).items():
         lines.append(
-            f"- {_SENSOR.get(what, f'Sensor changes {what} found')}: {100 * found['share']:.1f} % of {found['of']}."
+            f"  - {_SENSOR.get(what, f'Sensor changes {what} found')}: {100 * found['share']:.1f} % of {found['of']}."
         )
     return "\n".join(lines)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["begins", "overlaps", "that_count"]
+__all__ = ["SLACK_S", "begins", "overlaps", "that_count"]
 
-_SLACK_S = 0.005  # starts and ends are rounded to samples
+SLACK_S = 0.005
+"""How exactly starts and ends are known [s]: they are rounded to samples."""
 
 
 def overlaps(start_s: float, last_s: float, window_s: float) -> bool:
@@ -28,7 +29,7 @@ def overlaps(start_s: float, last_s: float, window_s: float) -> bool:
         >>> overlaps(9.0, 8.0, 8.0), overlaps(16.0, 8.0, 8.0)
         (True, False)
     """
-    return start_s < last_s + window_s - _SLACK_S
+    return start_s < last_s + window_s - SLACK_S
 
 
 def that_count(

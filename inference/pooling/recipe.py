@@ -104,6 +104,8 @@ class PoolingRecipe:
         DetectorTraining(**self.detector)
         PoolTraining(**self.train)
         PoolPatientTraining(**self.patients)
+        if not self.changes:
+            raise ValueError("changes must hold a set whose sensors change, for the detector")
         asked = {"fit": [*self.also, *([self.age] if self.age else [])], "test": self.alike}
         for sets, names in {**asked, "recordings": [row["of"] for row in self.changes if "of" in row]}.items():
             there = [row["name"] for row in getattr(self, sets)]
@@ -324,10 +326,10 @@ def _detector(
 ) -> tuple[ChangeDetector, dict[str, Any]]:
     """The detector, from its file if there is one, its limits, and what it finds."""
     trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "patient_an_hour", "sensor_an_hour")}
-    made = [dict(row) for row in recipe.changes if "of" not in row]
-    path = work / f"detector-{simulated.key(trained, *recipe.also, *made)}.safetensors"
+    more = [row for row in recipe.fit if row["name"] in recipe.also]
+    path = work / f"detector-{simulated.key(trained, *map(dict, (*more, *recipe.changes)))}.safetensors"
     config = DetectorTraining(**recipe.detector)
-    also = [_embedded(bundle, work, row, tell) for row in recipe.fit if row["name"] in recipe.also]
+    also = [_embedded(bundle, work, row, tell) for row in more]
     pairs = [(simulated.signatures(data), data) for data in (*simulated.sets, *also, *simulated.changing)]
     changed = [int(row.get("held", config.held)) for row in recipe.changes]
     if path.is_file():

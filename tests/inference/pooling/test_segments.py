@@ -68,6 +68,21 @@ def test_a_new_patient_and_a_new_sensor_are_told_apart(detector: ChangeDetector)
     assert found["called elsewhere"]["share"] < 0.2
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_recordings_that_are_held_out_teach_nothing(weighted: bool) -> None:
+    """Each set its own number of them, the first ones."""
+    config = DetectorTraining(members=1, first_steps=0 if weighted else 5, steps=5, pairs=32, weighted=weighted)
+    weights = []
+    for harm in (0.0, 100.0):
+        sets = [_recordings(24, seed=3), _recordings(40, seed=4)]
+        told = [torch.from_numpy(one.context.copy()) for one in sets]
+        for h, held in zip(told, (6, 20), strict=True):
+            h[:held] += harm
+        made = train_detector(list(zip(told, sets, strict=True)), config, held=(6, 20))
+        weights.append(torch.cat([x.flatten() for x in made.state_dict().values()]))
+    assert torch.equal(*weights)
+
+
 @pytest.mark.parametrize("called", [0, 1, 3])
 def test_a_limit_lets_as_many_new_patients_be_called_as_it_may(detector: ChangeDetector, called: int) -> None:
     data = _recordings(30, seed=6)
