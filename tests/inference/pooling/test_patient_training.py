@@ -254,7 +254,7 @@ def test_the_recipe_learns_and_weighs_what_is_known(
     shipped: Shipped, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     row = {"name": "toy", "recordings": 6, "windows": 12, "seed": 3, "held": 2}
-    made = PoolingRecipe("toy", "radial-abp", [row], {"of": "toy"}, {}, [row], [], patients={"steps": 4}, draws=20)
+    made = PoolingRecipe("toy", "radial-abp", [row], [{"of": "toy"}], {}, [row], [], patients={"steps": 4}, draws=20)
     data = _recordings(shipped, 6, 12)
     monkeypatch.setattr(recipe, "_embedded", lambda *_: data)
     simulated = SimpleNamespace(sets=[data], states=lambda detector, own: np.zeros(own.usable.shape, np.int64))
