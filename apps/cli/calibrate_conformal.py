@@ -161,7 +161,7 @@ def _pools(pool: str, every: str, folds: int) -> Pools | None:
         raise CommandError("--every is the pace of pools", code="usage", hint="--pool recording, or without --every")
     if pool == "window":
         return None
-    if pool != "causal" and pool != "recording":
+    if pool not in ("causal", "recording"):
         message = f"--pool must be window, causal or recording, got {pool!r}"
         raise CommandError(message, code="usage", hint="--pool recording")
     every_s = parse_interval("--every", every or "8s")
@@ -170,7 +170,7 @@ def _pools(pool: str, every: str, folds: int) -> Pools | None:
         raise CommandError(message, code="usage", hint="--pool window, or without --cross-fit")
     from ...calibration.conformal.layer import Pools
 
-    return Pools(pool, every_s)
+    return Pools("causal" if pool == "causal" else "recording", every_s)
 
 
 def _split(folder: Path, bundle: Any, table: CohortTable, read: Pairs, ask: _Ask, settings: Settings) -> Any:

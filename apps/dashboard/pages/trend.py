@@ -63,7 +63,8 @@ def trend_task(case: session.Case) -> tuple[Task | None, Any]:
     chosen = one.selectbox("Estimate", list(_EVERY), index=list(_EVERY).index(usual), key="every")
     every = _EVERY[chosen]
     layers, prior = session.calibrated()
-    pool, offered = layers.offered_pools[0], [words for words, kind in _POOLS.items() if kind in layers.offered_pools]
+    pool: str = layers.offered_pools[0]
+    offered = [words for words, kind in _POOLS.items() if kind in layers.offered_pools]
     if len(offered) > 1:
         pool = _POOLS[
             other.selectbox(
