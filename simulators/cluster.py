@@ -189,11 +189,14 @@ class ClusterPool:
             if slot.shard is not None:
                 yield slot, {"kind": "withdrawn", "shard": slot.shard}
             return
-        error = future.exception() if future.status == "error" else None
+        try:
+            error = future.exception() if future.status == "error" else None
+            message = cast("dict[str, object]", future.result() if error is None else {})
+        except OSError as closed:  # the scheduler went while it was asked
+            raise self._lost() from closed
         if error is not None:
             self._again(slot, error)
             return
-        message = cast("dict[str, object]", future.result())
         if message["kind"] == "differs":
             other = "; ".join(differences(cast("dict[str, object]", message["attributes"]), self._attributes))
             raise _other_software(f"a worker would make other bytes: {other or 'its fingerprint differs'}")
