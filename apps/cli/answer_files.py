@@ -191,6 +191,7 @@ class _Desk:
         self.pool = "window" if exact else _pool_of(self._calibrated, known, folder.name)
         self._anchors, self._patience = known.anchors, known.follow
         self._evidence = _evidence_of(self._calibrated, known)
+        self._finishing = self._calibrated.for_question(question)
 
     def answer(self, path: Path, stem: Path | None, labels: Labels, outcome: _Outcome) -> None:
         r"""Answer one file; its failure is told and counted, and the next file goes on."""
@@ -286,9 +287,7 @@ class _Desk:
         if self._exact is not None:
             answered = self._exact.finish(answered, self._prior, stem=self._stem)
         else:
-            answered = self._calibrated.for_question(self._question).finish(
-                answered, self._prior, seed=self._question.seed
-            )
+            answered = self._finishing.finish(answered, self._prior, seed=self._question.seed)
         outcome.count(answered.result)
         for page in pages:
             page.write(answered)

@@ -1,8 +1,8 @@
 r"""Labelled windows answered in pools, for regions of a model that answers recordings whole.
 
-What all windows of a patient get wrong together a pool repeats with more confidence, so a limit of windows answered one
-by one is none of pooled answers. Here each labelled window is answered as `infer --pool` answers it, given the windows
-of its whole recording, and patients still count as one each.
+What all windows of a patient get wrong together a pool repeats with more confidence, so a limit taken from windows
+answered one by one does not hold for pooled answers. Here each labelled window is answered as `infer --pool` answers
+it, given the windows of its whole recording, and patients still count as one each.
 """
 
 from __future__ import annotations
