@@ -118,7 +118,7 @@ def posteriors(reality: Reality, seed: int, quick: bool) -> Mapping[str, Any]:
     ends = np.cumsum([0, *sizes.values()])
     where = {name: slice(a, b) for name, a, b in zip(sizes, ends[:-1], ends[1:], strict=True)}
     n_fit = min(384, len(sim_x))
-    simulated = bundle.npe.sample(torch.from_numpy(sim_x[:n_fit]), DRAWS, generator)
+    simulated = bundle.npe.without_adapter().sample(torch.from_numpy(sim_x[:n_fit]), DRAWS, generator)
     npe = bundle.npe.sample(torch.from_numpy(x), DRAWS, generator)
     rope, held_out = _rope(bundle, (sim_x, sim_theta), (x[where["tune"]], theta[where["tune"]]), x, quick)
     own = {"NPE": npe, "RoPE": rope, "held out": held_out}
@@ -161,7 +161,7 @@ def _rope(
 
     npe, space = bundle.npe, bundle.outputs.space
     encoder = npe.embedding.eval()
-    contexts = embed(encoder, bank[0])
+    contexts = embed(npe.without_adapter().embedding.eval(), bank[0])
     z, own = space.unconstrain(bank[1]), space.unconstrain(pairs[1])
     whitening = Whitening.fit(contexts, z)
     scale = z.std(0)

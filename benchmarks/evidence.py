@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+_ALL_POOLS = 50_000
+"""Number of `-n` at which all recordings would be taken."""
 MISSED = 8
 """Exit code where a number does not come out again."""
 
@@ -23,11 +25,14 @@ MISSED = 8
 def bundle_findings(folder: Path, work: Path, n: int) -> list[Any]:
     """Numbers of a bundle's card."""
     from pulsebayes.calibration.evidence import measure_again
+    from pulsebayes.calibration.evidence_layers import patients_again, pools_again
     from pulsebayes.inference.bundle import Bundle
 
     bundle = Bundle.load(folder)
     print(f"{bundle.name}: {n or 'the card’s'} held-out simulations", file=sys.stderr, flush=True)
-    return measure_again(bundle, work, n=n, progress=lambda i: _tell(bundle.name, i))
+    found = measure_again(bundle, work, n=n, progress=lambda i: _tell(bundle.name, i))
+    found += patients_again(folder, work, n=n, tell=_say)
+    return found + pools_again(folder, work, share=n / _ALL_POOLS if n else 1.0, tell=_say)
 
 
 def equation_findings(folder: Path, work: Path) -> list[Any]:
@@ -93,6 +98,10 @@ def _hash(folder: Path) -> str:
 
     files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 def _tell(name: str, windows: int) -> None:

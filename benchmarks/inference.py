@@ -94,7 +94,7 @@ def simulated(
     columns = dict(zip(simulator.quantity_names, np.moveaxis(quantities, -1, 0), strict=True))
     theta = bundle.outputs.encode({k: v.reshape(-1) for k, v in columns.items()})
     flat = np.where(usable.reshape(-1, 1), waves.reshape(-1, waves.shape[-1]), 90.0)
-    context = embed_windows(bundle, flat).reshape(n, windows, -1)
+    context = embed_windows(bundle.without_adapter(), flat).reshape(n, windows, -1)  # waves of the fast simulator
     return Recordings(waves, theta.reshape(n, windows, -1), context, times, usable, slow, change)
 
 

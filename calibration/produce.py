@@ -64,7 +64,7 @@ LEAST_HELD_OUT = 100
 """Fewest held-out rows that a bundle is measured on."""
 
 START_ROWS = 4096
-"""Rows on which summaries of channels are scaled that the model a recipe starts from does not know."""
+"""Rows on which are scaled summaries of channels that the model a recipe starts from does not know, and adapters."""
 
 PRIOR_DRAWS = 4000
 """Simulated rows that a bundle keeps as draws of its prior."""
@@ -294,7 +294,7 @@ def produce(
     record = {**describe_training(training.training_set, test.training_set, config, result), **_about(recipe)}
     if finer is not None and recipe.finer is not None and not result.interrupted:
         data, config = _learned(recipe, finer, recipe.finer.train)
-        result = train_finer(result, data, outputs, config, **going)
+        result = train_finer(_adapted(recipe, finer, result.npe), data, outputs, config, **going)
         record["finer"] = describe_training(finer.training_set, test.training_set, config, result)
     if result.interrupted or not ranks.is_first:
         return None, result
@@ -344,11 +344,23 @@ def _start(recipe: Recipe, training: Held, outputs: OutputSpace) -> NPE | None:
     if not recipe.start:
         return None
     npe = NPE(outputs, network_of(recipe))
-    few = Held(training.training_set, training.start, min(training.stop, training.start + START_ROWS))
-    x, theta = held_out_windows(few, recipe, outputs, seed=recipe.simulate.seed)
+    x, theta = held_out_windows(_first_rows(training), recipe, outputs, seed=recipe.simulate.seed)
     npe.fit_scales(*(torch.from_numpy(np.float32(v)) for v in (outputs.space.unconstrain(theta), x)))
-    npe.take_over(Bundle.load(find_bundle(recipe.start)).npe)
+    npe.take_over(Bundle.load(find_bundle(recipe.start)).npe.without_adapter())
     return npe
+
+
+def _adapted(recipe: Recipe, finer: Held, npe: NPE) -> NPE:
+    """The estimator that learns on with rows of the better simulator: with an adapter where the recipe asks for one."""
+    if recipe.finer is None or not recipe.finer.adapter:
+        return npe
+    x = held_out_windows(_first_rows(finer), recipe, npe.outputs, seed=recipe.finer.simulate.seed)[0]
+    return npe.with_adapter(recipe.finer.adapter, torch.from_numpy(np.float32(x)))
+
+
+def _first_rows(held: Held) -> Held:
+    """Rows enough to set scales by."""
+    return Held(held.training_set, held.start, min(held.stop, held.start + START_ROWS))
 
 
 def remeasure(
@@ -404,7 +416,8 @@ def with_domain(bundle: Bundle, recipe: Recipe, training: Held, finer: Held | No
         return bundle
     waves, seed = data.source.rows(0, int(keep[-1]) + 1)[keep], recipe.simulate.seed
     if finer is not None:
-        waves = np.concatenate([held_out_waves(finer, recipe, bundle.outputs)[0][: len(waves)], waves])
+        both = np.concatenate([held_out_waves(finer, recipe, bundle.outputs)[0][: len(waves)], waves])
+        waves = both[np.random.default_rng([seed, 5]).permutation(len(both))]  # each half of the fit sees both
     if isinstance(data.sensor, ChannelSensor):
         arrays = fit_channel_domains(waves, data.sensor, bundle.contract, seed=seed)
         return with_tempo(dataclasses.replace(bundle, domain=arrays), recipe, training)

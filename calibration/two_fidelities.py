@@ -1,8 +1,9 @@
 r"""A second training on few rows of a better simulator, and what a bundle keeps of its trainings.
 
-Many rows of a fast simulator teach what a wave says; few of a better one correct what the fast one gets wrong, from the
-weights of the first training on. Held-out simulations are of the better simulator, so that what a card says holds
-for its physics. See docs/benchmarks/fidelities.md for what that is worth.
+Many rows of a fast simulator teach what a wave says; few of a better one correct what the fast one gets wrong: all
+weights learn on, or an [adapter][pulsebayes.inference.adapter] of the context alone, which keeps the estimator of the
+fast simulator within that of the better one. Held-out simulations are of the better simulator, so that what a card says
+holds for its physics. See docs/benchmarks/fidelities.md for what that is worth.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib import metadata
 from typing import Any
 
 from ..inference.checkpoint import Checkpoint
+from ..inference.npe import NPE
 from ..inference.outputs import OutputSpace
 from ..inference.training import TrainConfig, TrainData, TrainResult, train
 from ..simulators.dataset import TrainingSet
@@ -36,7 +38,7 @@ def finer_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def train_finer(
-    first: TrainResult,
+    first: NPE,
     data: TrainData,
     outputs: OutputSpace,
     config: TrainConfig,
@@ -48,7 +50,7 @@ def train_finer(
     r"""Goes on from a training's weights with rows of a better simulator.
 
     Arguments:
-        first: Result of the training on the fast simulator.
+        first: The estimator trained on the fast simulator, with an adapter if that alone is to learn.
         data: Rows of the better one.
         outputs: Estimated outputs.
         config: How long and how fast.
@@ -67,7 +69,7 @@ def train_finer(
     """
     own = None if checkpoint is None else finer_checkpoint(checkpoint)
     resume = resume and own is not None and own.exists
-    return train(data, outputs, first.npe.config, config, start=first.npe, checkpoint=own, resume=resume, **going)
+    return train(data, outputs, first.config, config, start=first, checkpoint=own, resume=resume, **going)
 
 
 def describe_training(

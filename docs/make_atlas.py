@@ -282,7 +282,10 @@ def sobol(atlas: Mapping[str, Any]) -> str:
 
 def gap(model: str, work: Path, real: Path) -> str:
     """Where real recordings sit against a model's simulations, a row each; those it cannot judge are counted."""
-    out = work / f"gap-{model}-{hashlib.sha256(fingerprint(model).encode()).hexdigest()[:8]}"
+    weights = (
+        shipped_bundles()[model] / "weights.safetensors"
+    ).read_bytes()  # real recordings are read with the adapter too
+    out = work / f"gap-{model}-{hashlib.sha256(weights).hexdigest()[:8]}"
     if not (out / "gap.json").is_file():
         run(
             ["cohort", "gap", str(real), "--model", model, "--every", "120s", "--simulations", "256", "--out", str(out)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,10 @@ __all__ = [
     "shipped_bundles",
 ]
 
-SCHEMA = 2
-"""Version of the folder's layout; a bundle with a greater one is refused. Models of one channel are of version 1."""
+SCHEMA = 3
+"""Version of the folder's layout; a bundle with a greater one is refused. Models without an adapter are of version 2,
+of one channel of version 1.
+"""
 
 _WEIGHTS, _DOMAIN, _INFO, _CARD = "weights.safetensors", "domain.safetensors", "bundle.json", "card.md"
 
@@ -133,6 +135,11 @@ class Bundle:
         r"""Outputs of the estimator."""
         return self.npe.outputs
 
+    def without_adapter(self) -> Bundle:
+        r"""The bundle with the estimator of the fast simulator, to read its waves; itself where there is no adapter."""
+        npe = self.npe.without_adapter()
+        return self if npe is self.npe else replace(self, npe=npe)
+
     def save(self, folder: Path, *, half: bool = False, force: bool = False) -> None:
         r"""Writes the folder.
 
@@ -195,7 +202,7 @@ class Bundle:
 
     def _info(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA if self.contract.several else 1,
+            "schema": SCHEMA if self.npe.config.embedding.adapter else 1 + bool(self.contract.several),
             "name": self.name,
             "input": self.contract.to_json(),
             "outputs": self.outputs.to_json(),

@@ -69,6 +69,13 @@ def _made_again(recipe: Mapping[str, Any] | None) -> str | None:
     return "`pulsebayes train SET.zarr --out BUNDLE` with that set and the recipe in `bundle.json`"
 
 
+def _learner(recipe: Mapping[str, Any]) -> str | None:
+    finer = recipe.get("finer")
+    if not finer:
+        return None
+    return "an adapter of the context; embedding and flow stayed" if finer.get("adapter") else "all weights"
+
+
 def _data(training: Mapping[str, Any]) -> str:
     lines = ["## Training data", ""]
     counts = training.get("counts", {})
@@ -87,6 +94,7 @@ def _data(training: Mapping[str, Any]) -> str:
         "epochs": training.get("epochs"),
         "best validation loss [nats]": training.get("validation_loss"),
         "then trained, and measured, on": finer.get("simulator"),
+        "what learned of it": _learner(training.get("recipe") or {}),
         "rows simulated of it": finer.get("counts", {}).get("rows"),
         "rows of it trained and validated on": finer.get("counts", {}).get("kept"),
         "fingerprint of its set": finer.get("fingerprint"),

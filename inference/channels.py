@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .beat_rate import coordinate_of, counted_rate, rate_and_repetition
-from .embedding import EmbeddingConfig, WaveEmbedding, _Block, summaries
+from .embedding import EmbeddingConfig, WaveEmbedding, _Block, build_adapter, summaries
 from .level import UNKNOWN, level_coordinate
 
 __all__ = ["ChannelEmbedding"]
@@ -104,6 +104,7 @@ class ChannelEmbedding(nn.Module):
         self.change = nn.Linear(config.hidden, config.hidden)
         self.last = nn.Linear(config.hidden, config.context - config.computed)
         self.amount = nn.Linear(config.hidden, config.hidden, bias=False) if config.amount else None
+        self.adapter = build_adapter(config)
         quiet = [self.weight, self.given, self.change, *([self.amount] if self.amount else [])]
         for layer in quiet:  # the mean of the channels, passed on, as it starts
             nn.init.zeros_(layer.weight)
@@ -161,7 +162,12 @@ class ChannelEmbedding(nn.Module):
             part.requires_grad_(False)
 
     def forward(
-        self, x: Float[Tensor, "N C T"], low_precision: bool = False, sets: Bool[Tensor, "S N C"] | None = None
+        self,
+        x: Float[Tensor, "N C T"],
+        low_precision: bool = False,
+        sets: Bool[Tensor, "S N C"] | None = None,
+        *,
+        adapted: bool = True,
     ) -> Float[Tensor, "N context"] | Float[Tensor, "S*N context"]:
         r"""Embeds windows.
 
@@ -170,6 +176,7 @@ class ChannelEmbedding(nn.Module):
             low_precision: Whether the convolutions run in bfloat16.
             sets: Sets of channels to embed each window with, set by set, as if no others had been given; what each
                 channel tells by itself is computed once. None for those given alone.
+            adapted: Whether an adapter is used; not for waves of the fast simulator.
 
         Raises:
             ValueError: If the windows have another shape, or one has no channel.
@@ -193,7 +200,7 @@ class ChannelEmbedding(nn.Module):
         context: Float[Tensor, "N context"] = self.last(F.silu(joined))
         if self.config.rate:
             context = torch.cat((context, self._computed(own, rows, which, n)), -1)
-        return context
+        return self.adapter(context) if self.adapter is not None and adapted else context
 
     def _known(self, own: _Own, rows: Int[Tensor, " K"], which: Int[Tensor, " K"], n: int) -> Float[Tensor, "K hidden"]:
         """What is computed and not learned, as each channel's layer reads it."""

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .adapter import ContextAdapter
 from .beat_rate import beat_rate, coordinate_of, counted_rate
 from .guess_centring import guess_size
 from .harmonics import HarmonicEmbedding
@@ -27,7 +28,15 @@ from .linear_centring import clipped
 if TYPE_CHECKING:
     from .channels import ChannelEmbedding
 
-__all__ = ["ChannelScale", "DenseEmbedding", "EmbeddingConfig", "WaveEmbedding", "build_embedding", "summaries"]
+__all__ = [
+    "ChannelScale",
+    "DenseEmbedding",
+    "EmbeddingConfig",
+    "WaveEmbedding",
+    "build_adapter",
+    "build_embedding",
+    "summaries",
+]
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,9 @@ class EmbeddingConfig:
         law: ``"clinical"``: the guess reads what deviations of the clinical population stand for, see
             [`ClinicalLaw`][pulsebayes.inference.clinical_law.ClinicalLaw], and its emulator is fitted to windows
             without a sensor; empty for neither.
+        adapter: Hidden width of what corrects contexts for a better simulator, see
+            [`ContextAdapter`][pulsebayes.inference.adapter.ContextAdapter]; 0 for none; not with
+            ``"harmonic"`` and ``linear``.
 
     Raises:
         ValueError: If a size is not positive or stages and blocks differ in length.
@@ -132,6 +144,7 @@ class EmbeddingConfig:
     harmonics: int = 12
     guess: int = 0
     law: Literal["", "clinical"] = ""
+    adapter: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -184,6 +197,10 @@ class EmbeddingConfig:
         relative = self.channels[0].relative if self.channels else self.relative
         if self.level and (relative or not self.rate):
             raise ValueError("level is for waves that have a unit and goes with a rate: set rate, unset relative")
+        if self.adapter < 0 or (self.adapter and (self.kind == "harmonic" or self.linear)):
+            raise ValueError(
+                f"adapter is a width, not of kind 'harmonic' or a linear one, got {self.adapter} for {self.kind!r}"
+            )
         if self.context <= self.computed:
             raise ValueError(f"context must exceed its {self.computed} computed coordinates, got {self.context}")
 
@@ -201,7 +218,7 @@ class EmbeddingConfig:
     def to_json(self) -> dict[str, Any]:
         r"""Returns the configuration as a JSON-able dictionary; what only some embeddings use, where used."""
         fields = dataclasses.asdict(self)
-        for name in ("channels", "amount", "own_lags", "linear", "guess", "law"):
+        for name in ("channels", "amount", "own_lags", "linear", "guess", "law", "adapter"):
             if not fields[name]:
                 del fields[name]
         if self.harmonics == EmbeddingConfig.harmonics:
@@ -238,6 +255,19 @@ def summaries(x: Float[Tensor, "N T"], fs: float) -> Float[Tensor, "N S"]:
     first, last, step = int(0.25 * fs), min(int(2.0 * fs), length - 1), max(1, round(0.03 * fs))
     correlation = torch.fft.irfft(power)[:, first : last + 1 : step] / length
     return torch.cat((mean, sd, quantiles, torch.log1p(lines), correlation), -1)
+
+
+def build_adapter(config: EmbeddingConfig) -> ContextAdapter | None:
+    r"""What corrects contexts of that shape; None for none.
+
+    Arguments:
+        config: Shape of the embedding.
+
+    Example:
+        >>> build_adapter(EmbeddingConfig()) is None
+        True
+    """
+    return ContextAdapter(config.context, config.adapter, config.computed) if config.adapter else None
 
 
 class _Block(nn.Module):
@@ -296,6 +326,7 @@ class WaveEmbedding(nn.Module):
             nn.SiLU(),
             nn.Linear(config.hidden, config.context - config.computed),
         )
+        self.adapter = build_adapter(config)
 
     def fit(self, x: Float[Tensor, "N T"]) -> None:
         r"""Sets the centre and spread of the summaries from a first batch.
@@ -307,12 +338,15 @@ class WaveEmbedding(nn.Module):
         self.shift.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp_min(1e-3))
 
-    def forward(self, x: Float[Tensor, "N T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+    def forward(
+        self, x: Float[Tensor, "N T"], low_precision: bool = False, *, adapted: bool = True
+    ) -> Float[Tensor, "N context"]:
         r"""Embeds windows.
 
         Arguments:
             x: Windows [mmHg], T samples each.
             low_precision: Whether the convolutions run in bfloat16.
+            adapted: Whether an adapter is used; not for waves of the fast simulator.
 
         Raises:
             ValueError: If the windows have another length.
@@ -328,7 +362,8 @@ class WaveEmbedding(nn.Module):
             pooled = self._pool(h[:, :, 0].transpose(1, 2))  # (N, time, channel), contiguous in this order
         known = ((summaries(x, self.config.fs) - self.shift) / self.scale).clamp(-6.0, 6.0)
         context = self.tail(self.head(pooled.float()) + self.summary(known))
-        return torch.cat((context, *self._computed(x)), -1)
+        context = torch.cat((context, *self._computed(x)), -1)
+        return self.adapter(context) if self.adapter is not None and adapted else context
 
     def _computed(self, x: Float[Tensor, "N T"]) -> list[Float[Tensor, "N 1"]]:
         """The last coordinates of the context: mean pressure, beat rate."""
@@ -376,6 +411,7 @@ class DenseEmbedding(nn.Module):
             nn.SiLU(),
             nn.Linear(config.hidden, config.context - config.linear * config.samples),
         )
+        self.adapter = build_adapter(config)
 
     def fit(self, x: Float[Tensor, "N T"]) -> None:
         r"""Sets centre and spread of the samples from a first batch.
@@ -386,12 +422,15 @@ class DenseEmbedding(nn.Module):
         self.shift.copy_(x.mean(0))
         self.scale.copy_(x.std(0).clamp_min(1e-6))
 
-    def forward(self, x: Float[Tensor, "N T"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+    def forward(
+        self, x: Float[Tensor, "N T"], low_precision: bool = False, *, adapted: bool = True
+    ) -> Float[Tensor, "N context"]:
         r"""Embeds observations.
 
         Arguments:
             x: Observations, T samples each.
             low_precision: Not used: a dense embedding is always float32.
+            adapted: Whether an adapter is used; not for observations of the fast simulator.
 
         Raises:
             ValueError: If the observations have another length.
@@ -400,7 +439,9 @@ class DenseEmbedding(nn.Module):
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
         unit = (x - self.shift) / self.scale
         learned = self.net(unit)
-        return torch.cat((learned, clipped(unit)), -1) if self.config.linear else learned
+        if self.config.linear:
+            return torch.cat((learned, clipped(unit)), -1)
+        return self.adapter(learned) if self.adapter is not None and adapted else learned
 
 
 def build_embedding(

@@ -221,6 +221,65 @@ class NPE(nn.Module):
         self.z_mean.copy_(one.z_mean)
         self.z_sd.copy_(one.z_sd)
 
+    def with_adapter(self, hidden: int, x: Float[Tensor, "M *window"]) -> NPE:
+        r"""The same estimator with a fresh adapter, which changes nothing yet.
+
+        Arguments:
+            hidden: Width of the adapter's hidden layers.
+            x: Some windows of the simulator that it is for, which set its scales.
+
+        Example:
+            >>> npe = NPE(OutputSpace.from_names(("HR", "SV")), PRESETS["small"])
+            >>> npe.with_adapter(16, 90 + 20 * torch.randn(8, 1000)).config.embedding.adapter
+            16
+        """
+        plain = self.without_adapter()
+        npe = plain._shaped(hidden)
+        adapter = npe.embedding.adapter
+        own = {name: value for name, value in npe.state_dict().items() if name.startswith(_ADAPTER)}
+        npe.load_state_dict({**plain.state_dict(), **own})
+        with torch.no_grad():
+            adapter.fit(torch.cat([plain.embedding(part) for part in x.split(512)]))
+        return npe
+
+    def without_adapter(self) -> NPE:
+        r"""The estimator of the fast simulator: itself where it has no adapter.
+
+        Example:
+            >>> npe = NPE(OutputSpace.from_names(("HR", "SV")), PRESETS["small"])
+            >>> npe.without_adapter() is npe
+            True
+        """
+        if not self.config.embedding.adapter:
+            return self
+        npe = self._shaped(0)
+        npe.load_state_dict({k: v for k, v in self.state_dict().items() if not k.startswith(_ADAPTER)})
+        return npe
+
+    def fast_context(self, x: Float[Tensor, "N *window"], low_precision: bool = False) -> Float[Tensor, "N context"]:
+        r"""Contexts of windows of the fast simulator, which an adapter is not for.
+
+        Arguments:
+            x: Windows.
+            low_precision: Whether the convolutions run in bfloat16.
+
+        Example:
+            >>> npe, x = NPE(OutputSpace.from_names(("HR", "SV")), PRESETS["small"]), 90 + 20 * torch.randn(2, 1000)
+            >>> torch.equal(npe.fast_context(x), npe.embedding(x))
+            True
+        """
+        if not self.config.embedding.adapter:
+            return self.embedding(x, low_precision)  # type: ignore[no-any-return]
+        return self.embedding(x, low_precision, adapted=False)  # type: ignore[no-any-return]
+
+    def _shaped(self, adapter: int) -> NPE:
+        """A fresh estimator that differs in the width of its adapter."""
+        shape = dataclasses.replace(self.config.embedding, adapter=adapter)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            npe = NPE(self.outputs, dataclasses.replace(self.config, embedding=shape))
+        return npe.to(self.z_mean.device).train(self.training)
+
     def _centrings(self) -> list[nn.Module]:
         """First steps of the flow, that measure outputs from what is computed from the window."""
         names, space, shape = self.outputs.names, self.outputs.space, self.config.embedding
@@ -324,6 +383,9 @@ class NPE(nn.Module):
             noise = [torch.randn(n, dim, generator=generator, device=generator.device).to(x.device) for _ in own]
             parts.append(invert_flows(self.flow, own, torch.stack(noise)) * self.z_sd + self.z_mean)
         return self.outputs.space.constrain(torch.cat(parts).double().cpu().numpy()).astype(np.float32)
+
+
+_ADAPTER = "embedding.adapter."
 
 
 def _start_at_identity(flow: nn.Module) -> None:

@@ -18,6 +18,9 @@ In two fidelities, many rows of a fast simulator are followed by few of a better
     n = 4096
     seed = 21
 
+    [finer]
+    adapter = 128  # learns alone; without it all weights learn on
+
     [finer.train]
     epochs = 8
     rate = 0.0003
@@ -103,6 +106,11 @@ class Finer:
     Arguments:
         simulate: What is simulated; held-out simulations are then of this simulator too.
         train: Settings of this training.
+        adapter: Hidden width of an adapter that learns alone, embedding and flow being left as they are; 0 lets all
+            weights learn on.
+
+    Raises:
+        ValueError: If the adapter's training has epochs in which other parts learn.
 
     Example:
         >>> Finer(Simulate("network", n=4096, seed=21)).simulate.model
@@ -111,10 +119,16 @@ class Finer:
 
     simulate: Simulate = field(default_factory=Simulate)
     train: Mapping[str, Any] = field(default_factory=dict)
+    adapter: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.simulate, Mapping):
             object.__setattr__(self, "simulate", Simulate(**self.simulate))
+        if self.adapter < 0:
+            raise ValueError(f"finer.adapter must not be negative, got {self.adapter}")
+        others = [name for name in ("joined", "settle", "whole") if self.train.get(name)]
+        if self.adapter and others:
+            raise ValueError(f"finer.train.{others[0]} must be 0 where an adapter learns alone")
 
 
 @dataclass(frozen=True)

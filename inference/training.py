@@ -286,6 +286,9 @@ class _Run:
             )
         for module in (self.npe, self.average, self.best):
             module.load_state_dict(npe.state_dict())
+        if npe.config.embedding.adapter:  # it learns alone
+            self.npe.requires_grad_(False)
+            self.npe.embedding.adapter.requires_grad_(True)
 
     @property
     def share(self) -> float:

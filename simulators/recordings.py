@@ -31,6 +31,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from .network.linear import LinearNetwork, make_tubes, total_compliance
+from .network.nonlinear import NonlinearNetwork
 from .network.outlets import make_outlets
 from .recorded import RARE_CHANGES, SensorChanges, SimulatedRecordings, SolvedRecordings, record
 from .sensors import SensorModel
@@ -102,7 +103,7 @@ class Course:
 
 
 def draw_courses(
-    simulator: LinearNetwork,
+    simulator: LinearNetwork | NonlinearNetwork,
     rng: np.random.Generator,
     time_s: Float[np.ndarray, "R W"],
     *,
@@ -182,7 +183,7 @@ def simulate_recordings(
 
 
 def solve_courses(
-    simulator: LinearNetwork, course: Course, *, site: str | Sequence[str], seed: int
+    simulator: LinearNetwork | NonlinearNetwork, course: Course, *, site: str | Sequence[str], seed: int
 ) -> SolvedRecordings:
     r"""Solves the network for every window of recordings.
 
@@ -270,17 +271,18 @@ def _events(
 
 
 def _at_reference(
-    simulator: LinearNetwork, theta: Float[np.ndarray, "R W D"]
+    simulator: LinearNetwork | NonlinearNetwork, theta: Float[np.ndarray, "R W D"]
 ) -> tuple[Float[np.ndarray, "R W"], Float[np.ndarray, " R"]]:
     """Compliance of every window and wave speed of every recording, were mean pressure 90 mmHg."""
     import jax.numpy as jnp
 
     r, w, d = theta.shape
+    adults = LinearNetwork(population=simulator.population)  # the population's law is that of both networks
     rows = theta.reshape(-1, d).copy()
     rows[:, simulator.space.index("mean_pressure")] = REFERENCE_PRESSURE
     compliance, speed = [], []
     for start in range(0, len(rows), 4096):
-        subject, _ = simulator.subjects(jnp.asarray(rows[start : start + 4096], jnp.float32))
+        subject, _ = adults.subjects(jnp.asarray(rows[start : start + 4096], jnp.float32))
         tubes = make_tubes(subject)
         compliance.append(np.asarray(total_compliance(tubes, make_outlets(subject, tubes))))
         speed.append(np.asarray(subject.pulse_wave_velocity))

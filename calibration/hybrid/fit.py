@@ -225,11 +225,11 @@ class _Run:
     def _contexts(self) -> tuple[Tensor, Tensor]:
         """Contexts of everything, where the embedding does not change."""
 
-        def embedded(x: Float[np.ndarray, "N T"]) -> Tensor:
+        def embedded(x: Float[np.ndarray, "N T"], embed: Callable[[Tensor], Tensor]) -> Tensor:
             rows = torch.split(torch.from_numpy(np.asarray(x, np.float32)), 256)
-            return torch.cat([self.npe.embedding(part) for part in rows])
+            return torch.cat([embed(part) for part in rows])
 
-        return embedded(self.mix.x), embedded(self.mix.windows)
+        return embedded(self.mix.x, self.npe.fast_context), embedded(self.mix.windows, self.npe.embedding)
 
     def _pick(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of a batch: simulations each once before any comes again, subjects evenly."""
@@ -259,9 +259,11 @@ class _Run:
         if self.known:
             context = torch.cat((self.known[0][simulated], self.known[1][real]))
         else:
-            x = np.concatenate((self.mix.x[simulated], self.mix.windows[real])).astype(np.float32)
+            x, windows = (
+                torch.from_numpy(part.astype(np.float32)) for part in (self.mix.x[simulated], self.mix.windows[real])
+            )
             rough = self.low_precision and step < 0.75 * self.config.steps
-            context = self.npe.embedding(torch.from_numpy(x), rough)
+            context = torch.cat((self.npe.fast_context(x, rough), self.npe.embedding(windows, rough)))
         n = len(simulated)
         z = torch.from_numpy(np.asarray(self.mix.z[simulated], np.float32))
         own: Tensor = -self.npe.flow(context[:n]).log_prob((z - self.npe.z_mean) / self.npe.z_sd).mean()

@@ -326,7 +326,8 @@ def _measured(bundle: Bundle, held: Bank, found: Mapping[str, Any]) -> Bundle:
     """The model measured anew on simulations that no step saw."""
     theta = bundle.outputs.encode(held.columns)
     good = bundle.outputs.space.contains(theta)
-    measured = measure(bundle.npe, held.x[good], theta[good], bundle.prior, n_draws=500, seed=0)
+    npe = bundle.npe.without_adapter()  # they are of the fast simulator
+    measured = measure(npe, held.x[good], theta[good], bundle.prior, n_draws=500, seed=0)
     rest = {k: v for k, v in bundle.measured.items() if k == "refused"}
     made = dataclasses.replace(bundle, measured={**measured, **rest})
     title = str(bundle.training.get("recipe", {}).get("title", ""))

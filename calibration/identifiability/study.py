@@ -161,7 +161,7 @@ class BundleStudy:
                 f"bundle {bundle.name} must say what it was trained on, it lacks {', '.join(lacks)}: train it with "
                 "`pulsebayes train`"
             )
-        self.bundle = bundle
+        self.bundle = bundle.without_adapter()  # its individuals are of the fast simulator
         self._several = bool(bundle.contract.several)
         given = training.get("sensor")
         self.sensor: Any = any_sensor_from_json(given) if given else SensorModel.radial_line()

@@ -169,7 +169,7 @@ class RoPESetting:
         good = outputs.space.contains(theta)
         if good.sum() < 100:
             raise ValueError(f"at least 100 simulations must lie inside the outputs' intervals, got {int(good.sum())}")
-        h = embed(npe.embedding, bank.x[good])
+        h = embed(npe.without_adapter().embedding, bank.x[good])  # the bank is of the fast simulator
         self.whitening = Whitening.fit(h, outputs.space.unconstrain(theta[good]))
         self.white = self.whitening(h)
         few = np.random.default_rng([seed, 3]).permutation(len(h))[:most]

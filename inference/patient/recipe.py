@@ -2,6 +2,8 @@ r"""Recipes of patient layers: simulated windows of a window model's population,
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import tomllib
@@ -28,6 +30,7 @@ __all__ = [
     "PatientRows",
     "PatientTraining",
     "find_patient_recipe",
+    "make_patient_rows",
     "measure_patient",
     "part_of",
     "produce_patient",
@@ -163,9 +166,9 @@ def produce_patient(
     folder = find_bundle(recipe.base)
     bundle, window = Bundle.load(folder), find_recipe(recipe.base)
     refuse_calibrated(folder)
-    rows = _made(bundle, window, work / "rows", recipe.rows, tell)
+    rows = make_patient_rows(bundle, window, work / "rows", recipe.rows, tell)
     test = {k: v for k, v in recipe.test.items() if k != "draws"}
-    held_out = _made(bundle, window, work / "test", test, tell)
+    held_out = make_patient_rows(bundle, window, work / "test", test, tell)
     config = PatientTraining(**recipe.train)
     heads, history = train_heads(bundle, rows, config, tell=tell)
     measured = measure_patient(bundle, heads, held_out, draws=recipe.test.get("draws", 1000))
@@ -178,16 +181,37 @@ def produce_patient(
     return measured
 
 
-def _made(
-    bundle: Bundle, recipe: Recipe, folder: Path, settings: Mapping[str, int], tell: Callable[[str], None]
+def make_patient_rows(
+    bundle: Bundle,
+    recipe: Recipe,
+    folder: Path,
+    settings: Mapping[str, int],
+    tell: Callable[[str], None],
 ) -> PatientRows:
-    """Simulated rows, in parts that are files with a seed of their own."""
+    r"""Simulates windows of patients as the window model sees them, or goes on with a folder of them.
+
+    They come in parts that are files with a seed of their own, under names that hold what they depend on. They are of
+    the fast simulator, and so read without the window model's adapter.
+
+    Arguments:
+        bundle: The window model.
+        recipe: Its recipe.
+        folder: Where the parts are kept.
+        settings: Number, seed and rows a part.
+        tell: Told of every part.
+
+    Example:
+        >>> make_patient_rows.__annotations__["return"]
+        'PatientRows'
+    """
     folder.mkdir(parents=True, exist_ok=True)
     n, part, parts = settings["n"], settings.get("part", 4096), []
+    key = _key(bundle, recipe, settings["seed"])
     for number in range(-(-n // part)):
-        path = folder / f"part-{number:05d}.npz"
+        rows = min(part, n - number * part)
+        path = folder / f"part-{number:05d}-{rows}-{key}.npz"
         if not _is_whole(path):
-            made = _part(bundle, recipe, min(part, n - number * part), settings["seed"] * 1_000_003 + number)
+            made = _part(bundle, recipe, rows, settings["seed"] * 1_000_003 + number)
             partial = path.with_suffix(".partial")
             with partial.open("wb") as stream:
                 np.savez(stream, **made)  # type: ignore[arg-type]
@@ -195,6 +219,14 @@ def _made(
             tell(f"{folder.name}: {min(n, (number + 1) * part)} windows simulated")
         parts.append(np.load(path, allow_pickle=False))
     return PatientRows(**{name: np.concatenate([one[name] for one in parts]) for name in _FIELDS})
+
+
+def _key(bundle: Bundle, recipe: Recipe, seed: int) -> str:
+    """What rows depend on: the window model's embedding, its simulator and sensors, and the seed."""
+    state = bundle.npe.without_adapter().embedding.state_dict()
+    weights = hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
+    told = [weights, asdict(recipe.simulate), bundle.training.get("sensor"), seed]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
 def _is_whole(path: Path) -> bool:
@@ -211,6 +243,7 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
     from ...simulators.registry import build
     from ...simulators.status import usable
 
+    npe = bundle.npe.without_adapter()
     simulator = build(recipe.simulate.model, **recipe.simulate.config, diameters=[_ROOT_SITE])
     rng = np.random.default_rng([seed, 7])
     theta = simulator.space.sample(rng, n)
@@ -228,7 +261,7 @@ def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.nda
     seen = any_sensor_from_json(bundle.training.get("sensor", {})).apply(waves[good], rng, fs=fs, out_samples=samples)
     several = bundle.contract.several
     with torch.no_grad():
-        context = [bundle.npe.embedding(torch.from_numpy(seen[i : i + 512])).numpy() for i in range(0, len(seen), 512)]
+        context = [npe.embedding(torch.from_numpy(seen[i : i + 512])).numpy() for i in range(0, len(seen), 512)]
     return {
         "context": np.concatenate(context),
         "theta": outputs[good],
@@ -300,8 +333,8 @@ def measure_patient(
         By what is known, joined by ``+``, and empty of the windows alone: ``n`` windows, ``coverage`` by level and
         quantity, ``spread``, the root mean posterior variance over that of the window alone, by quantity (of the
         logarithm where positive), ``interval``, the median width of 90 % intervals, ``effective``, the mean effective
-        share of draws, and ``refused``, the share of windows that do not go with their patient; of several channels
-        the same by those given, under ``given``.
+        share of draws, ``refused``, the share of windows that do not go with their patient, and ``standard_error`` of
+        spread and effective share; of several channels the same by those given, under ``given``.
 
     Example:
         >>> measure_patient.__annotations__["rows"]
@@ -387,6 +420,9 @@ def _summary(rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> dict[st
         for name in names
     }
     effective = np.array([row["effective"] for row in rows])
+    error = {
+        name: _ratio_error([r["variance"][name] for r in rows], [r["variance"][name] for r in alone]) for name in names
+    }
     coverage = {f"{level:g}": {k: _share(np.abs(r - 0.5) < 0.5 * level) for k, r in ranks.items()} for level in LEVELS}
     return {
         "n": n,
@@ -395,7 +431,15 @@ def _summary(rows: list[dict[str, Any]], alone: list[dict[str, Any]]) -> dict[st
         "interval": {name: float(f"{np.median([row['width'][name] for row in rows]):.4g}") for name in names},
         "effective": round(float(effective.mean()), 3),
         "refused": _share(effective < LEAST_EFFECTIVE),
+        "standard_error": {"spread": error, "effective": float(f"{effective.std() / np.sqrt(n):.3g}")},
     }
+
+
+def _ratio_error(above: Sequence[float], below: Sequence[float]) -> float:
+    """Standard error of the root of a ratio of means, over windows."""
+    a, b = np.array(above), np.array(below)
+    root = np.sqrt(a.mean() / b.mean())
+    return float(f"{0.5 / root * (a - root**2 * b).std() / b.mean() / np.sqrt(len(a)):.3g}")
 
 
 def _share(hits: np.ndarray) -> float:

@@ -35,10 +35,13 @@ def render_pooling_card(name: str, measured: Mapping[str, Any]) -> str:
     parts = [
         f"# {name}: one patient, many windows\n\n"
         "`infer` pools the windows of a recording: what a patient's windows share is inferred from all of them.\n"
-        "Measured on held-out simulated recordings of other seeds, through the same sensor model, no patients."
+        "Measured on held-out simulated recordings of other seeds, through the same sensor model, no patients; of the\n"
+        "linear network but where another is said."
     ]
     if measured.get("coverage_by_pool"):
         parts.append(_by_pool(measured))
+    if measured.get("finer"):
+        parts.append(_by_pool(measured["finer"], "Coverage where walls stiffen"))
     if measured.get("given"):
         parts.append(_by_channel(measured["given"]))
     if measured.get("patients"):
@@ -48,7 +51,7 @@ def render_pooling_card(name: str, measured: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _by_pool(measured: Mapping[str, Any]) -> str:
+def _by_pool(measured: Mapping[str, Any], title: str = "Coverage") -> str:
     """Coverage by windows of a pool, and with references."""
     columns = {f"{size} windows": part for size, part in measured["coverage_by_pool"].items()}
     anchored = measured.get("anchored") or {}
@@ -62,8 +65,16 @@ def _by_pool(measured: Mapping[str, Any]) -> str:
     ]
     recordings = measured.get("recordings_by_pool", {})
     told = ", ".join(f"{n} of {size}" for size, n in recordings.items())
-    head = "## Coverage\n\nShares of truths held by 50 and 90 % intervals, in per cent, by windows of the pool"
-    return head + (f" (recordings: {told}).\n\n" if told else ".\n\n") + markdown_table(heads, rows)
+    head = f"## {title}\n\nShares of truths held by 50 and 90 % intervals, in per cent, by windows of the pool"
+    head += ", of the non-linear network" if "simulator" in measured else ""
+    errors = [
+        max(v for row in levels.values() for v in row.values())
+        for levels in measured.get("standard_error", {}).values()
+    ]
+    head += f" (recordings: {told})." if told else "."
+    if errors:
+        head += " One standard error is up to " + ", ".join(f"{100 * error:.1f}" for error in errors) + " points."
+    return f"{head}\n\n{markdown_table(heads, rows)}"
 
 
 def _by_channel(given: Mapping[str, Mapping[str, Any]]) -> str:

@@ -27,11 +27,14 @@ from ..patient.info import measured_root
 if TYPE_CHECKING:
     from ...simulators.channels import ChannelSensor
     from ...simulators.network.linear import LinearNetwork
+    from ...simulators.network.nonlinear import NonlinearNetwork
     from ...simulators.recordings import Course
     from ...simulators.sensors import SensorModel
 
 __all__ = ["EmbeddedRecordings", "draw_subjects", "embed_windows", "make_embedded"]
 
+FAST, FINE = "linear-network", "network"
+"""Simulators of recordings' waves."""
 _FIELDS = (
     "context", "theta", "compliance", "wave_speed", "usable", "time_s", "change_s", "step_mmhg", "relined", "given",
 )  # fmt: skip
@@ -133,9 +136,12 @@ def make_embedded(
     solved: Path | None = None,
     given: Sequence[str] = (),
     changes: SensorChanges = RARE_CHANGES,
+    model: str = FAST,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EmbeddedRecordings:
     r"""Simulates, records and embeds recordings, or goes on with a folder of them.
+
+    Waves of the fast simulator are read without the window model's adapter, as those that its flow learned from.
 
     Solved waves are kept beside what was embedded, each under a name that holds what it depends on: a new window model
     or sensor embeds the same waves anew, a new population solves anew, and nothing stale is taken.
@@ -152,10 +158,12 @@ def make_embedded(
         solved: Folder of the solved waves, where another set has made them; ``folder`` where None.
         given: Channels given in every window; as drawn where none is named.
         changes: How often and how much sensors change.
+        model: Simulator of the waves: ``"linear-network"``, or ``"network"`` for walls that stiffen.
         progress: Called with the number of recordings made after each part.
 
     Raises:
-        ValueError: If the model reads other channels than pressures and clips, or a clip alone.
+        ValueError: If the window model reads other channels than pressures and clips, or a clip alone, or the simulator
+            is another.
 
     Example:
         >>> make_embedded.__kwdefaults__["part"]
@@ -163,7 +171,9 @@ def make_embedded(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    simulator, sensor = _world(bundle)
+    simulator, sensor = _world(bundle, model)
+    if model == FAST:
+        bundle = bundle.without_adapter()
     plan = _Plan(windows, seed, longest_s, part, still_share)
     waves_key = _key(plan, simulator.config, repr(simulator.space))
     key = _key(waves_key, sensor.to_json(), asdict(changes), _weights(bundle), *([list(given)] if given else []))
@@ -217,7 +227,7 @@ def draw_subjects(
 
     from ...simulators.network.linear import make_tubes, site_diameters
 
-    simulator, _ = _world(bundle)
+    simulator, _ = _fast_world(bundle)
     plan, names = _Plan(windows, seed, longest_s, part, still_share), list(simulator.space.names)
     if not {"age", "height"} <= set(names):
         raise ValueError(f"the population must have ages and heights, got {', '.join(names)}")
@@ -245,7 +255,20 @@ class _Plan:
         return (self.seed * 1_000_003 + number) % 2**31
 
 
-def _world(bundle: Bundle) -> tuple[LinearNetwork, SensorModel | ChannelSensor]:
+def _world(bundle: Bundle, model: str) -> tuple[LinearNetwork | NonlinearNetwork, SensorModel | ChannelSensor]:
+    """A simulator of a window model's population, and the sensors it learned from."""
+    from ...simulators.network.nonlinear import NonlinearNetwork
+
+    fast, sensor = _fast_world(bundle)
+    if model not in (FAST, FINE):
+        raise ValueError(f"model must be {FAST!r} or {FINE!r}, got {model!r}")
+    if model == FAST:
+        return fast, sensor
+    shape = {name: getattr(fast, name) for name in ("population", "sites", "duration_s", "fs")}
+    return NonlinearNetwork(**shape), sensor
+
+
+def _fast_world(bundle: Bundle) -> tuple[LinearNetwork, SensorModel | ChannelSensor]:
     """The simulator and the sensors that a window model learned from."""
     from ...simulators.channels import ChannelSensor, any_sensor_from_json
     from ...simulators.network.linear import LinearNetwork
@@ -292,7 +315,13 @@ def _shown(
 
 
 def _solved(
-    simulator: LinearNetwork, plan: _Plan, number: int, n: int, path: Path, *, steps: Float[np.ndarray, "*C 1"]
+    simulator: LinearNetwork | NonlinearNetwork,
+    plan: _Plan,
+    number: int,
+    n: int,
+    path: Path,
+    *,
+    steps: Float[np.ndarray, "*C 1"],
 ) -> SolvedRecordings:
     """Solved waves of a part, from its file if there is one."""
     from ...simulators.recordings import solve_courses
@@ -308,7 +337,7 @@ def _solved(
     return SolvedRecordings(**{**stored, "waves": stored["waves"].astype(np.float32) / steps})
 
 
-def _courses(simulator: LinearNetwork, plan: _Plan, number: int, n: int) -> Course:
+def _courses(simulator: LinearNetwork | NonlinearNetwork, plan: _Plan, number: int, n: int) -> Course:
     """Courses of a part's patients, some of whom hardly move."""
     from ...simulators.recordings import draw_courses, spread_times
 

@@ -44,7 +44,8 @@ def measure_pooling(
         draws: Draws of each window.
 
     Returns:
-        JSON-able: ``n`` windows, ``recordings``, ``coverage`` by level and quantity over all sizes, the same by size,
+        JSON-able: ``n`` windows, ``recordings``, ``coverage`` by level and quantity over all sizes, the same by size
+        that a recording has,
         with its standard error (of recordings, whose windows err together), ``anchored``, where one cardiac output of
         10 % error was known, ``trend``, the median over long recordings of the standard deviation of the log error, and
         ``still``, the median width of the 90 % interval over that of a window alone where stroke volume hardly moves.
@@ -59,7 +60,7 @@ def measure_pooling(
     for number, data in enumerate(sets):
         for r in range(len(data.context)):
             found.add_recording(np.random.default_rng([number, r]), bundle, layer, data, r, draws)
-    held, anchored = {k: v for k, v in found.held.items() if k != "anchored"}, found.held["anchored"]
+    held, anchored = {k: v for k, v in found.held.items() if k != "anchored" and v}, found.held["anchored"]
     return {
         "n": sum(len(part["SV"]) for parts in held.values() for part in parts),
         "recordings": sum(len(data.context) for data in sets),
@@ -73,7 +74,7 @@ def measure_pooling(
             "recordings": len(anchored) // _REFERENCES,
             "coverage": coverage_of(anchored),
         },
-        "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items()},
+        "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items() if v},
         "still": {} if calm is None else _still(bundle, layer, calm, draws),
         **({"given": _by_given(bundle.contract, found.given)} if bundle.contract.several else {}),
     }
@@ -141,7 +142,7 @@ class _Told:
 def _by_given(contract: InputContract, told: Sequence[_Told]) -> dict[str, Any]:
     """What pooling is worth to windows of each set of channels."""
     found: dict[str, Any] = {}
-    for row in np.unique(np.concatenate([one.given for one in told]), axis=0)[::-1]:
+    for row in np.unique(np.concatenate([one.given for one in told]), axis=0)[::-1] if told else ():
         parts = [(one, (one.given == row).all(1)) for one in told]
         parts = [(one, own) for one, own in parts if own.any()]
         ranks = [{n: one.ranks[n][own] for n in one.ranks if n not in SLOW} for one, own in parts]

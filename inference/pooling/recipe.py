@@ -23,7 +23,7 @@ from ..checkpoint import Checkpoint
 from ..contract import joined
 from .aging import Aging
 from .aging_training import fit_aging
-from .features import EmbeddedRecordings, draw_subjects, make_embedded
+from .features import FINE, EmbeddedRecordings, draw_subjects, make_embedded
 from .layer import PoolingLayer, save_pooling
 from .measure import measure_alike, measure_pooling
 from .network import PooledNPE, PoolingConfig
@@ -43,6 +43,7 @@ from .training import PoolTraining, context_scales, train_pooled
 
 __all__ = ["PoolingRecipe", "find_pooling_recipe", "produce_pooling"]
 
+_FINER = ("n", "recordings", "recordings_by_pool", "coverage_by_pool", "standard_error", "trend")
 _HOME = Path(__file__).parents[1] / "recipes" / "pooling"
 
 
@@ -60,6 +61,7 @@ class PoolingRecipe:
         fit: Sets on which draws are stretched, with what the others hold and the hours.
         age: Name of that of them on which it is fitted how references grow old; they do not where empty.
         test: Sets on which the layer is measured.
+        finer: Sets of the better simulator that the window model was adapted to, on which coverage is measured besides.
         alike: Names of those whose waves are recorded again with each set of channels in all windows, to compare pools
             with windows alone.
         quiet: The set on which the detector's false splits are counted; none where empty.
@@ -88,6 +90,7 @@ class PoolingRecipe:
     hours: Mapping[str, Any]
     fit: Sequence[Mapping[str, Any]]
     test: Sequence[Mapping[str, Any]]
+    finer: Sequence[Mapping[str, Any]] = ()
     age: str = ""
     alike: Sequence[str] = ()
     quiet: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +163,8 @@ def produce_pooling(
     tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
     calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
     measured = measure_pooling(bundle, PoolingLayer(npe, detector, aging=aging), tests, calm=calm, draws=recipe.draws)
+    if recipe.finer:
+        measured["finer"] = _finer(recipe, bundle, PoolingLayer(npe, detector, aging=aging), work, tell)
     measured["changes"] = found | _quiet(recipe, bundle, simulated, detector, work, tell)
     patients, learned = _patients(recipe, bundle, simulated, PoolingLayer(npe, detector), work, tell)
     training |= learned
@@ -175,6 +180,15 @@ def produce_pooling(
             shutil.copyfile(path, out / path.name)
     save_pooling(PoolingLayer(npe, detector, measured, training, aging, patients), out)
     return measured
+
+
+def _finer(
+    recipe: PoolingRecipe, bundle: Bundle, layer: PoolingLayer, work: Path, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Coverage in recordings of the better simulator."""
+    sets = [_embedded(bundle, work, {**row, "model": FINE}, tell) for row in recipe.finer]
+    found = measure_pooling(bundle, layer, sets, draws=recipe.draws)
+    return {"simulator": FINE, **{name: found[name] for name in _FINER}}
 
 
 def _quiet(

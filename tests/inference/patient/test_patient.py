@@ -422,12 +422,13 @@ def test_rows_made_before_diameters_are_made_anew(tmp_path: Path, monkeypatch: p
     from pulsebayes.inference.patient import recipe
 
     row = {name: np.zeros(3) for name in recipe._FIELDS}
-    np.savez(tmp_path / "part-00000.npz", **{name: values for name, values in row.items() if name != "aorta"})  # type: ignore[arg-type]
     made: list[int] = []
     monkeypatch.setattr(recipe, "_part", lambda bundle, own, n, seed: made.append(n) or row)
-    for _ in range(2):
-        rows = recipe._made(None, None, tmp_path, {"n": 3, "seed": 1}, lambda _: None)  # type: ignore[arg-type]
-        assert made == [3] and len(rows.aorta) == 3
+    monkeypatch.setattr(recipe, "_key", lambda bundle, own, seed: f"k{seed}")
+    np.savez(tmp_path / "part-00000-3-k1.npz", **{name: row[name] for name in row if name != "aorta"})  # type: ignore[arg-type]
+    for seed, times in ((1, 1), (1, 1), (2, 2)):  # another key is made anew too
+        rows = recipe.make_patient_rows(None, None, tmp_path, {"n": 3, "seed": seed}, lambda _: None)  # type: ignore[arg-type]
+        assert made == [3] * times and len(rows.aorta) == 3
 
 
 def test_rows_of_several_channels_are_seen_in_the_sets_that_the_model_knows() -> None:
