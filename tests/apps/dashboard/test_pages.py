@@ -225,7 +225,7 @@ def test_regions_of_pools_are_not_shown_of_a_window_alone(
 
 def test_trust_says_inside_and_what_is_missing(app: App) -> None:
     text = said(app("trust", sample=True))
-    assert "**Inside.**" in text and "8191" in text
+    assert "**Inside.**" in text and "4095" in text
     assert "Conformal region" in text and "Couplings" in text
 
 

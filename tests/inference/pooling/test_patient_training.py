@@ -190,7 +190,7 @@ def test_subjects_are_those_of_the_recordings(
     plan = {"recordings": 5, "windows": 3, "seed": 4, "part": 5, "still_share": 0.5}
     with pytest.raises(ZeroDivisionError):
         make_embedded(shipped[0], tmp_path, **plan)  # type: ignore[arg-type]
-    names = list(features._world(shipped[0])[0].space.names)
+    names = list(features._fast_world(shipped[0])[0].space.names)
     found = features.draw_subjects(shipped[0], **plan)  # type: ignore[arg-type]
     np.testing.assert_array_equal(found[:, 0], drawn[0].theta[:, 0, names.index("age")])
     np.testing.assert_array_equal(found[:, 1], drawn[0].theta[:, -1, names.index("height")])
