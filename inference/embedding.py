@@ -438,10 +438,12 @@ class DenseEmbedding(nn.Module):
         if x.ndim != 2 or x.shape[-1] != self.config.samples:
             raise ValueError(f"x must have shape (N, {self.config.samples}), got {tuple(x.shape)}")
         unit = (x - self.shift) / self.scale
-        learned = self.net(unit)
+        learned: Float[Tensor, "N context"] = self.net(unit)
         if self.config.linear:
             return torch.cat((learned, clipped(unit)), -1)
-        return self.adapter(learned) if self.adapter is not None and adapted else learned
+        if self.adapter is not None and adapted:
+            learned = self.adapter(learned)
+        return learned
 
 
 def build_embedding(

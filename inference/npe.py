@@ -22,12 +22,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .adapter import ContextAdapter
 from .beat_rate import RateCentring
 from .centring import Centring
 from .clinical_law import LAW_OUTPUTS
@@ -235,11 +237,11 @@ class NPE(nn.Module):
         """
         plain = self.without_adapter()
         npe = plain._shaped(hidden)
-        adapter = npe.embedding.adapter
+        adapter = cast(ContextAdapter, npe.embedding.adapter)
         own = {name: value for name, value in npe.state_dict().items() if name.startswith(_ADAPTER)}
         npe.load_state_dict({**plain.state_dict(), **own})
         with torch.no_grad():
-            adapter.fit(torch.cat([plain.embedding(part) for part in x.split(512)]))
+            adapter.fit(torch.cat([plain.embedding(x[i : i + 512]) for i in range(0, len(x), 512)]))
         return npe
 
     def without_adapter(self) -> NPE:

@@ -288,7 +288,7 @@ class _Run:
             module.load_state_dict(npe.state_dict())
         if npe.config.embedding.adapter:  # it learns alone
             self.npe.requires_grad_(False)
-            self.npe.embedding.adapter.requires_grad_(True)
+            cast(torch.nn.Module, self.npe.embedding.adapter).requires_grad_(True)
 
     @property
     def share(self) -> float:
