@@ -198,7 +198,8 @@ class Recipe:
         finer: A second training on a better simulator; None for one training.
 
     Raises:
-        ValueError: If training and test set share a seed, the share is not positive, or there is a single channel.
+        ValueError: If training and test set share a seed, the share is not positive, there is a single channel, or the
+            embedding cannot have the adapter that is asked for.
 
     Example:
         >>> Recipe.from_toml('name = "mine"\n[simulate]\nn = 1000').simulate.n
@@ -235,6 +236,15 @@ class Recipe:
         for name, spec in (("simulate", self.simulate), ("finer.simulate", self.finer and self.finer.simulate)):
             if spec and spec.seed == self.test.seed:
                 raise ValueError(f"{name}.seed and test.seed must differ, got {self.test.seed} for both")
+
+        self._check_adapter()
+
+    def _check_adapter(self) -> None:
+        embedding = self.network.get("embedding", {})
+        if embedding.get("adapter"):
+            raise ValueError("network.embedding.adapter is what `adapter` under [finer] makes: leave it out")
+        if self.finer and self.finer.adapter and (embedding.get("kind") == "harmonic" or embedding.get("linear")):
+            raise ValueError("finer.adapter is for embeddings of other kinds than 'harmonic', and not linear ones")
 
     def _take_channels(self) -> None:
         channels = tuple(c if isinstance(c, ChannelRecipe) else ChannelRecipe(**c) for c in self.channels)

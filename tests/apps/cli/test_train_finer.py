@@ -107,6 +107,10 @@ def test_recipe_in_which_more_than_the_adapter_learns_is_refused() -> None:
     for name in ("settle", "whole", "joined"):
         with pytest.raises(ValueError, match=rf"finer.train.{name} must be 0 where an adapter learns alone"):
             Recipe.from_toml(RECIPE + ADAPTED.replace("warmup = 8", f"{name} = 1"))
+    with pytest.raises(ValueError, match=r"network.embedding.adapter is what `adapter` under \[finer\] makes"):
+        Recipe.from_toml(RECIPE.replace("context = 8", "context = 8\nadapter = 4"))
+    with pytest.raises(ValueError, match=r"finer.adapter is for embeddings of other kinds than 'harmonic'"):
+        Recipe.from_toml((RECIPE + ADAPTED).replace('kind = "dense"', 'kind = "harmonic"'))
     with pytest.raises(ValueError, match=r"finer.adapter must not be negative, got -1"):
         Recipe.from_toml(RECIPE + ADAPTED.replace("adapter = 16", "adapter = -1"))
 
