@@ -9,7 +9,7 @@ better simulator; coordinates beyond ten of them are taken there, so that the co
 larger than that of those it learned from. It learns alone, by the density of the truth in few rows of that simulator:
 embedding and flow stay those of the many rows of the fast one, whose posterior is the same estimator without its
 adapter ([`without_adapter`][pulsebayes.inference.npe.NPE.without_adapter]). What is learned on contexts of the fast
-simulator reads adapted ones as they are. It does what learning on with all weights does, and with very few rows more;
+simulator reads adapted ones as they are. It does nearly what learning on with all weights does;
 see docs/benchmarks/fidelities.md.
 
 References:
