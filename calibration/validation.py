@@ -3,6 +3,7 @@ r"""Validation of a bundle on held-out simulations: everything that is measured,
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def recipe_of(bundle: Bundle) -> Recipe:
 
 
 def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) -> HeldOut:
-    r"""Observes the first usable rows of a set.
+    r"""Observes the first usable rows of a set; warns where another simulator made it than taught the model last.
 
     Arguments:
         bundle: The model.
@@ -97,6 +98,10 @@ def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) 
     finer = bundle.training.get("finer") or {}
     if found.fingerprint in (bundle.training.get("fingerprint"), finer.get("fingerprint")):
         raise ValueError(f"{bundle.name} was trained on this set: validate it on one of another seed")
+    made_by, taught_by = found.attributes["simulator"], (finer or bundle.training).get("simulator")
+    if taught_by and made_by != taught_by:
+        told = f"{found.path.name} was made by {made_by}, {bundle.name} learned last from {taught_by}"
+        warnings.warn(f"{told}: what is found holds for {made_by}", stacklevel=2)
     recipe = recipe_of(bundle)
     data = read_rows(Held(found, 0, found.n), recipe)
     keep = np.flatnonzero(data.usable(bundle.outputs)[0])[:n]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,9 @@ def test_a_set_is_read_and_the_training_set_refused(bundle, tmp_path):
     made = tmp_path / "held.zarr"
     make_training_set(("windkessel", CONFIG), 60, made, seed=9, workers=1, shard_size=60, batch_size=60)
     found = TrainingSet.open(made)
-    held = read_held_out(bundle, found, n=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held = read_held_out(bundle, found, n=50)
     assert held.n == 50 and held.x.shape == (50, SAMPLES) and held.source == found.fingerprint
     np.testing.assert_allclose(held.theta, found.theta[:50])
     import dataclasses
@@ -109,6 +112,9 @@ def test_a_set_is_read_and_the_training_set_refused(bundle, tmp_path):
     trained = dataclasses.replace(bundle, training={**bundle.training, "fingerprint": found.fingerprint})
     with pytest.raises(ValueError, match="tiny was trained on this set"):
         read_held_out(trained, found, n=50)
+    taught = dataclasses.replace(bundle, training={**bundle.training, "finer": {"simulator": "network"}})
+    with pytest.warns(UserWarning, match="made by windkessel, .* learned last from network: .* holds for windkessel"):
+        assert np.array_equal(read_held_out(taught, found, n=50).x, held.x, equal_nan=True)
     with pytest.raises(ValueError, match="does not say by which recipe"):
         recipe_of(dataclasses.replace(bundle, training={}))
 
