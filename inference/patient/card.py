@@ -29,9 +29,9 @@ def render_patient_card(name: str, measured: Mapping[str, Any]) -> str:
         "it windows are answered as on the card. Spread: root mean variance of the posterior over that of the wave\n"
         "alone (of the logarithm for positive quantities but pressures). Then the mean effective share of draws, the\n"
         "windows refused because wave and patient do not go together, and the least and most that 50 and 90 %\n"
-        "intervals hold of any quantity. Held-out simulations of the simulator that embedding and flow learned from,\n"
-        "each with its own age, sex, height and weight, and a root measured with an error of its own, {:g} to {:g}\n"
-        "mm; all shares in per cent.".format(*MEASURED_ERRORS)
+        "intervals hold of any quantity. Held-out simulations of the simulator of the model's card, each with its own\n"
+        "age, sex, height and weight, and a root measured with an error of its own, {:g} to {:g} mm; all shares in\n"
+        "per cent.".format(*MEASURED_ERRORS)
     ]
     sets = list(dict.fromkeys(given for row in measured.values() for given in row.get("given", {})))
     if measured:

@@ -19,7 +19,8 @@ from jaxtyping import Float
 
 from ..bundle import Bundle, find_bundle, refuse_calibrated
 from ..contract import joined
-from ..recipe import Recipe, find_recipe
+from ..npe import NPE
+from ..recipe import Recipe, Simulate, find_recipe
 from ..sampling import invert_flow
 from .heads import KNOWN_SHARE, PatientHeads, persons
 from .info import Patient, draw_measured, draw_sex_and_weight, measured_root, root_of_sex
@@ -82,7 +83,7 @@ class PatientRecipe:
         name: Name of the model that it makes.
         base: The window model, shipped or a folder.
         rows: Number, seed and rows a part of the simulated windows.
-        test: The same of those on which the layer is measured, and their draws.
+        test: The same of those on which the layer is measured, their simulator (``model``) and their draws.
         train: Settings of the training.
 
     Raises:
@@ -95,8 +96,8 @@ class PatientRecipe:
 
     name: str
     base: str
-    rows: Mapping[str, int]
-    test: Mapping[str, int]
+    rows: Mapping[str, Any]
+    test: Mapping[str, Any]
     train: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -185,20 +186,23 @@ def make_patient_rows(
     bundle: Bundle,
     recipe: Recipe,
     folder: Path,
-    settings: Mapping[str, int],
+    settings: Mapping[str, Any],
     tell: Callable[[str], None],
 ) -> PatientRows:
     r"""Simulates windows of patients as the window model sees them, or goes on with a folder of them.
 
-    They come in parts that are files with a seed of their own, under names that hold what they depend on. They are of
-    the fast simulator, and so read without the window model's adapter.
+    They come in parts that are files with a seed of their own, under names that hold what they depend on. Those of the
+    fast simulator are read without the window model's adapter, those of the better one with it.
 
     Arguments:
         bundle: The window model.
         recipe: Its recipe.
         folder: Where the parts are kept.
-        settings: Number, seed and rows a part.
+        settings: Number ``n``, ``seed``, rows a ``part`` and ``model``, the simulator; the recipe's first where none.
         tell: Told of every part.
+
+    Raises:
+        ValueError: If the recipe has no such simulator.
 
     Example:
         >>> make_patient_rows.__annotations__["return"]
@@ -206,12 +210,13 @@ def make_patient_rows(
     """
     folder.mkdir(parents=True, exist_ok=True)
     n, part, parts = settings["n"], settings.get("part", 4096), []
-    key = _key(bundle, recipe, settings["seed"])
+    model = settings.get("model", "")
+    key = _key(bundle, recipe, model, settings["seed"])
     for number in range(-(-n // part)):
         rows = min(part, n - number * part)
         path = folder / f"part-{number:05d}-{rows}-{key}.npz"
         if not _is_whole(path):
-            made = _part(bundle, recipe, rows, settings["seed"] * 1_000_003 + number)
+            made = _part(bundle, recipe, model, rows, settings["seed"] * 1_000_003 + number)
             partial = path.with_suffix(".partial")
             with partial.open("wb") as stream:
                 np.savez(stream, **made)  # type: ignore[arg-type]
@@ -221,11 +226,21 @@ def make_patient_rows(
     return PatientRows(**{name: np.concatenate([one[name] for one in parts]) for name in _FIELDS})
 
 
-def _key(bundle: Bundle, recipe: Recipe, seed: int) -> str:
-    """What rows depend on: the window model's embedding, its simulator and sensors, and the seed."""
-    state = bundle.npe.without_adapter().embedding.state_dict()
+def _world(bundle: Bundle, recipe: Recipe, model: str) -> tuple[NPE, Simulate]:
+    """What reads a simulator's waves, and how it is asked for them."""
+    if model in ("", recipe.simulate.model):
+        return bundle.npe.without_adapter(), recipe.simulate
+    if recipe.finer is None or model != recipe.finer.simulate.model:
+        raise ValueError(f"the recipe {recipe.name} has no simulator {model!r}")
+    return bundle.npe, recipe.finer.simulate
+
+
+def _key(bundle: Bundle, recipe: Recipe, model: str, seed: int) -> str:
+    """What rows depend on: the window model's embedding, the simulator and the sensors, and the seed."""
+    npe, world = _world(bundle, recipe, model)
+    state = npe.embedding.state_dict()
     weights = hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()
-    told = [weights, asdict(recipe.simulate), bundle.training.get("sensor"), seed]
+    told = [weights, asdict(world), bundle.training.get("sensor"), seed]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
@@ -237,18 +252,18 @@ def _is_whole(path: Path) -> bool:
         return set(_FIELDS) <= set(part.files)
 
 
-def _part(bundle: Bundle, recipe: Recipe, n: int, seed: int) -> dict[str, np.ndarray]:
+def _part(bundle: Bundle, recipe: Recipe, model: str, n: int, seed: int) -> dict[str, np.ndarray]:
     """Adults of the population, their waves through a sensor of their own, and the window model's context."""
     from ...simulators.channels import any_sensor_from_json
     from ...simulators.registry import build
     from ...simulators.status import usable
 
-    npe = bundle.npe.without_adapter()
-    simulator = build(recipe.simulate.model, **recipe.simulate.config, diameters=[_ROOT_SITE])
-    rng = np.random.default_rng([seed, 7])
+    npe, world = _world(bundle, recipe, model)
+    simulator = build(world.model, **world.config, diameters=[_ROOT_SITE])
+    rng, step = np.random.default_rng([seed, 7]), world.batch_size
     theta = simulator.space.sample(rng, n)
-    made = [simulator.simulate(theta[i : i + 256], seed + i) for i in range(0, n, 256)]
-    sites = list(recipe.simulate.config["sites"])
+    made = [simulator.simulate(theta[i : i + step], seed + i) for i in range(0, n, step)]
+    sites = list(world.config["sites"])
     place: Any = [sites.index(c.site) for c in recipe.channels] or sites.index(recipe.site)
     waves = np.concatenate([np.asarray(part.waves)[:, place] for part in made])
     columns = dict(zip(simulator.space.names, theta.T, strict=True))

@@ -28,7 +28,7 @@ def rows() -> PatientRows:
     r"""Some windows of patients."""
     torch.set_num_threads(1)
     bundle = Bundle.load(find_bundle("radial-abp"))
-    return PatientRows(**_part(bundle, find_recipe("radial-abp"), 64, seed=97))
+    return PatientRows(**_part(bundle, find_recipe("radial-abp"), "", 64, seed=97))
 
 
 def _copy(tmp_path: Path) -> Path:
@@ -48,7 +48,7 @@ def test_worth_of_a_patient_comes_out_again(rows: PatientRows, tmp_path: Path, m
     monkeypatch.setattr(evidence_layers, "measure_patient", lambda b, h, r, draws: measure_patient(b, h, r, draws=200))
     save_patient(PatientLayer(layer.heads, card), folder)
     found = patients_again(folder, tmp_path, n=64)
-    assert asked == [{"n": 64, "seed": 32, "part": 4096}]
+    assert asked == [{"model": "network", "n": 64, "seed": 37, "part": 1024}]
     assert all(one.holds and one.again == one.card for one in found)
     assert {"cover 90 % SV, age known", "spread PWV, age known", "effective, nothing known"} <= {
         one.number for one in found
