@@ -98,7 +98,7 @@ def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) 
     finer = bundle.training.get("finer") or {}
     if found.fingerprint in (bundle.training.get("fingerprint"), finer.get("fingerprint")):
         raise ValueError(f"{bundle.name} was trained on this set: validate it on one of another seed")
-    made_by, taught_by = found.attributes["simulator"], (finer or bundle.training).get("simulator")
+    made_by, taught_by = found.attributes["simulator"], _taught_by(bundle)
     if taught_by and made_by != taught_by:
         told = f"{found.path.name} was made by {made_by}, {bundle.name} learned last from {taught_by}"
         warnings.warn(f"{told}: what is found holds for {made_by}", stacklevel=2)
@@ -110,6 +110,14 @@ def read_held_out(bundle: Bundle, found: TrainingSet, *, n: int, seed: int = 0) 
     x = data.sensor.apply(waves, rng, fs=recipe.fs, out_samples=recipe.samples)
     theta = bundle.outputs.encode(data.columns)[keep]
     return HeldOut(x, theta, {k: v[keep] for k, v in data.columns.items()}, found.fingerprint)
+
+
+def _taught_by(bundle: Bundle) -> str:
+    """The simulator that taught a model last; the first where its adapter was taken away."""
+    finer = bundle.training.get("finer") or {}
+    adapted = ((bundle.training.get("recipe") or {}).get("finer") or {}).get("adapter")
+    whole = not adapted or bundle.npe.config.embedding.adapter
+    return str((finer if finer and whole else bundle.training).get("simulator") or "")
 
 
 def simulate_held_out(

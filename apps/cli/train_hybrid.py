@@ -193,7 +193,9 @@ def _bank(ask: HybridAsk, bundle: Bundle, settings: Settings) -> Bank:
         settings.talk(f"simulating {ask.simulations} windows")
         return simulate_bank(bundle, ask.simulations, seed=settings.seed + 1)
     try:
-        found = read_held_out(bundle, TrainingSet.open(ask.simulated), n=ask.simulations, seed=settings.seed)
+        found = read_held_out(
+            bundle.without_adapter(), TrainingSet.open(ask.simulated), n=ask.simulations, seed=settings.seed
+        )
     except ValueError as error:
         raise CommandError(
             str(error), code="bad-set", hint="pulsebayes simulate", exit_code=ExitCode.UNREADABLE

@@ -202,7 +202,7 @@ def make_patient_rows(
         tell: Told of every part.
 
     Raises:
-        ValueError: If the recipe has no such simulator.
+        ValueError: If the recipe has no such simulator, or the window model lacks the adapter for it.
 
     Example:
         >>> make_patient_rows.__annotations__["return"]
@@ -228,11 +228,15 @@ def make_patient_rows(
 
 def _world(bundle: Bundle, recipe: Recipe, model: str) -> tuple[NPE, Simulate]:
     """What reads a simulator's waves, and how it is asked for them."""
-    if model in ("", recipe.simulate.model):
+    finer = recipe.finer
+    if finer is None or model != finer.simulate.model:
+        if model not in ("", recipe.simulate.model):
+            names = [recipe.simulate.model, *([finer.simulate.model] if finer else [])]
+            raise ValueError(f"model must be one of {', '.join(names)}, got {model!r}: leave it out for the first")
         return bundle.npe.without_adapter(), recipe.simulate
-    if recipe.finer is None or model != recipe.finer.simulate.model:
-        raise ValueError(f"the recipe {recipe.name} has no simulator {model!r}")
-    return bundle.npe, recipe.finer.simulate
+    if finer.adapter and not bundle.npe.config.embedding.adapter:
+        raise ValueError(f"{bundle.name} has no adapter for waves of {model!r}: use the bundle as it was trained")
+    return bundle.npe, finer.simulate
 
 
 def _key(bundle: Bundle, recipe: Recipe, model: str, seed: int) -> str:
@@ -259,7 +263,8 @@ def _part(bundle: Bundle, recipe: Recipe, model: str, n: int, seed: int) -> dict
     from ...simulators.status import usable
 
     npe, world = _world(bundle, recipe, model)
-    simulator = build(world.model, **world.config, diameters=[_ROOT_SITE])
+    diameters = list(dict.fromkeys([*world.config.get("diameters", ()), _ROOT_SITE]))
+    simulator = build(world.model, **{**world.config, "diameters": diameters})
     rng, step = np.random.default_rng([seed, 7]), world.batch_size
     theta = simulator.space.sample(rng, n)
     made = [simulator.simulate(theta[i : i + step], seed + i) for i in range(0, n, step)]

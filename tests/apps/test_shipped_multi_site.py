@@ -44,7 +44,7 @@ def test_each_channel_alone_and_all_together_are_calibrated(bundle: Bundle) -> N
             assert all(abs(share - level) <= allowed for quantity, share in shares if quantity not in missed)
     for level in (0.5, 0.9):  # with the sets drawn as in training
         shares = measured["coverage"][str(level)].items()
-        assert all(abs(share - level) <= 0.03 + np.sqrt(level * (1 - level) / 2048) for _, share in shares)
+        assert all(abs(share - level) <= 0.03 + np.sqrt(level * (1 - level) / measured["n"]) for _, share in shares)
 
 
 def test_all_together_tell_at_least_what_each_does(bundle: Bundle) -> None:

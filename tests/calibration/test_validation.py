@@ -16,6 +16,7 @@ from pulsebayes.calibration.load import load_calibrated
 from pulsebayes.calibration.predictive_checks import predictive_check, window_features
 from pulsebayes.calibration.validation import (
     HeldOut,
+    _taught_by,
     draw_samples,
     read_held_out,
     recipe_of,
@@ -115,6 +116,10 @@ def test_a_set_is_read_and_the_training_set_refused(bundle, tmp_path):
     taught = dataclasses.replace(bundle, training={**bundle.training, "finer": {"simulator": "network"}})
     with pytest.warns(UserWarning, match="made by windkessel, .* learned last from network: .* holds for windkessel"):
         assert np.array_equal(read_held_out(taught, found, n=50).x, held.x, equal_nan=True)
+    adapted = {**taught.training, "recipe": {**bundle.training["recipe"], "finer": {"adapter": 16}}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # its adapter taken away, the set is of the simulator that taught it
+        assert _taught_by(dataclasses.replace(bundle, training=adapted)) == "windkessel"
     with pytest.raises(ValueError, match="does not say by which recipe"):
         recipe_of(dataclasses.replace(bundle, training={}))
 

@@ -464,3 +464,19 @@ def test_rows_of_several_channels_are_seen_in_the_sets_that_the_model_knows() ->
     found = measured["age+height"]
     assert set(found["given"]) == set(rows.given)
     assert sum(part["n"] for part in found["given"].values()) == found["n"] == len(rows.age)
+
+
+def test_waves_of_the_better_simulator_are_read_with_the_adapter_and_others_without() -> None:
+    from pulsebayes.inference.patient.recipe import _world
+    from pulsebayes.inference.recipe import find_recipe
+
+    bundle, recipe = Bundle.load(find_bundle("radial-abp")), find_recipe("radial-abp")
+    for model in ("", "linear-network"):
+        npe, world = _world(bundle, recipe, model)
+        assert world.model == "linear-network" and not npe.config.embedding.adapter
+    npe, world = _world(bundle, recipe, "network")
+    assert world.model == "network" and npe is bundle.npe and npe.config.embedding.adapter
+    with pytest.raises(ValueError, match="must be one of linear-network, network, got 'windkessel'"):
+        _world(bundle, recipe, "windkessel")
+    with pytest.raises(ValueError, match="radial-abp has no adapter for waves of 'network'"):
+        _world(bundle.without_adapter(), recipe, "network")
