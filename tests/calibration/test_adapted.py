@@ -68,7 +68,7 @@ def test_rows_of_patients_the_atlas_and_scores_of_regions_are_read_without_it(bu
     from pulsebayes.inference.patient.recipe import _part
 
     plain, recipe = bundle.without_adapter(), find_recipe("radial-abp")
-    one, two = (_part(own, recipe, 16, 5)["context"] for own in (bundle, plain))
+    one, two = (_part(own, recipe, "", 16, 5)["context"] for own in (bundle, plain))
     np.testing.assert_array_equal(one, two)
     assert BundleStudy(bundle).bundle.npe.config == plain.npe.config
     draws = [simulate_posteriors(own, 4, seed=3)[0] for own in (bundle, plain)]
