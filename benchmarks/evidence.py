@@ -24,13 +24,15 @@ MISSED = 8
 
 def bundle_findings(folder: Path, work: Path, n: int) -> list[Any]:
     """Numbers of a bundle's card."""
-    from pulsebayes.calibration.evidence import measure_again
-    from pulsebayes.calibration.evidence_layers import patients_again, pools_again
+    from pulsebayes.calibration.evidence import measure_again, validation_again
+    from pulsebayes.calibration.evidence_layers import patients_again
+    from pulsebayes.calibration.evidence_pools import pools_again
     from pulsebayes.inference.bundle import Bundle
 
     bundle = Bundle.load(folder)
     print(f"{bundle.name}: {n or 'the card’s'} held-out simulations", file=sys.stderr, flush=True)
     found = measure_again(bundle, work, n=n, progress=lambda i: _tell(bundle.name, i))
+    found += validation_again(bundle, work, n=n)
     found += patients_again(folder, work, n=n, tell=_say)
     return found + pools_again(folder, work, share=n / _ALL_POOLS if n else 1.0, tell=_say)
 

@@ -20,15 +20,25 @@ from jaxtyping import Float
 
 from ..inference.bundle import Bundle
 from ..inference.outputs import OutputSpace
+from ..inference.pooling.held_pools import error_of_median
 from ..inference.recipe import Recipe
 from ..simulators.channels import ChannelSensor
 from ..simulators.dataset import TrainingSet, make_training_set
 from .channel_measures import given_windows
 from .evaluate import draw_quantities, measure_draws
 from .produce import Held, held_out_waves, held_out_windows, refused_of, sensor_of
-from .validation import recipe_of
+from .validation import read_held_out, recipe_of, validate
 
-__all__ = ["Finding", "LIMIT", "compare_measures", "measure_again", "share_again", "standard_errors"]
+__all__ = [
+    "Finding",
+    "LIMIT",
+    "compare_measures",
+    "measure_again",
+    "share_again",
+    "standard_errors",
+    "validation_again",
+    "value_again",
+]
 
 LIMIT = 4.5
 """Standard errors by which two measurements of one number may differ."""
@@ -91,13 +101,77 @@ def measure_again(
     recipe = recipe_of(bundle)
     if not recipe.channels:  # those of several channels stand in the recipe
         recipe = dataclasses.replace(recipe, sensor=bundle.training.get("sensor") or recipe.sensor)
+    return _measure(bundle, recipe, _held_out(bundle, recipe, work, n, workers), progress)
+
+
+def validation_again(
+    bundle: Bundle,
+    work: Path,
+    *,
+    n: int = 0,
+    workers: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Finding]:
+    r"""Validates a bundle again on its held-out set and compares coverage by group, joint coverage and verdicts.
+
+    What faults and replicates came to is not measured again.
+
+    Arguments:
+        bundle: The bundle.
+        work: Folder of the set, kept, as `measure_again` leaves it.
+        n: Rows to simulate; 0 for those of the recipe.
+        workers: Processes that simulate; 0 takes one for each core.
+        progress: Called with what is being done.
+
+    Returns:
+        What was found, a row for each number; none where the bundle was not validated.
+
+    Raises:
+        ValueError: If the bundle does not say by which recipe it was trained.
+
+    Example:
+        >>> from pulsebayes.inference.bundle import find_bundle
+        >>> validation_again(Bundle.load(find_bundle("radial-abp-reference")), Path("evidence"))
+        []
+    """
+    card = bundle.measured.get("validation")
+    if not card:
+        return []
+    held = _held_out(bundle, recipe_of(bundle), work, n, workers)
+    windows = read_held_out(bundle, held.training_set, n=held.stop, seed=card["seed"])
+    asked: dict[str, Any] = {"n_draws": card["draws"], "seed": card["seed"], "n_faults": 0, "n_predictive": 0}
+    better, _ = validate(bundle, windows, progress=progress, **asked)
+    return list(_validated(card, better.measured["validation"]))
+
+
+def _held_out(bundle: Bundle, recipe: Recipe, work: Path, n: int, workers: int) -> Held:
+    """The set, from its folder as far as it is there."""
     spec, rows = recipe.finest, n or recipe.test.n
     out = work / f"{bundle.name}-{rows}.zarr"
     make_training_set(
         (spec.model, spec.config), rows, out,
         seed=recipe.test.seed, shard_size=spec.shard_size, batch_size=spec.batch_size, workers=workers, resume=True,
     )  # fmt: skip
-    return _measure(bundle, recipe, Held(TrainingSet.open(out), 0, rows), progress)
+    return Held(TrainingSet.open(out), 0, rows)
+
+
+def _validated(card: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[Finding]:
+    """Coverage of every group that both have, joint coverage, and the verdicts of all tests."""
+    groups = {(row["by"], row["label"]): row for row in again["groups"]}
+    for row in card["groups"]:
+        if new := groups.get((row["by"], row["label"])):
+            for one in _shares(row, new):
+                yield one._replace(
+                    number=f"{one.number}, validated{row['by'] and ', '}{row['by']} {row['label']}".rstrip()
+                )
+    for kind, levels in card["joint"].items():
+        for level in _LEVELS:
+            number = f"cover {100 * float(level):g} % jointly, {kind}"
+            yield share_again(number, levels[level], again["joint"][kind][level], int(card["n"]), int(again["n"]))
+    tests = {(row["name"], row["of"]): row["holm"] for row in again["tests"]}
+    for row in card["tests"]:
+        if (key := (row["name"], row["of"])) in tests:
+            yield _verdict(f"{row['name']} p (Holm) {row['of']}, validated", row["holm"], tests[key])
 
 
 def _measure(bundle: Bundle, recipe: Recipe, held: Held, progress: Callable[[int], None]) -> list[Finding]:
@@ -186,17 +260,26 @@ def standard_errors(
         low, median, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1)
         error = np.abs(median - truth[name])
         found["contraction"][name] = float(after.std() / spread / math.sqrt(len(after)))
-        found["median_error_mmHg"][name] = _of_median(error)
-        found["median_error"][name] = _of_median(error / np.maximum(np.abs(truth[name]), 1e-9))
-        found["interval"][name] = _of_median(high - low)
+        found["median_error_mmHg"][name] = error_of_median(error[:, None])
+        found["median_error"][name] = error_of_median((error / np.maximum(np.abs(truth[name]), 1e-9))[:, None])
+        found["interval"][name] = error_of_median((high - low)[:, None])
     return found
 
 
-def _of_median(values: Float[np.ndarray, " N"]) -> float:
-    """Half the distance of the order statistics one binomial standard deviation beside the median."""
-    n = len(values)
-    low, high = np.quantile(values, [max(0.0, 0.5 - 0.5 / math.sqrt(n)), min(1.0, 0.5 + 0.5 / math.sqrt(n))])
-    return float(high - low) / 2
+def value_again(number: str, card: float, again: float, spread: float) -> Finding:
+    r"""Compares two means or medians that are kept with three or four decimals.
+
+    Arguments:
+        number: What it is.
+        card: Value as the card has it.
+        again: Value as measured now.
+        spread: Standard error of the difference.
+
+    Example:
+        >>> value_again("spread CO", 0.91, 0.88, 0.02).holds
+        True
+    """
+    return Finding(number, card, again, spread, abs(again - card) <= LIMIT * spread + 1e-3)
 
 
 def share_again(number: str, card: float, again: float, n_card: int, n_again: int) -> Finding:
@@ -241,8 +324,11 @@ def _values(
 
 def _verdicts(card: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[Finding]:
     for name, p in card.get("sbc_holm", {}).items():
-        new = again["sbc_holm"][name]
-        yield Finding(f"SBC p (Holm) {name}", p, new, math.nan, p < _EVEN or new >= _UNEVEN)
+        yield _verdict(f"SBC p (Holm) {name}", p, again["sbc_holm"][name])
+
+
+def _verdict(number: str, card: float, again: float) -> Finding:
+    return Finding(number, card, again, math.nan, card < _EVEN or again >= _UNEVEN)
 
 
 def _refusals(card: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ __all__ = [
     "HeldPool",
     "anchored_ranks",
     "coverage_of",
+    "error_of_median",
     "pooled_draws",
     "ranks",
     "standard_errors",
@@ -336,7 +337,28 @@ def standard_errors(parts: Sequence[Mapping[str, np.ndarray]], together: int) ->
                 np.mean(np.abs(np.concatenate([part[name] for part in parts[i : i + together]]) - 0.5) <= 0.5 * level)
                 for i in range(0, len(parts), together)
             ]
-            for name in parts[0]
+            for name in (parts[0] if parts else ())
         }
         found[f"{level:g}"] = {n: round(float(np.std(v) / np.sqrt(len(v))), 4) for n, v in shares.items()}
     return found
+
+
+def error_of_median(parts: Sequence[Float[np.ndarray, " n"]]) -> float:
+    r"""Standard error of the median of all values, where those of one part err together.
+
+    Half the distance of the quantiles one standard error of the share below the median beside it.
+
+    Arguments:
+        parts: Values of each part; parts of one value each where all are independent.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> 0.9 < error_of_median(rng.standard_normal((10000, 1))) / (1.2533 / 100) < 1.1
+        True
+    """
+    values = np.concatenate(list(parts))
+    median = np.median(values)
+    aside = [float(np.sum(np.sign(median - part))) / 2 for part in parts]
+    share = min(0.5, float(np.sqrt(np.sum(np.square(aside)))) / len(values))
+    low, high = np.quantile(values, [0.5 - share, 0.5 + share])
+    return float(f"{(high - low) / 2:.3g}")

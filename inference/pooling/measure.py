@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from ..bundle import Bundle
 from ..contract import InputContract, joined
 from .features import EmbeddedRecordings
-from .held_pools import HeldPool, anchored_ranks, coverage_of, ranks, standard_errors
+from .held_pools import HeldPool, anchored_ranks, coverage_of, error_of_median, ranks, standard_errors
 from .layer import PoolingLayer
 from .network import SLOW
 
@@ -49,6 +49,7 @@ def measure_pooling(
         with its standard error (of recordings, whose windows err together), ``anchored``, where one cardiac output of
         10 % error was known, ``trend``, the median over long recordings of the standard deviation of the log error, and
         ``still``, the median width of the 90 % interval over that of a window alone where stroke volume hardly moves.
+        Each part has its ``standard_error``.
         For a model of several channels also ``given``: by the channels of a window in a long pool, ``coverage`` and
         the ``error`` of its medians, alone and pooled, in pools that are ``alike`` and in those of ``others`` too.
 
@@ -73,8 +74,9 @@ def measure_pooling(
             "n": sum(len(part["SV"]) for part in anchored) // _REFERENCES,
             "recordings": len(anchored) // _REFERENCES,
             "coverage": coverage_of(anchored),
+            "standard_error": standard_errors(anchored, _REFERENCES),
         },
-        "trend": {name: dict(zip(("SV", "CO"), _median(v), strict=True)) for name, v in found.trend.items() if v},
+        "trend": _trends(found.trend),
         "still": {} if calm is None else _still(bundle, layer, calm, draws),
         **({"given": _by_given(bundle.contract, found.given)} if bundle.contract.several else {}),
     }
@@ -91,8 +93,8 @@ def measure_alike(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings,
 
     Returns:
         JSON-able: ``recordings``; by quantity and way (``window``, ``recording``) the median over recordings of the
-        mean absolute log error of the medians (``error``) and of its standard deviation (``trend``), and the mean over
-        recordings of pooled minus alone (``difference``) with its standard error.
+        mean absolute log error of the medians (``error``) and of its standard deviation (``trend``), with the
+        ``standard_error`` of both, and the mean over recordings of pooled minus alone (``difference``) with its own.
 
     Example:
         >>> measure_alike.__defaults__
@@ -113,6 +115,13 @@ def measure_alike(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings,
             "error": dict(zip(("window", "recording"), error, strict=True)),
             "trend": dict(zip(("window", "recording"), trend, strict=True)),
             "difference": [round(float(apart.mean()), 4), round(float(apart.std() / np.sqrt(len(apart))), 4)],
+            "standard_error": {
+                kind: {
+                    way: error_of_median(list(told[:, k, i, w : w + 1]))
+                    for w, way in enumerate(("window", "recording"))
+                }
+                for k, kind in enumerate(("error", "trend"))
+            },
         }
     return found
 
@@ -125,7 +134,20 @@ def _still(bundle: Bundle, layer: PoolingLayer, data: EmbeddedRecordings, draws:
         if np.std(np.log(pool.truth["SV"])) < _STILL:
             (_, made), alone = pool.answered(bundle, layer, data, draws=draws), pool.answered_alone(bundle, data, draws)
             ratios.append((_width(made["SV"]) / _width(alone["SV"]), _width(made["CO"]) / _width(alone["CO"])))
-    return {"recordings": len(ratios), **(dict(zip(("SV", "CO"), _median(ratios), strict=True)) if ratios else {})}
+    return {"recordings": len(ratios), **(_flows(ratios) if ratios else {})}
+
+
+def _flows(rows: list[tuple[float, float]]) -> dict[str, Any]:
+    """Medians of stroke volume's and output's, with their standard errors."""
+    errors = [error_of_median(column[:, None]) for column in np.array(rows).T]
+    return {**dict(zip(_FLOWS, _median(rows), strict=True)), "standard_error": dict(zip(_FLOWS, errors, strict=True))}
+
+
+def _trends(trend: Mapping[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    """Median errors of trends, of windows alone and pooled, with their standard errors."""
+    rows = {name: _flows(v) for name, v in trend.items() if v}
+    errors = {name: row.pop("standard_error") for name, row in rows.items()}
+    return {**rows, "standard_error": errors} if rows else {}
 
 
 @dataclass(frozen=True)
@@ -148,6 +170,7 @@ def _by_given(contract: InputContract, told: Sequence[_Told]) -> dict[str, Any]:
         ranks = [{n: one.ranks[n][own] for n in one.ranks if n not in SLOW} for one, own in parts]
         name = joined([n for n, there in zip(contract.names, row, strict=True) if there])
         found[name] = {"n": sum(len(part["SV"]) for part in ranks), "coverage": coverage_of(ranks), "error": {}}
+        found[name]["standard_error"] = {"coverage": standard_errors(ranks, 1), "error": {}}
         for kind, mixed in (("alike", False), ("others", True)):
             some = [(one.alone[:, own], one.pooled[:, own]) for one, own in parts if one.mixed == mixed]
             if some:
@@ -155,6 +178,10 @@ def _by_given(contract: InputContract, told: Sequence[_Told]) -> dict[str, Any]:
                 rows = {"window": alone, "recording": pooled}
                 error = {k: {q: round(x, 4) for q, x in zip(_FLOWS, v, strict=True)} for k, v in rows.items()}
                 found[name]["error"][kind] = {"recordings": len(some), **error}
+                found[name]["standard_error"]["error"][kind] = {
+                    way: {q: error_of_median([pair[w][i] for pair in some]) for i, q in enumerate(_FLOWS)}
+                    for w, way in enumerate(("window", "recording"))
+                }
     return found
 
 

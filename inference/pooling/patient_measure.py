@@ -20,7 +20,7 @@ from ..patient.layer import LEAST_EFFECTIVE
 from ..patient.recipe import KNOWN, part_of
 from ..weighting import effective_share, normalised
 from .features import EmbeddedRecordings
-from .held_pools import HeldPool, anchored_ranks, coverage_of
+from .held_pools import HeldPool, anchored_ranks, coverage_of, standard_errors
 from .layer import PoolingLayer
 from .measure import SIZES
 from .network import SLOW
@@ -62,7 +62,7 @@ def measure_informed(
         nothing is known (of the logarithm where positive), ``effective``, the mean effective share of draws, and
         ``refused``, the share of pools that do not go with their patient; and ``anchored``, the coverage where one
         cardiac output of 10 % error is known besides, in the longest pool of recordings of 64 windows and more, with
-        ``n`` windows and ``recordings``.
+        ``n`` windows and ``recordings``; and the ``standard_error`` of each, over recordings.
 
     Raises:
         ValueError: If the layer cannot use what is known of a patient.
@@ -190,6 +190,20 @@ class _Found:
                 "recordings": len(self.anchored),
                 "coverage": coverage_of(self.anchored),
             },
+            "standard_error": self._errors(alone),
+        }
+
+    def _errors(self, alone: _Found) -> dict[str, Any]:
+        """Standard errors over recordings; of a root ratio of means half that of the ratio, over the root."""
+        return {
+            "coverage_by_pool": {size: standard_errors(rows, 1) for size, rows in self.ranks.items()},
+            "spread": {
+                size: {name: _error_of_ratio(rows, alone.variances[size], name) for name in rows[0]}
+                for size, rows in self.variances.items()
+            },
+            "effective": {size: _error(own) for size, own in self.effective.items()},
+            "refused": {size: _error(own) for size, own in self.bears.items()},
+            "anchored": standard_errors(self.anchored, 1),
         }
 
 
@@ -250,6 +264,18 @@ class _Asked:
 
 def _mean(rows: Sequence[Mapping[str, float]], name: str) -> float:
     return float(np.mean([row[name] for row in rows]))
+
+
+def _error(values: Sequence[float]) -> float:
+    """Standard error of a mean."""
+    return float(f"{np.std(values) / np.sqrt(len(values)):.3g}")
+
+
+def _error_of_ratio(rows: Sequence[Mapping[str, float]], alone: Sequence[Mapping[str, float]], name: str) -> float:
+    """Standard error of the root of a ratio of means, by linearisation."""
+    over, under = (np.array([row[name] for row in both]) for both in (rows, alone))
+    ratio = over.mean() / under.mean()
+    return _error(((over - ratio * under) / (2.0 * np.sqrt(ratio) * under.mean())).tolist())
 
 
 def _variance(values: Float[np.ndarray, "K n"], weights: Float[np.ndarray, " n"]) -> float:

@@ -41,7 +41,10 @@ from .segments import ChangeDetector
 from .stretching import fit_stretching, recording_tensors
 from .training import PoolTraining, context_scales, train_pooled
 
-__all__ = ["PoolingRecipe", "find_pooling_recipe", "produce_pooling"]
+__all__ = ["FEWEST_RECORDINGS", "PoolingRecipe", "find_pooling_recipe", "measure_layer", "produce_pooling"]
+
+FEWEST_RECORDINGS = 32
+"""Recordings of each set on which a layer is measured at least."""
 
 _FINER = ("n", "recordings", "recordings_by_pool", "coverage_by_pool", "standard_error", "trend")
 _HOME = Path(__file__).parents[1] / "recipes" / "pooling"
@@ -156,66 +159,124 @@ def produce_pooling(
     bundle = Bundle.load(folder)
     refuse_calibrated(folder)
     simulated = _Simulated.of(recipe, bundle, work, PoolTraining(**recipe.train).held, tell)
-    detector, found = _detector(recipe, bundle, simulated, work, tell)
+    detector, limits = _detector(recipe, bundle, simulated, work, tell)
     npe, training = _trained(recipe, bundle, simulated, detector, work, tell)
     _stretch(recipe, bundle, simulated, npe, detector, work, tell)
     aging = _aging(recipe, bundle, PoolingLayer(npe, detector), work, tell)
-    tests = [_embedded(bundle, work, row, tell) for row in recipe.test]
-    calm = simulated.sets[-1].rows(slice(0, _held(recipe)[-1]))
-    measured = measure_pooling(bundle, PoolingLayer(npe, detector, aging=aging), tests, calm=calm, draws=recipe.draws)
-    if recipe.finer:
-        measured["finer"] = _finer(recipe, bundle, PoolingLayer(npe, detector, aging=aging), work, tell)
-    measured["changes"] = found | _quiet(recipe, bundle, simulated, detector, work, tell)
     patients, learned = _patients(recipe, bundle, simulated, PoolingLayer(npe, detector), work, tell)
-    training |= learned
-    if patients is not None:
-        known = PoolingLayer(npe, detector, aging=aging, patients=patients)
-        subjects = [_subjects(bundle, row) for row in recipe.test]
-        measured["patients"] = measure_informed(bundle, known, tests, subjects, draws=recipe.draws)
-    if recipe.alike:
-        measured["alike"] = _alike(recipe, bundle, PoolingLayer(npe, detector), work, tell)
+    layer = PoolingLayer(npe, detector, aging=aging, patients=patients)
+    measured = measure_layer(recipe, bundle, layer, work, tell=tell)
+    measured["changes"] = {"limits": limits, **measured["changes"]}
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.resolve().parent != out.resolve():
             shutil.copyfile(path, out / path.name)
-    save_pooling(PoolingLayer(npe, detector, measured, training, aging, patients), out)
+    save_pooling(replace(layer, measured=measured, training=training | learned), out)
     return measured
 
 
-def _finer(
-    recipe: PoolingRecipe, bundle: Bundle, layer: PoolingLayer, work: Path, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """Coverage in recordings of the better simulator."""
-    sets = [_embedded(bundle, work, {**row, "model": FINE}, tell) for row in recipe.finer]
-    found = measure_pooling(bundle, layer, sets, draws=recipe.draws)
-    return {"simulator": FINE, **{name: found[name] for name in _FINER}}
-
-
-def _quiet(
+def measure_layer(
     recipe: PoolingRecipe,
     bundle: Bundle,
-    simulated: _Simulated,
-    detector: ChangeDetector,
+    layer: PoolingLayer,
     work: Path,
+    *,
+    share: float = 1.0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    r"""Measures a pooling layer on the recordings that its recipe holds out, or on fewer of them.
+
+    Arguments:
+        recipe: The recipe.
+        bundle: The window model.
+        layer: The layer.
+        work: Folder of simulated recordings, kept.
+        share: Share of the recordings of each set, of which `FEWEST_RECORDINGS` are taken at least.
+        tell: Told what goes on.
+
+    Returns:
+        JSON-able: as `measure_pooling`, with standard errors; ``finer``, the same of the better simulator;
+        ``changes``, what the detector finds and invents; ``patients``, as `measure_informed`; ``alike``, by the
+        channels of whole pools and their windows, as `measure_alike`. Parts that a recipe has no sets for are left out.
+
+    Example:
+        >>> measure_layer.__kwdefaults__["share"]
+        1.0
+    """
+    row, n = _fewer(recipe.recordings[-1], share, _held(recipe)[-1])
+    calm = _embedded(bundle, work, row, tell).rows(slice(0, n))
+    few = [_fewer(row, share)[0] for row in recipe.test]
+    tests = [_embedded(bundle, work, row, tell) for row in few]
+    measured = measure_pooling(bundle, layer, tests, calm=calm, draws=recipe.draws)
+    if recipe.finer:
+        finer = [_embedded(bundle, work, {**_fewer(row, share)[0], "model": FINE}, tell) for row in recipe.finer]
+        found = measure_pooling(bundle, layer, finer, draws=recipe.draws)
+        measured["finer"] = {"simulator": FINE, **{name: found[name] for name in _FINER}}
+    measured["changes"] = _changes(recipe, bundle, layer, work, share, tell)
+    if layer.patients is not None:
+        subjects = [_subjects(bundle, row) for row in few]
+        measured["patients"] = measure_informed(bundle, layer, tests, subjects, draws=recipe.draws)
+    if recipe.alike:
+        whole = [row for row in few if row["name"] in recipe.alike]
+        measured["alike"] = _alike(recipe, bundle, layer, whole, work, tell)
+    return measured
+
+
+def _fewer(row: Mapping[str, Any], share: float, n: int = 0) -> tuple[dict[str, Any], int]:
+    """Settings of a set with fewer recordings, and how many of them are asked for: of the first n where given."""
+    part, most = int(row.get("part", 32)), int(row["recordings"])
+    asked = min(n or most, max(FEWEST_RECORDINGS, round(share * (n or most))))
+    return {**row, "recordings": min(most, -(-asked // part) * part) if n else asked}, asked
+
+
+def _changes(
+    recipe: PoolingRecipe,
+    bundle: Bundle,
+    layer: PoolingLayer,
+    work: Path,
+    share: float,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
-    """What the detector invents in recordings that it was not made with."""
-    if not recipe.quiet:
-        return {}
-    data = _embedded(bundle, work, {"name": "quiet", **recipe.quiet}, tell)
-    found = measure_quiet(detector, simulated.signatures(data), data, names=bundle.contract.names)
-    tell(f"detector in quiet recordings: {found}")
-    return {"quiet": found}
+    """What the detector finds, where its limits were set and in other recordings, and what it invents there."""
+
+    def seen(row: Mapping[str, Any], n: int = 0) -> tuple[Tensor, EmbeddedRecordings]:
+        settings, asked = _fewer(row, share, n)
+        data = _embedded(bundle, work, settings, tell).rows(slice(0, asked))
+        return (torch.from_numpy(data.context) - layer.npe.h_mean) / layer.npe.h_sd, data
+
+    def splices(data: EmbeddedRecordings) -> int:
+        return 1000 if share == 1.0 else len(data.context)  # more of few patients tell no more
+
+    detector, (h, data) = layer.detector, seen(_limiting(recipe))
+    found = {"splices": measure_detector(detector, h, data, splices=splices(data))["splices"]}
+    changing = _changing(recipe, recipe.changes[0])
+    own = seen(changing, int(changing.get("held", DetectorTraining(**recipe.detector).held)))
+    found["sensors"] = measure_detector(detector, *own, splices=0)
+    if recipe.quiet:
+        h, data = seen({"name": "quiet", **recipe.quiet})
+        found["quiet"] = measure_quiet(detector, h, data, splices=splices(data), names=bundle.contract.names)
+    tell(f"detector: {found}")
+    return found
+
+
+def _limiting(recipe: PoolingRecipe) -> dict[str, Any]:
+    """The set on which the detector's limits are set."""
+    return {"name": "limits", **recipe.limits} if recipe.limits else {"name": "hours", **recipe.hours}
 
 
 def _alike(
-    recipe: PoolingRecipe, bundle: Bundle, layer: PoolingLayer, work: Path, tell: Callable[[str], None]
+    recipe: PoolingRecipe,
+    bundle: Bundle,
+    layer: PoolingLayer,
+    rows: Sequence[Mapping[str, Any]],
+    work: Path,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """What pooling is worth where all windows of a pool have the same channels, by these and by set."""
     found: dict[str, Any] = {}
     names = bundle.contract.names
     for given in [one for n in range(1, len(names) + 1) for one in combinations(names, n)]:
-        for row in (row for row in recipe.test if row["name"] in recipe.alike):
+        for row in rows:
             own = {"name": f"{row['name']}-{joined(given)}", "of": row["name"], "given": given}
             one = measure_alike(bundle, layer, _embedded(bundle, work, {**row, **own}, tell), recipe.draws)
             found.setdefault(joined(given), {})[str(row["windows"])] = one
@@ -338,7 +399,7 @@ class _Simulated:
 def _detector(
     recipe: PoolingRecipe, bundle: Bundle, simulated: _Simulated, work: Path, tell: Callable[[str], None]
 ) -> tuple[ChangeDetector, dict[str, Any]]:
-    """The detector, from its file if there is one, its limits, and what it finds."""
+    """The detector, from its file if there is one, and its limits."""
     trained = {k: v for k, v in recipe.detector.items() if k not in ("margin", "patient_an_hour", "sensor_an_hour")}
     more = [row for row in recipe.fit if row["name"] in recipe.also]
     path = work / f"detector-{simulated.key(trained, *map(dict, (*more, *recipe.changes)))}.safetensors"
@@ -353,20 +414,18 @@ def _detector(
         held = [config.held] * (len(pairs) - len(changed)) + changed
         detector = train_detector(pairs, config, held=held, progress=tell)
         save_model(detector, str(path))
-    apart = _embedded(bundle, work, {"name": "limits", **recipe.limits}, tell) if recipe.limits else simulated.hours
-    hours = simulated.signatures(apart)
+    apart = simulated.hours if not recipe.limits else _embedded(bundle, work, _limiting(recipe), tell)
     rates = {"patient_an_hour": config.patient_an_hour, "sensor_an_hour": config.sensor_an_hour}
-    limits = set_limits(detector, hours, apart, margin=config.margin, **rates)
-    spliced = measure_detector(detector, hours, apart)["splices"]
-    own = slice(0, changed[0])
-    sensors = measure_detector(detector, pairs[-len(changed)][0][own], simulated.changing[0].rows(own), splices=0)
-    tell(f"detector: {limits}, splices {spliced}, sensors {sensors}")
-    return detector, {"limits": limits, "splices": spliced, "sensors": sensors}
+    limits = set_limits(detector, simulated.signatures(apart), apart, margin=config.margin, **rates)
+    tell(f"detector: {limits}")
+    return detector, limits
 
 
 def _embedded(bundle: Bundle, work: Path, row: Mapping[str, Any], tell: Callable[[str], None]) -> EmbeddedRecordings:
     settings = {k: v for k, v in row.items() if k not in ("name", "held", "of")}
-    settings |= {"solved": work / str(row["of"])} if "of" in row else {}
+    if "of" in row:
+        settings["solved"] = work / str(row["of"])
+        settings["solved"].mkdir(parents=True, exist_ok=True)
     return make_embedded(
         bundle,
         work / str(row["name"]),

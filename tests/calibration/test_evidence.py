@@ -2,6 +2,7 @@ r"""A card's numbers come out again on its own and on other held-out simulations
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -10,9 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from pulsebayes.calibration.evidence import LIMIT, compare_measures, measure_again, share_again, standard_errors
+from pulsebayes.calibration.evidence import (
+    LIMIT,
+    compare_measures,
+    measure_again,
+    share_again,
+    standard_errors,
+    validation_again,
+)
 from pulsebayes.calibration.produce import Held, remeasure
-from pulsebayes.calibration.validation import recipe_of
+from pulsebayes.calibration.validation import read_held_out, recipe_of, validate
 from pulsebayes.inference.bundle import Bundle, InputContract
 from pulsebayes.inference.embedding import EmbeddingConfig
 from pulsebayes.inference.npe import NPE, NPEConfig
@@ -79,6 +87,24 @@ def test_a_number_that_is_not_true_is_a_miss(bundle: Bundle, work: Path) -> None
     found = measure_again(dataclasses.replace(bundle, measured=card), work, workers=1)
     missed = {one.number for one in found if not one.holds}
     assert missed == {"cover 90 % R", "contraction C", "interval R", "prior 5 % C", "prior 95 % C"}
+
+
+def test_validation_comes_out_again_but_for_numbers_that_are_not_true(bundle: Bundle, work: Path) -> None:
+    held = read_held_out(bundle, TrainingSet.open(work / f"tiny-{ROWS}.zarr"), n=ROWS)
+    better, _ = validate(bundle, held, n_draws=100, n_faults=0, n_predictive=0)
+    found = validation_again(better, work, workers=1)
+    assert all(one.holds and (one.card == one.again or math.isnan(one.spread)) for one in found)
+    numbers = {one.number for one in found}
+    assert {"cover 90 % R, validated", "cover 50 % jointly, tarp", "sbc p (Holm) C, validated"} <= numbers
+    assert len(numbers) == len(found)
+    assert all(one.holds for one in validation_again(better, work, n=200, workers=1))
+    card = copy.deepcopy(better.measured["validation"])
+    card["groups"][0]["coverage"]["0.9"]["R"] = 0.0
+    card["joint"]["tarp"]["0.5"] = 1.0
+    wrong = dataclasses.replace(better, measured={**better.measured, "validation": card})
+    missed = {one.number for one in validation_again(wrong, work, workers=1) if not one.holds}
+    assert missed == {"cover 90 % R, validated", "cover 50 % jointly, tarp"}
+    assert validation_again(bundle, work) == []
 
 
 def test_even_ranks_must_stay_even_and_refusals_are_compared() -> None:
