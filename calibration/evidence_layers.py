@@ -55,7 +55,16 @@ def patients_again(
     out = work / f"{bundle.name}-patient-{settings['n']}"
     rows = make_patient_rows(bundle, find_recipe(recipe.base), out, settings, tell)
     again = measure_patient(bundle, layer.heads, rows, draws=recipe.test.get("draws", 1000))
-    return [one for known, card in layer.measured.items() for one in _patients(card, again[known], known)]
+    return [one for known, card in layer.measured.items() for one in _each(card, again[known], known)]
+
+
+def _each(card: Mapping[str, Any], again: Mapping[str, Any], known: str) -> Iterator[Finding]:
+    """Of all windows, and of those with each set of channels that both have."""
+    yield from _patients(card, again, known)
+    for given, row in card.get("given", {}).items():
+        if given in again.get("given", {}):
+            for one in _patients(row, again["given"][given], known):
+                yield one._replace(number=f"{one.number}, given {given}")
 
 
 def _patients(card: Mapping[str, Any], again: Mapping[str, Any], known: str) -> Iterator[Finding]:

@@ -55,5 +55,19 @@ def test_worth_of_a_patient_comes_out_again(rows: PatientRows, tmp_path: Path, m
     assert missed == {"spread PWV, age known", "cover 90 % SV, age known"}
 
 
+def test_worth_by_channels_is_compared_too() -> None:
+    row = json.loads((find_bundle("abp-ppg") / "patient.json").read_text())["measured"]["age"]
+    found = list(evidence_layers._each(row, row, "age"))
+    assert (
+        len({one.number for one in found})
+        == len(found)
+        == (1 + len(row["given"])) * len(list(evidence_layers._patients(row, row, "age")))
+    )
+    again = json.loads(json.dumps(row))
+    again["given"]["PLETH"]["spread"]["PWV"] += 0.5
+    missed = [one.number for one in evidence_layers._each(row, again, "age") if not one.holds]
+    assert missed == ["spread PWV, age known, given PLETH"]
+
+
 def test_bundle_without_layers_has_nothing_to_measure(tmp_path: Path) -> None:
     assert patients_again(find_bundle("multi-site"), tmp_path) == []
