@@ -64,7 +64,8 @@ def compare_pools(card: _Measured, again: _Measured) -> list[Finding]:
         again: The same, as `measure_layer` gives it, with standard errors.
 
     Returns:
-        A row for each number of both, but for the sizes of pools that no set was long enough for.
+        A row for each number of both, but for the sizes of pools that no set was long enough for, and spreads that too
+        few recordings carry to tell their error.
 
     Example:
         >>> compare_pools({}, {})
@@ -185,7 +186,7 @@ def _values(
     for name, error in errors.items():
         if isinstance(error, Mapping):
             yield from _values(card[name], again[name], error, counts, f"{what}, {name}")
-        else:
+        elif error is not None:  # too few recordings carry it
             yield value_again(f"{name} {what}", card[name], again[name], _apart(counts) * error)
 
 

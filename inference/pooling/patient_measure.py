@@ -33,6 +33,7 @@ _SIZES = (2, *SIZES[1:])
 _KNOWN = ("", *dict.fromkeys(telling(known) for known in KNOWN))
 _EXPONENTS = (0.5, 0.6, 0.7, 0.8)  # with more, 90 % intervals of compliance hold 85 to 86 % of ``abp-ppg``'s tests
 _FITTED = ("age", "height", "age+height")
+_CARRIERS = 8  # effective number of recordings from which the error of a ratio of means can be told
 _HELD = 0.89  # share that 90 % intervals must hold on the mean of all quantities
 
 
@@ -62,7 +63,8 @@ def measure_informed(
         nothing is known (of the logarithm where positive), ``effective``, the mean effective share of draws, and
         ``refused``, the share of pools that do not go with their patient; and ``anchored``, the coverage where one
         cardiac output of 10 % error is known besides, in the longest pool of recordings of 64 windows and more, with
-        ``n`` windows and ``recordings``; and the ``standard_error`` of each, over recordings.
+        ``n`` windows and ``recordings``; and the ``standard_error`` of each, over recordings, but of
+        ``spread`` None where fewer than eight recordings carry the variance.
 
     Raises:
         ValueError: If the layer cannot use what is known of a patient.
@@ -271,9 +273,13 @@ def _error(values: Sequence[float]) -> float:
     return float(f"{np.std(values) / np.sqrt(len(values)):.3g}")
 
 
-def _error_of_ratio(rows: Sequence[Mapping[str, float]], alone: Sequence[Mapping[str, float]], name: str) -> float:
-    """Standard error of the root of a ratio of means, by linearisation."""
+def _error_of_ratio(
+    rows: Sequence[Mapping[str, float]], alone: Sequence[Mapping[str, float]], name: str
+) -> float | None:
+    """Standard error of the root of a ratio of means, by linearisation; None where too few recordings carry it."""
     over, under = (np.array([row[name] for row in both]) for both in (rows, alone))
+    if under.sum() ** 2 < _CARRIERS * np.square(under).sum():
+        return None
     ratio = over.mean() / under.mean()
     return _error(((over - ratio * under) / (2.0 * np.sqrt(ratio) * under.mean())).tolist())
 
